@@ -1,0 +1,311 @@
+"""The client that users hold: puts the rooms together, and holds no rules of its own."""
+
+import os
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, get_args
+
+import aiohttp
+import attrs
+
+from customers_async import converter, protocol
+from customers_async.converter import OnBadRecord
+from customers_async.errors import APIResponseError, ConfigurationError
+from customers_async.events import Event
+from customers_async.models import Customer, Page, RateLimit, TokenOwner
+from customers_async.pager import CustomerPager, OnIncomplete, PageReader
+from customers_async.protocol import MAX_PER_PAGE, PRODUCTION_URL, Answer
+from customers_async.rate_limiter import Lane, RateLimiter, Slots
+from customers_async.retry import RetryPolicy
+from customers_async.session import Options, Session
+from customers_async.tokens import EnvToken, FileToken, StaticToken, TokenSource
+
+__all__ = ["CustomersClient"]
+
+Decoded = TypeVar("Decoded")
+
+
+class CustomersClient:
+    """An asyncio client of the customers API.
+
+    Made anywhere, without I/O and without a running loop; used in one event loop. Use it with ``async with``, or
+    call `close` at the end.
+
+    Args:
+        token: The bearer token, or a source of tokens. None: ``$CUSTOMERS_TOKEN``, else the file that
+            ``$CUSTOMERS_TOKEN_FILE`` names.
+        base_url: Where the service is. None: ``$CUSTOMERS_BASE_URL``, else ``PRODUCTION_URL``. Plain http is
+            accepted for loopback addresses only.
+        concurrency: Requests in flight at most.
+        timeout: Seconds for one attempt, from sending to the last byte.
+        retry: Whether and when a transient failure is tried again.
+        rate_limiter: The quota. It is counted for each IP address, so pass one limiter to all clients of a process.
+        max_rate_limit_wait: Seconds that one call waits for the quota at most, in all. When it would take longer,
+            `RateLimitError` comes at once; 0 never waits.
+        max_body: The largest answer in bytes, decompressed.
+        session: A borrowed aiohttp session, never closed by the client; its own settings (cookies, proxies,
+            connector limit) hold.
+        keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
+        on_event: Called with each `Event`, in the event loop: it must return at once.
+
+    Raises:
+        ConfigurationError: There is no token anywhere.
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> async with CustomersClient() as client:
+        ...     customer = await client.get_customer("e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g")
+    """
+
+    def __init__(
+        self,
+        token: str | TokenSource | None = None,
+        *,
+        base_url: str | None = None,
+        concurrency: int = 8,
+        timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen, so one for all is safe
+        rate_limiter: RateLimiter | None = None,
+        max_rate_limit_wait: float = 120.0,
+        max_body: int = 32 * 2**20,
+        session: aiohttp.ClientSession | None = None,
+        keep_unknown: bool = False,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        source, token = _token_source(token), None
+        if isinstance(source, Exception):
+            raise source
+        if base_url is None:
+            base_url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
+        if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
+            raise TypeError(f"rate_limiter must be a RateLimiter, not {type(rate_limiter).__name__}")
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise TypeError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
+        self._options = Options(
+            concurrency=concurrency,
+            timeout=timeout,
+            retry=retry,
+            max_rate_limit_wait=max_rate_limit_wait,
+            max_body=max_body,
+            keep_unknown=keep_unknown,
+            on_event=on_event,
+        )
+        self._slots = Slots(concurrency)
+        self._session = Session(
+            protocol.check_base_url(base_url),
+            source,
+            RateLimiter() if rate_limiter is None else rate_limiter,
+            session,
+            self._options,
+        )
+
+    def __repr__(self) -> str:
+        return f"<CustomersClient {self._session.base_url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the calls in flight with ``RuntimeError("client is closed")``, and the connection. Safe to repeat.
+
+        A borrowed aiohttp session stays open. Views made by `with_options` close with the client, and it with them.
+        """
+        await self._session.close()
+
+    def with_options(self, **overrides: Any) -> Self:
+        """A cheap view of this client with other settings: same connection, limiter and tokens.
+
+        Args:
+            overrides: Any of ``concurrency``, ``timeout``, ``retry``, ``max_rate_limit_wait``, ``max_body``,
+                ``keep_unknown`` and ``on_event``, as `CustomersClient` takes them.
+
+        Raises:
+            TypeError: Another argument, or one of the wrong type.
+            ValueError: An argument is out of range.
+
+        Example:
+            >>> impatient = client.with_options(timeout=2.0, max_rate_limit_wait=0)
+        """
+        view = object.__new__(type(self))
+        view._options = attrs.evolve(self._options, **overrides)
+        view._slots = Slots(view._options.concurrency) if "concurrency" in overrides else self._slots
+        view._session = self._session
+        return view
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """What is known of the quota now, without I/O."""
+        return self._session.limiter.state
+
+    async def get_customer(self, uuid: str) -> Customer:
+        """Fetch one customer.
+
+        Args:
+            uuid: 8-4-4-4-12 letters and digits; not hex only.
+
+        Raises:
+            NotFoundError: There is no such customer.
+            CustomersError: Any other failure; see `customers_async.errors`.
+            TypeError: ``uuid`` is not a string.
+            ValueError: ``uuid`` is not of that form. Nothing was sent.
+        """
+        answer = await self._call(protocol.customer_request(uuid), "interactive")
+        customer = _unwrap(converter.decode_customer(answer.body, keep_unknown=self._options.keep_unknown), answer)
+        if customer.uuid != uuid:
+            raise protocol.located(APIResponseError("the answer is another customer than the one asked for"), answer)
+        return customer
+
+    def list_customers(
+        self,
+        *,
+        per_page: int = MAX_PER_PAGE,
+        first_page: int = 1,
+        ordered: bool = True,
+        unique: bool = True,
+        on_incomplete: OnIncomplete = "warn",
+        on_bad_record: Literal["raise"] | OnBadRecord = "raise",
+    ) -> CustomerPager:
+        """Walk the list of customers: pages are fetched concurrently, ``concurrency`` at a time.
+
+        Args:
+            per_page: Customers a page, from 1 to 100.
+            first_page: Where to begin, such as an error's ``next_page``. The verdict is on the whole list, so a
+                walk that begins later is never COMPLETE.
+            ordered: Yield in the list's order; False yields pages as they come.
+            unique: Drop and count customers that come twice, at the price of remembering every uuid. Of two on one
+                page the one updated last is kept; of two pages, the first that came. False compares each page
+                with the one before only.
+            on_incomplete: What to do when the verdict is not COMPLETE. ``"warn"`` logs, ``"raise"`` raises,
+                ``"reconcile"`` walks again, up to three times, and yields only what was missed; ``"ignore"``
+                leaves it to you to look at ``pager.completeness``.
+            on_bad_record: ``"raise"``, or a function called with the raw record and the `RecordError`; the
+                record is then left out, and counted in ``Page.rejected``.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: An argument is out of range, or ``"reconcile"`` is asked for without ``unique``.
+        """
+        protocol.check_page(first_page, per_page)
+        for name, flag in (("ordered", ordered), ("unique", unique)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} must be a bool, not {type(flag).__name__}")
+        if on_incomplete not in get_args(OnIncomplete):
+            raise ValueError(f"on_incomplete must be one of {', '.join(get_args(OnIncomplete))}")
+        if on_incomplete == "reconcile" and not unique:
+            raise ValueError("on_incomplete='reconcile' needs unique=True: it must know what was yielded")
+        bad_record = _check_on_bad_record(on_bad_record)
+
+        async def fetch(number: int) -> Page:
+            return await self._get_page(number, per_page, "bulk", bad_record)
+
+        return CustomerPager(
+            PageReader(
+                fetch,
+                window=self._options.concurrency,
+                first_page=first_page,
+                per_page=per_page,
+                ordered=ordered,
+                unique=unique,
+                on_incomplete=on_incomplete,
+                tell=self._options.tell,
+            )
+        )
+
+    async def get_page(self, number: int, *, per_page: int = MAX_PER_PAGE) -> Page:
+        """Fetch one page of the list; a page past the end is empty.
+
+        Args:
+            number: The page, from 1.
+            per_page: Customers a page, from 1 to 100.
+
+        Raises:
+            RecordError: A record does not fit the model.
+            CustomersError: Any other failure; see `customers_async.errors`.
+            TypeError: An argument is not an int.
+            ValueError: An argument is out of range. Nothing was sent.
+        """
+        protocol.check_page(number, per_page)
+        return await self._get_page(number, per_page, "interactive", None)
+
+    async def count_customers(self) -> int:
+        """How many customers the list has, by its ``X-Api-Total`` header. Costs one request.
+
+        Raises:
+            APIResponseError: The service did not say.
+            CustomersError: Any other failure; see `customers_async.errors`.
+        """
+        answer = await self._call(protocol.page_request(1, 1), "interactive")
+        total = protocol.read_page_metadata(answer.headers).total
+        if total is None:
+            raise protocol.located(APIResponseError("the answer names no total"), answer)
+        return total
+
+    async def whoami(self) -> TokenOwner:
+        """Whom the token belongs to.
+
+        Raises:
+            AuthenticationError: The service refuses the token.
+            CustomersError: Any other failure; see `customers_async.errors`.
+        """
+        answer = await self._call(protocol.owner_request(), "interactive")
+        return _unwrap(converter.decode_owner(answer.body), answer)
+
+    async def _get_page(self, number: int, per_page: int, lane: Lane, on_bad_record: OnBadRecord | None) -> Page:
+        answer = await self._call(protocol.page_request(number, per_page), lane)
+        customers, rejected = _unwrap(
+            converter.decode_customers(
+                answer.body, page=number, keep_unknown=self._options.keep_unknown, on_bad_record=on_bad_record
+            ),
+            answer,
+        )
+        metadata = protocol.read_page_metadata(answer.headers)
+        return Page(
+            number=number,
+            per_page=metadata.per_page,
+            total=metadata.total,
+            has_more=metadata.has_more,
+            current_page=metadata.current_page,
+            customers=customers,
+            rejected=rejected,
+            raw=answer.body,
+        )
+
+    async def _call(self, request: protocol.Request, lane: Lane) -> Answer:
+        return await self._session.call(request, self._options, self._slots, lane)
+
+
+def _token_source(token: object) -> TokenSource | Exception:
+    """The source of tokens, or what is wrong: raised by the caller, whose locals then hold no token."""
+    if isinstance(token, TokenSource) and not isinstance(token, str):
+        return token
+    if token is not None:
+        try:
+            return StaticToken(token)  # type: ignore[arg-type]  # it checks the type itself
+        except (TypeError, ValueError) as error:
+            return error.with_traceback(None)
+    if os.environ.get("CUSTOMERS_TOKEN"):
+        return EnvToken("CUSTOMERS_TOKEN")
+    if os.environ.get("CUSTOMERS_TOKEN_FILE"):
+        return FileToken(os.environ["CUSTOMERS_TOKEN_FILE"])
+    return ConfigurationError("no token: pass token=, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE")
+
+
+def _unwrap(decoded: Decoded | APIResponseError, answer: Answer) -> Decoded:
+    if isinstance(decoded, APIResponseError):
+        raise protocol.located(decoded, answer)
+    return decoded
+
+
+def _check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
+    if on_bad_record == "raise":
+        return None
+    if not callable(on_bad_record) or iscoroutinefunction(on_bad_record):
+        raise TypeError("on_bad_record must be 'raise' or a plain function of the raw record and the error")
+    return on_bad_record

@@ -1,0 +1,296 @@
+"""Bytes to models and back.
+
+Two decoders that must agree. msgspec reads a page straight into frozen objects; whatever it refuses, or
+reads in a way that this module does not vouch for, goes through one cattrs converter, which understands it or
+names the record and the field. Decided here, for both:
+
+- text is text: a number is never a name, ``1109`` never a postal code, ``None`` never ``"None"``;
+- a time is a number of Unix seconds, from 1970 on. The same number as text and an RFC 3339 time with a zone name
+  the same instant, so both are read; a bool, any other text and a time without a zone are refused;
+- a uuid has the service's form (letters and digits, not hex only);
+- fields that the model does not know are dropped, or kept in ``Customer.extra`` on request.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.gen import make_dict_structure_fn, override
+
+from customers_async.errors import APIResponseError, RecordError
+from customers_async.models import Customer, TokenOwner
+
+__all__ = [
+    "OnBadRecord",
+    "check_uuid",
+    "customer_from_dict",
+    "customer_to_dict",
+    "decode_customer",
+    "decode_customers",
+    "decode_owner",
+]
+
+Model = TypeVar("Model", Customer, TokenOwner)
+
+OnBadRecord = Callable[[Any, RecordError], None]
+"""Called with the raw record and the error that names its place."""
+
+_UUID = r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}"
+_is_uuid = re.compile(_UUID).fullmatch
+_are_uuids = re.compile(rf"(?:{_UUID}\n)*").fullmatch
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIELDS = frozenset(field.name for field in attrs.fields(Customer)) - {"extra"}
+_EXPECTED = {
+    "uuid": "a uuid (8-4-4-4-12 letters and digits)",
+    "is_active": "true, false, 1, 0 or null",
+    "created_at": "Unix seconds or null",
+    "updated_at": "Unix seconds or null",
+}
+
+_decode_list = msgspec.json.Decoder(list[Customer], strict=False).decode
+_decode_json = msgspec.json.Decoder().decode
+_uuid_of = attrgetter("uuid")
+_extra_of = attrgetter("extra")
+_zone_of = attrgetter("tzinfo")
+
+
+def check_uuid(uuid: str) -> None:
+    """Refuse what cannot be a customer's uuid, before anything is sent.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is not 8-4-4-4-12 ASCII letters and digits.
+    """
+    if not isinstance(uuid, str):
+        raise TypeError(f"uuid must be a str, not {type(uuid).__name__}")
+    if not _is_uuid(uuid):
+        raise ValueError("uuid must be 8-4-4-4-12 ASCII letters and digits")
+
+
+def decode_customers(
+    body: bytes,
+    *,
+    page: int,
+    keep_unknown: bool = False,
+    on_bad_record: OnBadRecord | None = None,
+) -> tuple[list[Customer], int] | APIResponseError:
+    """Read a page: its customers and the number of records rejected.
+
+    Errors of the service's making are returned, not raised, here and below: a traceback that shows the locals
+    of this frame would show customers.
+
+    Args:
+        body: The decompressed body, UTF-8.
+        page: The page number, for errors.
+        keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
+        on_bad_record: Called for each record that does not fit; without it the first one ends the page.
+    """
+    if not keep_unknown:
+        try:
+            customers = _decode_list(body)
+            if _vouched(customers):
+                return customers, 0
+        except (ValueError, RecursionError):  # the cattrs path says what is wrong
+            pass
+    records = _parse(body)
+    if isinstance(records, APIResponseError):
+        return records
+    if not isinstance(records, list):
+        return APIResponseError(f"page {page} is {_article(records)}, not an array of customers")
+    return _structure_page(records, page, keep_unknown, on_bad_record)
+
+
+def decode_customer(body: bytes, *, keep_unknown: bool = False) -> Customer | APIResponseError:
+    """Read one customer object."""
+    record = _parse_object(body)
+    if isinstance(record, APIResponseError):
+        return record
+    return _structure(record, Customer, keep_unknown=keep_unknown)
+
+
+def decode_owner(body: bytes) -> TokenOwner | APIResponseError:
+    """Read the token's owner."""
+    record = _parse_object(body)
+    if isinstance(record, APIResponseError):
+        return record
+    return _structure(record, TokenOwner)
+
+
+def customer_from_dict(mapping: Mapping[str, Any], *, keep_unknown: bool = True) -> Customer:
+    """Make a customer from its wire form, as JSON parsers give it.
+
+    Args:
+        mapping: The fields under their own names; times in Unix seconds.
+        keep_unknown: Keep other fields in ``Customer.extra``, so that nothing is lost on the way back.
+
+    Raises:
+        RecordError: A field does not fit; the message names it, never its value.
+        TypeError: ``mapping`` is not a mapping.
+
+    Example:
+        >>> from customers_async import customer_from_dict
+        >>> customer_from_dict({"uuid": "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g", "created_at": 1744373843}).created_at
+        datetime.datetime(2025, 4, 11, 12, 17, 23, tzinfo=datetime.timezone.utc)
+    """
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"a customer is made from a mapping, not {type(mapping).__name__}")
+    customer = _structure(mapping, Customer, keep_unknown=keep_unknown)
+    if isinstance(customer, RecordError):
+        del mapping  # a traceback that shows locals must not show a customer
+        raise customer
+    return customer
+
+
+def customer_to_dict(customer: Customer) -> dict[str, Any]:
+    """The wire form of a customer: the inverse of `customer_from_dict`.
+
+    Returns:
+        All 14 fields under their own names, times in Unix seconds, then what ``extra`` holds.
+    """
+    fields: dict[str, Any] = _converter.unstructure(customer, unstructure_as=Customer)
+    return {**fields.pop("extra"), **fields}
+
+
+def _vouched(customers: list[Customer]) -> bool:
+    """Whether what msgspec accepted is also right by the rules of this module."""
+    return (
+        _are_uuids("".join([f"{customer.uuid}\n" for customer in customers])) is not None
+        and not any(map(_extra_of, customers))
+        and _are_times([customer.created_at for customer in customers])
+        and _are_times([customer.updated_at for customer in customers])
+    )
+
+
+def _are_times(times: list[Any]) -> bool:
+    """Whether each is a UTC time from 1970 on. A None is not: lax msgspec makes it of the text "null", too."""
+    try:
+        return not times or (min(times) >= _EPOCH and set(map(_zone_of, times)) == {UTC})
+    except (TypeError, AttributeError):
+        return False
+
+
+def _parse(body: bytes) -> Any | APIResponseError:
+    try:
+        return _decode_json(body)
+    except UnicodeDecodeError:
+        return APIResponseError("the answer is not valid UTF-8")
+    except msgspec.DecodeError:
+        return APIResponseError("the answer is not JSON, or its JSON is cut or out of range")
+    except RecursionError:
+        return APIResponseError("the answer's JSON is nested too deeply")
+
+
+def _parse_object(body: bytes) -> dict[str, Any] | APIResponseError:
+    record = _parse(body)
+    if isinstance(record, APIResponseError):
+        return record
+    if not isinstance(record, dict):
+        return APIResponseError(f"the answer is {_article(record)}, not an object")
+    if record.get("status") is False:
+        return APIResponseError("the answer is an error envelope under a status of success")
+    return record
+
+
+def _structure_page(
+    records: list[Any], page: int, keep_unknown: bool, on_bad_record: OnBadRecord | None
+) -> tuple[list[Customer], int] | RecordError:
+    customers: list[Customer] = []
+    for index, record in enumerate(records):
+        customer = _structure(record, Customer, keep_unknown=keep_unknown, page=page, index=index)
+        if isinstance(customer, Customer):
+            customers.append(customer)
+        elif on_bad_record is None:
+            return customer
+        else:
+            on_bad_record(record, customer)
+    return customers, len(records) - len(customers)
+
+
+def _structure(
+    record: Any,
+    model: type[Model],
+    *,
+    keep_unknown: bool = False,
+    page: int | None = None,
+    index: int | None = None,
+) -> Model | RecordError:
+    problem = partial(RecordError, page=page, index=index)
+    where = "the record" if index is None else f"record {index} of page {page}"
+    if not isinstance(record, Mapping):
+        return problem(f"{where} is {_article(record)}, not an object")
+    unknown = {key: value for key, value in record.items() if key not in _FIELDS} if keep_unknown else {}
+    try:
+        return _converter.structure({**record, "extra": unknown}, model)
+    except cattrs.ClassValidationError as error:
+        field = _first_field(error)
+    return problem(f"{where}: {field!r} is not {_EXPECTED.get(field, 'text or null')}", field=field)
+
+
+def _first_field(error: cattrs.ClassValidationError) -> str:
+    """The name of the first field that did not fit."""
+    for cause, note in error.group_exceptions()[0]:
+        return note.name if note is not None else str(cause.args[0])
+    raise AssertionError("cattrs names a cause for each refusal")
+
+
+def _article(value: Any) -> str:
+    """What JSON calls the value, with its article."""
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _structure_text(value: Any, _: type) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _structure_uuid(value: Any, _: type) -> str:
+    if not isinstance(value, str) or not _is_uuid(value):
+        raise ValueError
+    return value
+
+
+def _structure_time(value: Any, _: type) -> datetime:
+    moment = msgspec.convert(value, datetime, strict=False)
+    if moment.tzinfo is None or moment < _EPOCH:
+        raise ValueError
+    return moment.astimezone(UTC)
+
+
+def _structure_flag(value: Any, _: type) -> bool:
+    if value not in (0, 1):
+        raise ValueError
+    return bool(value)
+
+
+def _unstructure_time(moment: datetime) -> int | float:
+    seconds = moment.timestamp()
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    converter.register_structure_hook(str, _structure_text)
+    converter.register_structure_hook(bool, _structure_flag)
+    converter.register_structure_hook(datetime, _structure_time)
+    converter.register_unstructure_hook(datetime, _unstructure_time)
+    converter.register_structure_hook(
+        Customer,
+        make_dict_structure_fn(
+            Customer,
+            converter,
+            uuid=override(struct_hook=_structure_uuid),
+            extra=override(struct_hook=lambda unknown, _: unknown),
+        ),
+    )
+    return converter
+
+
+_converter = _make_converter()

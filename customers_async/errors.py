@@ -1,0 +1,216 @@
+"""Everything that can go wrong, in one tree.
+
+::
+
+    CustomersError
+    ├── ConfigurationError             no token anywhere, unreadable token file
+    ├── APIConnectionError             no usable answer: DNS, TLS, refused, reset, body cut short
+    │   └── APITimeoutError            also a TimeoutError
+    ├── APIResponseError               an answer this API does not give: HTML, a redirect, not JSON, too large
+    │   └── RecordError                one record does not fit: .page .index .field
+    ├── APIStatusError                 the documented error envelope: .status .code .errors .url_path .attempts
+    │   ├── BadRequestError            400
+    │   ├── AuthenticationError        401
+    │   │   └── TokenExpiredError      401, and the token's own ``exp`` has passed
+    │   ├── PermissionDeniedError      403
+    │   ├── NotFoundError              404
+    │   ├── UnprocessableEntityError   422
+    │   ├── RateLimitError             429, or the client's own limiter refused: .retry_after .sent
+    │   └── ServerError                5xx
+    └── IncompleteListError            .completeness .next_page
+
+Bad arguments are plain ``ValueError`` or ``TypeError``. Each error pickles, and none holds a token or a
+customer's data (a customer's uuid may stand in an error).
+"""
+
+import copyreg
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from customers_async.models import Completeness
+
+__all__ = [
+    "APIConnectionError",
+    "APIResponseError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConfigurationError",
+    "CustomersError",
+    "IncompleteListError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RecordError",
+    "ServerError",
+    "TokenExpiredError",
+    "UnprocessableEntityError",
+]
+
+
+class CustomersError(Exception):
+    """The base of every error of this package.
+
+    Attributes:
+        next_page: For errors that end a walk of the list, the page to go on from; else None.
+    """
+
+    next_page: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by message and attributes, whatever arguments the constructor takes."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # typeshed omits it
+
+
+class ConfigurationError(CustomersError):
+    """The client cannot start: no token anywhere, or a token file that cannot be read."""
+
+
+class APIConnectionError(CustomersError):
+    """No usable answer arrived: DNS, TLS, refused, reset, or a body cut short.
+
+    Attributes:
+        attempts: How many times the request was tried.
+        transient: Whether trying again may help: not so for TLS failures.
+    """
+
+    def __init__(self, message: str, *, attempts: int = 1, transient: bool = True) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        self.transient = transient
+
+
+class APITimeoutError(APIConnectionError, TimeoutError):
+    """One attempt took longer than ``timeout`` seconds, and so did each retry."""
+
+
+class APIResponseError(CustomersError):
+    """An answer that this API does not give: HTML, a redirect, not JSON, the wrong shape, too large.
+
+    Attributes:
+        status: The HTTP status, or None where the data did not come from an answer.
+        content_type: The ``Content-Type`` header, or None.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, content_type: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.content_type = content_type
+
+
+class RecordError(APIResponseError):
+    """One record does not fit the model. The message names the place, never the value.
+
+    Attributes:
+        page: The page number, or None for a single customer.
+        index: The record's place in the page, from 0, or None for a single customer.
+        field: The field that does not fit, or None when the record is not an object.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        page: int | None = None,
+        index: int | None = None,
+        field: str | None = None,
+        status: int | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, content_type=content_type)
+        self.page = page
+        self.index = index
+        self.field = field
+
+
+class APIStatusError(CustomersError):
+    """The service said no, with a status of 400 or above.
+
+    Attributes:
+        status: The HTTP status.
+        code: The envelope's ``message``, such as ``"VALIDATION_ERROR"``, or None.
+        errors: The envelope's ``errors``: field to messages, or a list of messages; empty when absent.
+        url_path: The path asked for, without host and query.
+        attempts: How many times the request was tried.
+        retry_after: Seconds after which the service asks to try again, or None where it does not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        errors: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        url_path: str = "",
+        attempts: int = 1,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.errors = errors
+        self.url_path = url_path
+        self.attempts = attempts
+        self.retry_after = retry_after
+
+
+class BadRequestError(APIStatusError):
+    """400: the service calls it an unexpected server-side or integration error."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the token is missing, malformed, revoked or expired."""
+
+
+class TokenExpiredError(AuthenticationError):
+    """401, and the token's own ``exp`` claim lies in the past."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: no permission. Production also answers so to addresses that are not on the IP whitelist."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such customer."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: a parameter was refused; ``errors`` says which."""
+
+
+class RateLimitError(APIStatusError):
+    """The quota is spent: 429, or the client's own limiter refused.
+
+    Attributes:
+        retry_after: Seconds until it is worth trying again.
+        sent: False when the client's own limiter refused and nothing was sent.
+    """
+
+    retry_after: float
+
+    def __init__(
+        self, message: str, *, retry_after: float, sent: bool = True, status: int = 429, **envelope: Any
+    ) -> None:
+        super().__init__(message, status=status, retry_after=retry_after, **envelope)
+        self.sent = sent
+
+
+class ServerError(APIStatusError):
+    """5xx, after the retries."""
+
+
+class IncompleteListError(CustomersError):
+    """A walk of the list ended without proof that every customer was seen.
+
+    Attributes:
+        completeness: The verdict with its figures.
+        next_page: None after a finished walk.
+    """
+
+    def __init__(self, completeness: "Completeness", *, next_page: int | None = None) -> None:
+        super().__init__(f"the list is not complete: {completeness.describe()}")
+        self.completeness = completeness
+        self.next_page = next_page

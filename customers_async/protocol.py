@@ -1,0 +1,395 @@
+"""The service's rules, without any I/O: what to ask, how to read headers, what an answer means.
+
+The facts come from the vendor's API reference and its "API concepts" pages; where their two editions disagree,
+both readings work.
+"""
+
+import re
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import msgspec
+
+from customers_async.converter import check_uuid
+from customers_async.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    TokenExpiredError,
+    UnprocessableEntityError,
+)
+
+__all__ = [
+    "DEFAULT_RETRY_AFTER",
+    "MAX_PER_PAGE",
+    "PRODUCTION_URL",
+    "RESULT_CAP",
+    "VENDOR_SANDBOX_URL",
+    "Answer",
+    "PageMetadata",
+    "Quota",
+    "Request",
+    "check_base_url",
+    "check_page",
+    "customer_request",
+    "decoded",
+    "located",
+    "owner_request",
+    "page_request",
+    "read_page_metadata",
+    "read_quota",
+    "response_error",
+    "status_error",
+]
+
+PRODUCTION_URL = "https://public-api.gurupay.eu"
+"""The service. Accepts whitelisted IP addresses only."""
+VENDOR_SANDBOX_URL = "https://public-api-dev.gurupay.eu"
+"""The vendor's own test environment."""
+MAX_PER_PAGE = 100
+"""The most customers that the service puts on a page."""
+RESULT_CAP = 10_000
+"""One edition of the vendor's pages limits paginated results to so many records."""
+DEFAULT_RETRY_AFTER = 60.0
+"""Seconds to wait after a 429 that does not say: the vendor asks for at least a minute."""
+
+_LIST_PATH = "/api/v1/customers"
+_ERRORS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+_ADVICE = {
+    401: "; is the token revoked or expired?",
+    403: "; production accepts whitelisted IP addresses only: is yours on the list?",
+}
+
+
+@attrs.frozen
+class Request:
+    """A GET: the path, with the query as sent, and the route that names its kind in events."""
+
+    path: str
+    route: str
+    query: str = ""
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+@attrs.frozen
+class Answer:
+    """One HTTP answer with its whole body, decompressed."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
+
+
+@attrs.frozen
+class PageMetadata:
+    """What the ``X-Api-*`` headers say; None for each that is missing or garbled."""
+
+    total: int | None
+    per_page: int | None
+    has_more: bool | None
+    current_page: int | None
+
+
+@attrs.frozen
+class Quota:
+    """What an answer says about the quota; None for what it does not say. ``retry_after`` is in seconds."""
+
+    limit: int | None
+    remaining: int | None
+    retry_after: float | None
+
+
+def check_base_url(url: str) -> str:
+    """The base URL without trailing slashes.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is not http or https, plain http to a host that is not loopback, or has no host, or has
+            user info, a query or a fragment.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"base_url must be a str, not {type(url).__name__}")
+    problem = _url_problem(url)
+    if problem:
+        del url  # it may hold a password
+        raise ValueError(f"base_url {problem}")
+    return url.rstrip("/")
+
+
+def _url_problem(url: str) -> str | None:
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "must be printable ASCII without spaces"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme not in ("http", "https"):
+        return "must begin with https://"
+    if not host:
+        return "has no host"
+    if "@" in parts.netloc:
+        return "must not contain user info"
+    if "?" in url or "#" in url:
+        return "must not have a query or a fragment"
+    if parts.scheme == "http" and not _is_loopback(host):
+        return "must be https: plain http is for loopback addresses"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def customer_request(uuid: str) -> Request:
+    """Ask for one customer.
+
+    Raises:
+        TypeError: ``uuid`` is not a string.
+        ValueError: ``uuid`` is not of the service's form.
+    """
+    check_uuid(uuid)
+    return Request(f"{_LIST_PATH}/{uuid}", f"{_LIST_PATH}/{{uuid}}")
+
+
+def check_page(number: int, per_page: int) -> None:
+    """Refuse what the service would refuse, before anything is sent.
+
+    Raises:
+        TypeError: One of them is not an int (a bool is not one here).
+        ValueError: ``number`` is below 1, or ``per_page`` is not from 1 to 100.
+    """
+    for name, value in (("page", number), ("per_page", per_page)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if number < 1:
+        raise ValueError(f"page must be 1 or more, not {number}")
+    if not 1 <= per_page <= MAX_PER_PAGE:
+        raise ValueError(f"per_page must be from 1 to {MAX_PER_PAGE}, not {per_page}")
+
+
+def page_request(number: int, per_page: int) -> Request:
+    """Ask for one page of the list; see `check_page` for what is accepted."""
+    return Request(_LIST_PATH, _LIST_PATH, f"per_page={per_page}&page={number}")
+
+
+def owner_request() -> Request:
+    """Ask whom the token belongs to."""
+    return Request("/api/v1/auth", "/api/v1/auth")
+
+
+def read_page_metadata(headers: Mapping[str, str]) -> PageMetadata:
+    """Read the pagination headers of either edition of the vendor's pages."""
+    current_page = _read_int(headers.get("X-Api-Current-Page"))
+    return PageMetadata(
+        total=_read_int(headers.get("X-Api-Total")),
+        per_page=_read_int(headers.get("X-Api-Per-Page")) or None,
+        has_more=_read_bool(headers.get("X-Api-Has-More-Pages")),
+        current_page=_read_int(headers.get("X-Api-Page")) if current_page is None else current_page,
+    )
+
+
+def read_quota(headers: Mapping[str, str]) -> Quota:
+    """Read the rate-limit headers. Laravel sends ``Retry-After`` with a 429 only."""
+    limit = _read_int(headers.get("X-RateLimit-Limit")) or None
+    remaining = headers.get("X-RateLimit-Remaining")
+    below_zero = remaining is not None and re.fullmatch(r"\s*-[0-9]{1,18}\s*", remaining) is not None
+    return Quota(limit, 0 if below_zero else _read_int(remaining), read_retry_after(headers))
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that ``Retry-After`` asks for, from a number or a date; None when absent or unreadable.
+
+    A date is compared with the answer's own ``Date``, so that a wrong local clock does no harm.
+    """
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    if re.fullmatch(r"\s*[+-]?[0-9]{1,300}(\.[0-9]*)?\s*", value):
+        return float(value)
+    moment = _read_date(value)
+    if moment is None:
+        return None
+    now = _read_date(headers.get("Date"))
+    return moment - (time.time() if now is None else now)
+
+
+def _read_date(value: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp() if value is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_int(value: str | None) -> int | None:
+    if value is None or not re.fullmatch(r"\s*[0-9]{1,18}\s*", value):
+        return None
+    return int(value)
+
+
+def _read_bool(value: str | None) -> bool | None:
+    if value is None:
+        return None
+    word = value.strip().lower()
+    return True if word in ("1", "true", "yes") else False if word in ("0", "false", "") else None
+
+
+def decoded(answer: Answer, max_body: int) -> Answer | APIResponseError | APIConnectionError:
+    """The answer with its body decompressed and in UTF-8.
+
+    At most ``max_body`` bytes are unpacked, however small the body. A body that was cut short is a failure of the
+    connection: it may come whole the next time.
+    """
+    body = _decompress(answer, max_body)
+    if isinstance(body, bytes) and len(body) > max_body:
+        body = APIResponseError(f"the answer is larger than max_body ({max_body} bytes)")
+    if isinstance(body, bytes):
+        body = _to_utf8(body, answer.headers.get("Content-Type", ""))
+    if isinstance(body, APIResponseError):
+        # An error's class is decided by its status, whatever its body is.
+        return attrs.evolve(answer, body=b"") if answer.status >= 400 else located(body, answer)
+    return attrs.evolve(answer, body=body) if isinstance(body, bytes) else body
+
+
+def _decompress(answer: Answer, max_body: int) -> bytes | APIResponseError | APIConnectionError:
+    match answer.headers.get("Content-Encoding", "identity").strip().lower():
+        case "identity" | "":
+            return answer.body
+        case "gzip" | "x-gzip" | "deflate":
+            decompressor = zlib.decompressobj(wbits=47)  # either header
+        case _:
+            return APIResponseError("the answer has an unknown Content-Encoding")
+    try:
+        plain = decompressor.decompress(answer.body, max_body + 1)
+    except zlib.error:
+        return APIResponseError("the answer is not compressed as its Content-Encoding says")
+    if not decompressor.eof and len(plain) <= max_body:
+        return APIConnectionError("the compressed answer was cut short")
+    return plain
+
+
+def _to_utf8(body: bytes, content_type: str) -> bytes | APIResponseError:
+    charset = re.search(r"charset=\"?([\w.:-]+)", content_type, re.ASCII)
+    if charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii"):
+        return body
+    try:
+        return body.decode(charset[1]).encode()
+    except (LookupError, ValueError):
+        return APIResponseError("the answer is not text in the charset it declares")
+
+
+def response_error(answer: Answer) -> APIResponseError | None:
+    """The error of an answer below 400 that cannot be data; None when it may be."""
+    content_type = answer.headers.get("Content-Type")
+    if answer.status != 200:
+        kind = "a redirect, which is not followed" if 300 <= answer.status < 400 else "no customer data"
+        problem = f"status {answer.status} is {kind}"
+    elif content_type is not None and "html" in content_type.lower():
+        problem = "the answer is HTML, not JSON"
+    elif not answer.body:
+        problem = "the answer is empty"
+    else:
+        return None
+    return located(APIResponseError(problem), answer)
+
+
+def located(error: APIResponseError, answer: Answer) -> APIResponseError:
+    """The error, with the status and the content type of the answer that it is about."""
+    error.status = answer.status
+    error.content_type = (answer.headers.get("Content-Type") or "")[:100] or None
+    return error
+
+
+def status_error(answer: Answer, request: Request, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
+    """The error of an answer with a status of 400 or above, whatever its body is.
+
+    Args:
+        answer: What came.
+        request: What was asked.
+        secret: The token, which a server may echo: it is struck from all that the error keeps.
+        expired: Whether the token's own ``exp`` lies in the past.
+        attempts: How many times the request was tried.
+    """
+    code, errors = _read_envelope(answer.body, secret)
+    status = answer.status
+    label = f"{status} {code}" if code else f"{status}"
+    details = _describe(errors) if status == 422 else ""
+    message = f"{label} for {request.path}{details}{_ADVICE.get(status, '')}"
+    if status == 401 and expired:
+        message = f"{message} Its exp has passed."
+    retry_after = read_retry_after(answer.headers)
+    if status == 429:
+        retry_after = DEFAULT_RETRY_AFTER if retry_after is None else max(retry_after, 0.0)
+    return _error_class(status, expired)(
+        message[:500],
+        status=status,
+        code=code,
+        errors=errors,
+        url_path=request.path,
+        attempts=attempts,
+        retry_after=retry_after,
+    )
+
+
+def _error_class(status: int, expired: bool) -> type[APIStatusError]:
+    if status == 401 and expired:
+        return TokenExpiredError
+    return _ERRORS.get(status, ServerError if 500 <= status < 600 else APIStatusError)
+
+
+Errors = Mapping[str, Sequence[str]] | Sequence[str]
+
+
+def _read_envelope(body: bytes, secret: str) -> tuple[str | None, Errors]:
+    """The envelope's ``message`` and ``errors``, as far as they are there, shortened and without the secret."""
+    try:
+        envelope = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return None, ()
+    if not isinstance(envelope, dict):
+        return None, ()
+
+    def texts(value: Any) -> list[str]:
+        items = value if isinstance(value, list) else [value]
+        return [clean(item) for item in items[:20] if isinstance(item, str)]
+
+    def clean(text: str) -> str:
+        return "".join(c if c.isprintable() else "?" for c in text.replace(secret, "[token]")[:200])
+
+    message, errors = envelope.get("message"), envelope.get("errors")
+    code = clean(message) if isinstance(message, str) else None
+    if isinstance(errors, dict):
+        return code, {clean(field): texts(value) for field, value in list(errors.items())[:20]}
+    return code, texts(errors)
+
+
+def _describe(errors: Errors) -> str:
+    if isinstance(errors, Mapping):
+        return "".join(f"; {field}: {' '.join(messages)}" for field, messages in errors.items())
+    return "".join(f"; {message}" for message in errors)

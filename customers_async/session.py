@@ -1,0 +1,297 @@
+"""The only room that talks to aiohttp: one exchange, the one retry loop, and the life of the connection.
+
+Each attempt is admitted anew, a place in flight and a request of the quota granted together as the last thing
+before the wire. The body is read inside the attempt's timeout and up to a cap. Sleeping holds nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from customers_async import protocol
+from customers_async._version import __version__
+from customers_async.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APITimeoutError,
+    AuthenticationError,
+    CustomersError,
+    RateLimitError,
+)
+from customers_async.events import Event, QuotaWait, RequestAnswered, RequestSent, RetryScheduled, TokenReloaded
+from customers_async.protocol import Answer, Request
+from customers_async.rate_limiter import Lane, Permit, RateLimiter, Slots
+from customers_async.retry import RetryBudget, RetryPolicy, check_count, check_seconds
+from customers_async.tokens import Credential, TokenKeeper, TokenSource
+
+__all__ = ["Options", "Session"]
+
+_log = logging.getLogger("customers_async")
+_USER_AGENT: Final = f"customers-async/{__version__}"
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout()
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What may differ from one view of a client to another; see `CustomersClient` for the meanings."""
+
+    concurrency: int = attrs.field(default=8, validator=check_count)
+    timeout: float = attrs.field(default=30.0, validator=[check_seconds, attrs.validators.gt(0)])
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=attrs.validators.instance_of(RetryPolicy))
+    max_rate_limit_wait: float = attrs.field(default=120.0, validator=check_seconds)
+    max_body: int = attrs.field(default=32 * 2**20, validator=check_count)
+    keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    on_event: Callable[[Event], None] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
+    )
+
+    def tell(self, event: Event) -> None:
+        """Give an event to the listener. What the listener raises is logged and harms nobody."""
+        if self.on_event is None:
+            return
+        try:
+            self.on_event(event)
+        except Exception as error:  # the listener is not ours, and its failure not the call's
+            _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)
+
+
+class Session:
+    """The connection that a client and all its views share.
+
+    Args:
+        base_url: Checked, without a trailing slash.
+        source: Where tokens come from.
+        limiter: The quota.
+        http: A borrowed aiohttp session, never closed here; None to open one at the first call.
+        options: Those of the client, for what concerns no single call.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        source: TokenSource,
+        limiter: RateLimiter,
+        http: aiohttp.ClientSession | None,
+        options: Options,
+    ) -> None:
+        self.base_url = base_url
+        self.limiter = limiter
+        self._tokens = TokenKeeper(source, on_reload=lambda: options.tell(TokenReloaded()))
+        self._budget = RetryBudget()
+        self._http = http
+        self._borrowed = http is not None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: set[asyncio.Timeout] = set()
+        self._closed = False
+        self._ended = asyncio.Event()
+
+    async def call(self, request: Request, options: Options, slots: Slots, lane: Lane) -> Answer:
+        """Send a request, again if need be, and return its answer of status 200.
+
+        Raises:
+            CustomersError: As the tree in `errors` says.
+            RuntimeError: The client is closed, or belongs to another event loop.
+        """
+        http = self._open()
+        try:
+            async with asyncio.timeout(None) as scope:  # only close() ever sets it off
+                self._calls.add(scope)
+                try:
+                    return await self._attempts(http, request, options, slots, lane)
+                finally:
+                    self._calls.discard(scope)
+                    if self._closed and not self._calls:
+                        self._ended.set()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        raise RuntimeError("client is closed")
+
+    async def close(self) -> None:
+        """End the calls in flight and the connection; a borrowed aiohttp session stays open."""
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("this client belongs to another event loop: close it there")
+        if not self._closed:
+            self._closed = True
+            for scope in self._calls:
+                scope.reschedule(0.0)
+        if self._calls:
+            await self._ended.wait()
+        if self._http is not None and not self._borrowed:
+            await self._http.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("client is closed")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("this client belongs to another event loop: make one client for each loop")
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),  # slots are the limit; a pool's would count against timeouts
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        return self._http
+
+    async def _attempts(
+        self, http: aiohttp.ClientSession, request: Request, options: Options, slots: Slots, lane: Lane
+    ) -> Answer:
+        """The one retry loop. A 429 is no attempt: it shuts the limiter, which bounds the waiting."""
+        attempt, waited, renewed = 1, 0.0, False
+        rejection: RateLimitError | None = None
+        credential = await self._tokens.current()
+        while True:
+            permit = await self._admit(request, options, slots, lane, waited, rejection)
+            waited += permit.waited
+            outcome = await self._attempt(http, request, options, permit, credential, attempt)
+            if isinstance(outcome, Answer):
+                self._budget.credit(attempt - 1)
+                return outcome
+            if isinstance(outcome, RateLimitError):
+                rejection = outcome
+                continue
+            if isinstance(outcome, AuthenticationError) and not renewed:
+                newer = await self._tokens.replacement(credential)
+                if newer is not None:
+                    credential, renewed = newer, True
+                    continue
+            delay = options.retry.delay(outcome, attempt=attempt)
+            if delay is None or not self._budget.spend():
+                raise outcome
+            _log.info("%s failed with %s; trying again in %.2f s.", request.route, type(outcome).__name__, delay)
+            options.tell(RetryScheduled(request.route, attempt, type(outcome).__name__, delay))
+            await asyncio.sleep(delay)
+            attempt += 1
+            credential = await self._tokens.current()
+
+    async def _admit(
+        self,
+        request: Request,
+        options: Options,
+        slots: Slots,
+        lane: Lane,
+        waited: float,
+        rejection: RateLimitError | None,
+    ) -> Permit:
+        """Wait for a place in flight and for the quota; ``waited`` and ``rejection`` are the call's so far."""
+        try:
+            permit = await self.limiter.acquire(slots, lane=lane, max_wait=options.max_rate_limit_wait - waited)
+        except RateLimitError as error:
+            refusal = error
+        else:
+            if permit.waited > 0:
+                options.tell(QuotaWait(request.route, permit.waited))
+            return permit
+        refusal.url_path = request.path
+        if rejection is None:
+            raise refusal
+        rejection.retry_after = refusal.retry_after
+        raise rejection
+
+    async def _attempt(
+        self,
+        http: aiohttp.ClientSession,
+        request: Request,
+        options: Options,
+        permit: Permit,
+        credential: Credential,
+        attempt: int,
+    ) -> Answer | CustomersError:
+        """One exchange, and what its answer means. The permit is given back whatever happens."""
+        options.tell(RequestSent(request.route, attempt))
+        started = asyncio.get_running_loop().time()
+        answer: Answer | CustomersError | None = None
+        try:
+            answer = await self._exchange(http, request, options, credential)
+        finally:
+            self._give_back(permit, answer)
+        seconds = asyncio.get_running_loop().time() - started
+        status = answer.status if isinstance(answer, Answer) else None
+        options.tell(RequestAnswered(request.route, attempt, status, seconds))
+        outcome = self._meaning(answer, request, credential, attempt)
+        label = status or type(outcome).__name__
+        _log.debug("GET %s, attempt %d: %s after %.3f s.", request.target, attempt, label, seconds)
+        return outcome
+
+    def _meaning(
+        self, answer: Answer | CustomersError, request: Request, credential: Credential, attempt: int
+    ) -> Answer | CustomersError:
+        if isinstance(answer, APIConnectionError):
+            answer.attempts = attempt
+        if isinstance(answer, CustomersError):
+            return answer
+        if answer.status < 400:
+            return protocol.response_error(answer) or answer
+        expired = self._tokens.is_expired(credential)
+        return protocol.status_error(answer, request, secret=credential.token, expired=expired, attempts=attempt)
+
+    def _give_back(self, permit: Permit, answer: Answer | CustomersError | None) -> None:
+        if not isinstance(answer, Answer):
+            self.limiter.release(permit, answered=False)
+            return
+        limit, remaining, retry_after = attrs.astuple(protocol.read_quota(answer.headers))
+        rejected_for = None
+        if answer.status == 429:
+            rejected_for = protocol.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
+            _log.warning("The service answered 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
+        self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
+
+    async def _exchange(
+        self, http: aiohttp.ClientSession, request: Request, options: Options, credential: Credential
+    ) -> Answer | CustomersError:
+        """The one door to aiohttp; its errors are returned in our own terms.
+
+        Raised from here, an error would keep aiohttp's as its context, and with that the Authorization header.
+        """
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Authorization": credential.header,
+            "User-Agent": _USER_AGENT,
+        }
+        try:
+            async with (
+                asyncio.timeout(options.timeout),
+                http.get(
+                    URL(self.base_url + request.target, encoded=True),
+                    headers=headers,
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    raise_for_status=False,
+                    timeout=_NO_TIMEOUT,
+                ) as response,
+            ):
+                body = await _read(response, options.max_body)
+        except TimeoutError:
+            return APITimeoutError(f"no whole answer within {options.timeout:g} s for {request.path}")
+        except aiohttp.ClientSSLError as error:
+            return APIConnectionError(f"TLS failed: {_reason(error)}", transient=False)
+        except aiohttp.ClientResponseError:
+            return APIResponseError(f"the answer for {request.path} is not well-formed HTTP")
+        except (aiohttp.ClientError, OSError) as error:
+            return APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
+        return protocol.decoded(Answer(response.status, response.headers, body), options.max_body)
+
+
+async def _read(response: aiohttp.ClientResponse, max_body: int) -> bytes:
+    """The body as it comes over the wire: whole, or one byte over ``max_body``, which is enough to refuse it."""
+    chunks: list[bytes] = []
+    left = max_body + 1
+    while left > 0 and (chunk := await response.content.readany()):
+        chunks.append(chunk[:left])
+        left -= len(chunk)
+    return b"".join(chunks)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the error's own text: that may quote headers."""
+    strerror = getattr(error, "strerror", None)
+    return f"{type(error).__name__} ({strerror})" if isinstance(strerror, str) else type(error).__name__
