@@ -23,7 +23,6 @@ Bad arguments are plain ``ValueError`` or ``TypeError``. Each error pickles, and
 customer's data (a customer's uuid may stand in an error).
 """
 
-import copyreg
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +60,13 @@ class CustomersError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and attributes, whatever arguments the constructor takes."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # typeshed omits it
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(kind: type[CustomersError], args: tuple[Any, ...]) -> CustomersError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class ConfigurationError(CustomersError):

@@ -82,7 +82,7 @@ class Walk:
     @property
     def next_page(self) -> int:
         """The lowest page that has not come."""
-        return min(self._next, *self._again, *self._outstanding)
+        return min([self._next, *self._again, *self._outstanding])
 
     def add(self, page: Page) -> Sequence[Customer]:
         """Note a page; returns those of its customers that are to be handed on.
@@ -113,7 +113,7 @@ class Walk:
 
     def refuse(self, number: int, error: APIStatusError) -> bool:
         """Note that the server refused a page; False if that means something else than the end of the list."""
-        before = (number - 1) * (self._largest or self._per_page)
+        before = (number - 1) * max(self._largest, self._page_size)
         if self._first is None or not (error.status in (404, 422) or (error.status == 400 and before >= RESULT_CAP)):
             return False
         self._outstanding.discard(number)
@@ -153,7 +153,8 @@ class Walk:
         if self._first is None:
             return number == self._first_page
         if self._last_total is None or number <= self._planned:
-            return True
+            # After an empty page look no further ahead until the pages in flight have come.
+            return not self._outstanding or max(self._empty, default=0) <= self._last_with_rows
         # Beyond the total: one page at a time, while the page before promises more or rows are missing.
         missing = (self._first_page - 1) * self._page_size + self._rows < self._last_total
         return not self._outstanding and (missing or self._says_more == number - 1)
@@ -165,7 +166,9 @@ class Walk:
 
     def _begin(self, page: Page, uuids: list[str]) -> None:
         self._first, self._first_uuids = attrs.evolve(page, customers=(), raw=b""), uuids
-        self._page_size = len(uuids) + page.rejected or page.per_page or self._per_page
+        rows = len(uuids) + page.rejected
+        # Trust the rows rather than per_page, which a server may ignore; but a last page may be short.
+        self._page_size = rows if rows and page.has_more is not False else self._per_page
 
     def _note_total(self, page: Page) -> None:
         if page.total is None:
@@ -203,7 +206,7 @@ class Walk:
                 self._end_at(number + 1)
         elif number > self._planned and nothing_new:
             self._end_at(number)
-        if rows == 0 and page.total is not None and (number - 1) * (self._largest or self._page_size) < page.total:
+        if rows == 0 and page.total is not None and (number - 1) * max(self._largest, self._page_size) < page.total:
             self._empty_below_total = max(self._empty_below_total, number)
         if rows == 0 or (nothing_new and self._last_total is None):
             self._empty.add(number)
@@ -356,8 +359,7 @@ class CustomerPager:
 
     Example:
         >>> async with client.list_customers() as pager:
-        ...     async for customer in pager:
-        ...         print(customer.name)
+        ...     names = [customer.name async for customer in pager]
         >>> pager.completeness.raise_if_incomplete()
     """
 

@@ -113,7 +113,7 @@ class Window:
             self.sent = self.in_flight + 1
         if remaining is not None:
             self.floor = remaining if self.floor is None else min(self.floor, remaining)
-        elif not answered and self.floor is not None:
+        elif self.floor is not None:
             self.floor -= 1
 
     def _open(self, now: float) -> None:

@@ -1,10 +1,41 @@
 """Every test runs on virtual time: a wait of a minute costs a few milliseconds."""
 
-from collections.abc import Callable, Mapping
 from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable, Mapping
 
+import pytest
+
+from customers_async import CustomersClient, RetryPolicy
+from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
+    """The loop of all async tests."""
     return {"virtual": VirtualTimeLoop}
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """A service of 250 customers."""
+    async with Emulator(customers=250) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
+    """A client of that service."""
+    async with CustomersClient(emulator.token, base_url=emulator.url) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def impatient() -> RetryPolicy:
+    """Retries without a pause."""
+    return RetryPolicy(base_delay=0)

@@ -1,0 +1,345 @@
+"""Walking the list of a real server: whole, in order or not, in both editions, through drift and odd servers."""
+
+import asyncio
+import logging
+
+import pytest
+
+from customers_async import (
+    CustomersClient,
+    IncompleteListError,
+    NotFoundError,
+    PageFetched,
+    RecordError,
+    RetryPolicy,
+    ServerError,
+    Verdict,
+    WalkFinished,
+)
+from customers_async.emulator import Emulator
+
+SIZES = (0, 1, 99, 100, 101, 12_345)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("per_page", [7, 100])
+@pytest.mark.parametrize("edition", ["a", "b"])
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_list_is_walked_whole(size: int, edition: str, per_page: int, ordered: bool) -> None:
+    """Every customer arrives once, whatever the size, the header edition, the page size and the order."""
+    await _walk_whole(size, edition, per_page, ordered)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("edition", ["a", "b"])
+@pytest.mark.parametrize("size", SIZES[:-1])
+async def test_the_list_is_walked_whole_one_customer_a_page(size: int, edition: str, ordered: bool) -> None:
+    """A page size of 1 is walked as any other."""
+    await _walk_whole(size, edition, 1, ordered)
+
+
+async def test_twelve_thousand_pages_of_one_customer_are_walked_whole() -> None:
+    """The longest walk of all: 12,345 requests. (`test_pager` walks it in each combination, without sockets.)"""
+    await _walk_whole(12_345, "b", 1, False)
+
+
+async def _walk_whole(size: int, edition: str, per_page: int, ordered: bool) -> None:
+    async with (
+        Emulator(customers=size, edition=edition, limit=1_000_000) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        pager = client.list_customers(per_page=per_page, ordered=ordered)
+        uuids = [customer.uuid async for customer in pager]
+        expected = list(emulator.uuids())
+        assert uuids == expected if ordered else sorted(uuids) == sorted(expected)
+        assert pager.completeness.verdict is Verdict.COMPLETE
+        assert (pager.completeness.distinct, pager.completeness.total) == (size, size)
+        assert emulator.stats.requests == max(1, -(-size // per_page))
+
+
+async def test_ten_thousand_customers_cost_a_hundred_requests(emulator: Emulator) -> None:
+    """The last page is known from the total: none is asked for in vain, and no 429 occurs under the real quota."""
+    async with (
+        Emulator(customers=10_000) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        pager = client.list_customers(on_incomplete="raise")
+        assert len({customer.uuid async for customer in pager}) == 10_000
+        assert emulator.stats.statuses == {200: 100}
+
+
+async def test_pages_come_with_their_metadata(client: CustomersClient) -> None:
+    """Page by page, each with number, total and the body as it came."""
+    pages = [page async for page in client.list_customers(per_page=100).pages()]
+    assert [(page.number, page.per_page, page.total, page.has_more, len(page.customers)) for page in pages] == [
+        (1, 100, 250, True, 100),
+        (2, 100, 250, True, 100),
+        (3, 100, 250, False, 50),
+    ]
+    assert pages[0].raw.startswith(b"[{")
+
+
+async def test_pages_are_fetched_concurrently_up_to_the_limit() -> None:
+    """As many requests are in flight as ``concurrency`` allows, and no more."""
+    async with (
+        Emulator(customers=2_000, latency=0.05) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url, concurrency=5) as client,
+    ):
+        assert len([customer async for customer in client.list_customers()]) == 2_000
+        assert emulator.stats.peak_in_flight == 5
+
+
+async def test_only_the_window_is_fetched_ahead_of_the_consumer() -> None:
+    """Memory is bounded by the window: a consumer that stops at page 1 has caused at most 1 + 4 requests."""
+    async with (
+        Emulator(customers=5_000) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url, concurrency=4) as client,
+        client.list_customers() as pager,
+    ):
+        async for _ in pager.pages():
+            await asyncio.sleep(1)
+            break
+        assert emulator.stats.requests <= 5
+
+
+async def test_a_million_customers_are_begun_at_once() -> None:
+    """The first customers of a very long list come after one request: nothing is allocated by the total."""
+    async with (
+        Emulator(customers=1_000_000) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url, concurrency=1) as client,
+        client.list_customers() as pager,
+    ):
+        async for customer in pager:
+            assert customer.uuid == next(emulator.uuids())
+            break
+        assert emulator.stats.requests <= 2
+
+
+async def test_an_error_names_the_page_and_the_same_pager_goes_on(
+    emulator: Emulator, client: CustomersClient, impatient: RetryPolicy
+) -> None:
+    """A pager that raised is not finished: iterated again, it continues after the last customer it yielded."""
+    emulator.fail_next(500, times=4, after=1)
+    pager = client.with_options(retry=impatient, concurrency=1).list_customers(per_page=50)
+    uuids: list[str] = []
+    with pytest.raises(ServerError) as caught:
+        async for customer in pager:
+            uuids.append(customer.uuid)  # noqa: PERF401  # what came before the error counts
+    assert caught.value.next_page == pager.next_page == 2
+    assert len(uuids) == 50
+    uuids += [customer.uuid async for customer in pager]
+    assert uuids == list(emulator.uuids())
+    assert pager.completeness.verdict is Verdict.COMPLETE
+    assert pager.next_page is None
+
+
+async def test_a_break_goes_on_with_the_next_customer(emulator: Emulator, client: CustomersClient) -> None:
+    """Breaking off in the middle of a page loses nothing and repeats nothing."""
+    uuids: list[str] = []
+    async with client.list_customers(per_page=100) as pager:
+        while pager.next_page is not None:
+            taken = 0
+            async for customer in pager:
+                uuids.append(customer.uuid)
+                taken += 1
+                if taken == 30:
+                    break
+    assert uuids == list(emulator.uuids())
+
+
+async def test_pages_after_a_break_begin_with_the_rest_of_the_page(client: CustomersClient) -> None:
+    """Changing from customers to pages hands on what was left of the page."""
+    async with client.list_customers(per_page=100) as pager:
+        async for _ in pager:
+            break
+        assert [(page.number, len(page.customers)) async for page in pager.pages()] == [(1, 99), (2, 100), (3, 50)]
+
+
+async def test_a_walk_can_begin_later_but_cannot_vouch_for_the_rest(client: CustomersClient) -> None:
+    """``first_page`` resumes in another process; the verdict is on the whole list, so it is not COMPLETE."""
+    pager = client.list_customers(first_page=3, on_incomplete="ignore")
+    assert len([customer async for customer in pager]) == 50
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+async def test_a_walk_without_an_end_has_no_verdict(client: CustomersClient) -> None:
+    """Asking early for the verdict is an error, not a guess."""
+    async with client.list_customers(per_page=10) as pager:
+        async for _ in pager:
+            break
+        with pytest.raises(RuntimeError, match="no verdict yet: it goes on with page 1"):
+            pager.completeness  # noqa: B018  # the property raises
+
+
+@pytest.mark.parametrize("change", [{"insert": 3}, {"delete": 3}])
+async def test_a_list_that_changes_is_reported(
+    emulator: Emulator, client: CustomersClient, change: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows that move while the list is walked end in DRIFTED, and in one warning without any customer's data."""
+    emulator.on_page(2, **change)
+    pager = client.with_options(concurrency=1).list_customers(per_page=50)
+    with caplog.at_level(logging.WARNING, "customers_async"):
+        uuids = [customer.uuid async for customer in pager]
+    assert len(uuids) == len(set(uuids))
+    completeness = pager.completeness
+    assert completeness.verdict is Verdict.DRIFTED
+    assert (completeness.first_total, completeness.last_total) == (250, emulator.total)
+    assert completeness.duplicates == change.get("insert", 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The list is not complete: {completeness.describe()}."
+    ]
+
+
+async def test_an_incomplete_list_can_be_an_error(emulator: Emulator, client: CustomersClient) -> None:
+    """``on_incomplete="raise"`` ends the walk in IncompleteListError, each time it is asked."""
+    emulator.on_page(2, delete=1)
+    pager = client.with_options(concurrency=1).list_customers(on_incomplete="raise")
+    for _ in range(2):
+        with pytest.raises(IncompleteListError, match="DRIFTED") as caught:
+            async for _ in pager:
+                pass
+    assert caught.value.completeness is pager.completeness
+    assert caught.value.next_page is None
+
+
+async def test_reconciling_yields_what_was_missed(emulator: Emulator, client: CustomersClient) -> None:
+    """A row that slipped past through a deletion is found by walking again, and nothing comes twice."""
+    before = set(emulator.uuids())
+    emulator.on_page(2, delete=5)
+    pager = client.with_options(concurrency=1).list_customers(per_page=50, on_incomplete="reconcile")
+    uuids = [customer.uuid async for customer in pager]
+    assert len(uuids) == len(set(uuids))
+    assert set(emulator.uuids()) <= set(uuids) <= before
+    assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+async def test_reconciling_gives_up_loudly(emulator: Emulator, client: CustomersClient) -> None:
+    """A list that never stands still is walked four times in all, then it is an error."""
+    for _ in range(4):
+        emulator.on_page(2, delete=1)
+    pager = client.with_options(concurrency=1).list_customers(on_incomplete="reconcile")
+    emulator.unstable_order = True
+    with pytest.raises(IncompleteListError):
+        async for _ in pager:
+            pass
+    assert emulator.stats.requests == 4 * 3
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_a_capped_list_is_walked_to_the_cap(refuses: bool) -> None:
+    """Where the server stops giving rows below its own total, by empty pages or by refusing them: CAPPED."""
+    async with (
+        Emulator(customers=1_234, capped=True, cap=1_000, cap_refuses=refuses) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url, concurrency=2) as client,
+    ):
+        pager = client.list_customers(on_incomplete="ignore")
+        assert len([customer async for customer in pager]) == 1_000
+        assert (pager.completeness.verdict, pager.completeness.total) == (Verdict.CAPPED, 1_234)
+        with pytest.raises(IncompleteListError, match="CAPPED"):
+            pager.completeness.raise_if_incomplete()
+        with pytest.raises(IncompleteListError):
+            [customer async for customer in client.list_customers(on_incomplete="reconcile")]
+
+
+async def test_the_documented_cap_is_ten_thousand() -> None:
+    """One edition of the vendor's pages caps the list at 10,000 records: the walk goes on until it sees that."""
+    async with (
+        Emulator(customers=12_345, capped=True) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        pager = client.list_customers(on_incomplete="ignore")
+        assert len([customer async for customer in pager]) == 10_000
+        assert pager.completeness.verdict is Verdict.CAPPED
+
+
+async def test_a_missing_customer_in_a_walk_is_no_cap(emulator: Emulator, client: CustomersClient) -> None:
+    """A first page that is refused is an error, never an empty list."""
+    emulator.fail_next(404)
+    with pytest.raises(NotFoundError):
+        [customer async for customer in client.list_customers()]
+
+
+async def test_a_server_with_its_own_page_size_is_walked_whole(emulator: Emulator, client: CustomersClient) -> None:
+    """``per_page`` ignored: the plan is made anew from what the server gives."""
+    emulator.ignore_per_page = 15
+    pager = client.list_customers(on_incomplete="raise")
+    assert [customer.uuid async for customer in pager] == list(emulator.uuids())
+
+
+async def test_a_server_that_ignores_page_is_an_error(emulator: Emulator, client: CustomersClient) -> None:
+    """The same page twice is noticed with the second."""
+    emulator.ignore_page = True
+    pager = client.list_customers()
+    with pytest.raises(Exception, match="the server ignores page") as caught:
+        [customer async for customer in pager]
+    assert caught.value.next_page == 2  # type: ignore[attr-defined]  # of CustomersError
+
+
+@pytest.mark.parametrize("value", [None, "many"])
+async def test_a_list_without_metadata_is_walked_but_not_vouched_for(
+    emulator: Emulator, client: CustomersClient, value: str | None
+) -> None:
+    """Headers missing or garbled: a short page ends the walk, and the verdict is INCONSISTENT."""
+    for name in ("Total", "Per-Page", "Has-More-Pages", "Current-Page"):
+        emulator.headers[f"X-Api-{name}"] = value
+    page = await client.get_page(1)
+    assert (page.total, page.per_page, page.has_more) == (None, None, None)
+    pager = client.list_customers(per_page=7, on_incomplete="ignore")
+    assert [customer.uuid async for customer in pager] == list(emulator.uuids())
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+    assert pager.completeness.total is None
+
+
+async def test_an_unstable_order_is_noticed(client: CustomersClient) -> None:
+    """Pages that overlap repeat some customers and hide others: DRIFTED, never COMPLETE."""
+    async with (
+        Emulator(customers=500, unstable_order=True) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        pager = client.list_customers(per_page=10, on_incomplete="ignore")
+        uuids = [customer.uuid async for customer in pager]
+        assert len(uuids) == len(set(uuids)) == pager.completeness.distinct
+        assert pager.completeness.verdict is Verdict.DRIFTED
+
+
+async def test_a_walk_tells_of_its_pages_and_its_end(emulator: Emulator) -> None:
+    """``on_event`` hears of each page and of the verdict; what the listener raises harms nobody."""
+    events: list[object] = []
+
+    def listen(event: object) -> None:
+        events.append(event)
+        raise LookupError
+
+    async with CustomersClient(emulator.token, base_url=emulator.url, on_event=listen) as client:
+        pager = client.list_customers(per_page=100)
+        assert len([customer async for customer in pager]) == 250
+    pages = [event for event in events if isinstance(event, PageFetched)]
+    assert [(page.number, page.customers, page.total) for page in pages] == [(1, 100, 250), (2, 100, 250), (3, 50, 250)]
+    assert events[-1] == WalkFinished(pager.completeness)
+
+
+async def test_two_iterations_of_one_pager_at_once_are_refused(client: CustomersClient) -> None:
+    """A pager is one walk: a second consumer beside the first gets a clear error."""
+    pager = client.list_customers(per_page=10)
+
+    async def consume() -> int:
+        return len([customer async for customer in pager])
+
+    first, second = await asyncio.gather(consume(), consume(), return_exceptions=True)
+    assert isinstance(second, RuntimeError)
+    assert isinstance(first, RuntimeError | int)
+    await pager.aclose()
+
+
+async def test_a_bad_record_ends_the_walk_or_is_counted(emulator: Emulator, client: CustomersClient) -> None:
+    """One record that does not fit: an error that names it, or on request a rejected record and the rest."""
+    emulator.touch(7, name=5)
+    with pytest.raises(RecordError) as caught:
+        [customer async for customer in client.list_customers(per_page=5)]
+    assert (caught.value.page, caught.value.index, caught.value.field) == (2, 2, "name")
+    rejected: list[tuple[object, RecordError]] = []
+    pager = client.list_customers(per_page=5, on_bad_record=lambda raw, error: rejected.append((raw, error)))
+    assert len([customer async for customer in pager]) == 249
+    assert [(raw["name"], error.field) for raw, error in rejected] == [(5, "name")]  # type: ignore[index]  # JSON
+    assert (pager.completeness.distinct, pager.completeness.rejected) == (249, 1)
+    assert pager.completeness.verdict is Verdict.COMPLETE

@@ -1,0 +1,391 @@
+"""The walk and its verdict, over a list in memory: no sockets, so that every odd list can be tried."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from customers_async import (
+    APIConnectionError,
+    APIResponseError,
+    BadRequestError,
+    Customer,
+    CustomerPager,
+    IncompleteListError,
+    Page,
+    UnprocessableEntityError,
+    Verdict,
+)
+from customers_async.pager import PageReader
+
+Server = Callable[[int], Page]
+
+
+def customer(number: int, **fields: Any) -> Customer:
+    return Customer(uuid=f"{number:08d}-0000-0000-0000-000000000000", **fields)
+
+
+def page(number: int, numbers: Sequence[int], total: int | None, **metadata: Any) -> Page:
+    metadata = {"per_page": None, "has_more": None, **metadata}
+    return Page(number=number, total=total, customers=[customer(n) for n in numbers], raw=b"", **metadata)
+
+
+def steady(count: int, size: int, **metadata: Any) -> Server:
+    """A server whose list stands still."""
+    return lambda number: page(number, range(count)[(number - 1) * size : number * size], count, **metadata)
+
+
+class Fetches:
+    """Fetches from a server, with answers that overtake one another, and counts."""
+
+    def __init__(self, server: Server, delays: Sequence[int] = (0,)) -> None:
+        self.server = server
+        self.delays = itertools.cycle(delays)
+        self.numbers: list[int] = []
+        self.in_flight = self.peak = 0
+
+    async def __call__(self, number: int) -> Page:
+        self.numbers.append(number)
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            for _ in range(next(self.delays)):
+                await asyncio.sleep(0)
+            return self.server(number)
+        finally:
+            self.in_flight -= 1
+
+
+def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
+    defaults = {
+        "window": 4,
+        "first_page": 1,
+        "per_page": 10,
+        "ordered": True,
+        "unique": True,
+        "on_incomplete": "ignore",
+        "tell": lambda event: None,
+    }
+    return CustomerPager(PageReader(fetch, **{**defaults, **options}))
+
+
+async def numbers_of(pager: CustomerPager) -> list[int]:
+    return [int(customer.uuid[:8]) async for customer in pager]
+
+
+@given(
+    count=st.integers(0, 120),
+    size=st.integers(1, 20),
+    window=st.integers(1, 9),
+    ordered=st.booleans(),
+    delays=st.lists(st.integers(0, 5), min_size=1),
+)
+def test_a_list_that_stands_still_is_complete(
+    count: int, size: int, window: int, ordered: bool, delays: list[int]
+) -> None:
+    """Every customer once, no page twice, never more pages in flight than the window, whatever overtakes what."""
+    fetch = Fetches(steady(count, size), delays)
+    pager = pager_of(fetch, per_page=size, window=window, ordered=ordered)
+    numbers = asyncio.run(numbers_of(pager))
+    assert (numbers if ordered else sorted(numbers)) == list(range(count))
+    assert pager.completeness.verdict is Verdict.COMPLETE
+    assert sorted(fetch.numbers) == list(range(1, max(1, -(-count // size)) + 1))
+    assert fetch.peak <= window
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_long_list_of_single_customers_is_complete(ordered: bool) -> None:
+    """12,345 pages of one customer each."""
+    pager = pager_of(Fetches(steady(12_345, 1), (3, 0, 2)), per_page=1, window=8, ordered=ordered)
+    assert sorted(asyncio.run(numbers_of(pager))) == list(range(12_345))
+    assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+class Drifting:
+    """A server whose rows come and go between requests."""
+
+    def __init__(self, count: int, size: int, changes: list[tuple[bool, int]]) -> None:
+        self.rows = list(range(count))
+        self.size = size
+        self.changes = iter(changes)
+        self.fresh = itertools.count(count)
+        self.always = set(self.rows)
+
+    def __call__(self, number: int) -> Page:
+        insert, at = next(self.changes, (None, 0))
+        if insert:
+            self.rows.insert(at % (len(self.rows) + 1), next(self.fresh))
+        elif insert is False and self.rows:
+            self.always.discard(self.rows.pop(at % len(self.rows)))
+        rows = self.rows[(number - 1) * self.size : number * self.size]
+        return page(number, rows, len(self.rows), has_more=number * self.size < len(self.rows))
+
+
+@settings(max_examples=300)
+@given(
+    count=st.integers(0, 60),
+    size=st.integers(2, 12),
+    changes=st.lists(st.tuples(st.none() | st.booleans(), st.integers(0, 1000)), max_size=40),
+    ordered=st.booleans(),
+    window=st.integers(1, 5),
+    delays=st.lists(st.integers(0, 4), min_size=1),
+)
+def test_a_walk_under_drift_ends_and_never_lies(
+    count: int,
+    size: int,
+    changes: list[tuple[bool, int]],
+    ordered: bool,
+    window: int,
+    delays: list[int],
+) -> None:
+    """However rows move: the walk ends, repeats nobody, and COMPLETE means as many customers as every answer named."""
+    server = Drifting(count, size, changes)
+    pager = pager_of(Fetches(server, delays), per_page=size, ordered=ordered, window=window)
+    try:
+        numbers = asyncio.run(numbers_of(pager))
+    except APIResponseError:  # rows moved by exactly a page: not to be told from a server that ignores page
+        return
+    assert len(numbers) == len(set(numbers)) == pager.completeness.distinct
+    if pager.completeness.verdict is Verdict.COMPLETE:
+        assert len(numbers) == pager.completeness.first_total == pager.completeness.last_total
+    if not server.always <= set(numbers):  # somebody who was there all the time was missed
+        assert pager.completeness.verdict is not Verdict.COMPLETE or changes
+
+
+@given(
+    count=st.integers(0, 60),
+    size=st.integers(2, 12),
+    changes=st.lists(st.tuples(st.booleans(), st.integers(0, 1000)), max_size=12),
+    delays=st.lists(st.integers(0, 4), min_size=1),
+)
+def test_a_reconciled_walk_misses_nobody_who_stayed(
+    count: int, size: int, changes: list[tuple[bool, int]], delays: list[int]
+) -> None:
+    """Once the list stands still, reconciling finds everyone on it, or says that it could not."""
+    server = Drifting(count, size, changes)
+    pager = pager_of(Fetches(server, delays), per_page=size, on_incomplete="reconcile", window=2)
+    numbers: list[int] = []
+
+    async def collect() -> None:
+        async for found in pager:
+            numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # what came before an error counts
+
+    try:
+        asyncio.run(collect())
+    except (APIResponseError, IncompleteListError):
+        return
+    assert len(numbers) == len(set(numbers))
+    assert pager.completeness.verdict is Verdict.COMPLETE
+    if next(server.changes, None) is None and pager.completeness.total == len(server.rows):
+        assert set(server.rows) <= set(numbers)
+
+
+def test_a_short_page_in_the_middle_is_not_the_end() -> None:
+    """The walk goes on past a short or an empty page, and does not call the list complete."""
+    for rows in ([10, 11], []):
+
+        def server(number: int, rows: Sequence[int] = tuple(rows)) -> Page:
+            return page(2, rows, 30) if number == 2 else steady(30, 10)(number)
+
+        pager = pager_of(Fetches(server))
+        assert asyncio.run(numbers_of(pager)) == [*range(10), *rows, *range(20, 30)]
+        assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+def test_a_longer_page_than_asked_for_is_kept() -> None:
+    """A server that gives more rows than asked for is walked whole."""
+    pager = pager_of(Fetches(steady(50, 25)))
+    assert asyncio.run(numbers_of(pager)) == list(range(50))
+    assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+def test_a_server_that_promises_more_for_ever_is_not_believed() -> None:
+    """has-more that stays true costs one request past the end, and the verdict says that it lied."""
+    fetch = Fetches(steady(30, 10, has_more=True))
+    pager = pager_of(fetch)
+    assert asyncio.run(numbers_of(pager)) == list(range(30))
+    assert fetch.numbers == [1, 2, 3, 4]
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+def test_a_server_that_promises_more_for_ever_without_a_total_ends() -> None:
+    """Without a total, two empty pages in a row end the walk, at most a window past the end."""
+    fetch = Fetches(lambda number: attrs.evolve(steady(30, 10, has_more=True)(number), total=None))
+    pager = pager_of(fetch)
+    assert asyncio.run(numbers_of(pager)) == list(range(30))
+    assert max(fetch.numbers) <= 3 + 4
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+def test_a_server_that_says_done_too_early_is_not_believed() -> None:
+    """has-more false on page 1 of 3: the total decides."""
+    pager = pager_of(Fetches(steady(30, 10, has_more=False)))
+    assert asyncio.run(numbers_of(pager)) == list(range(30))
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+def test_a_server_that_repeats_its_last_page_ends() -> None:
+    """Past the end a server may give the last page again: nobody comes twice, and the walk ends."""
+
+    def server(number: int) -> Page:
+        return attrs.evolve(steady(30, 10, has_more=True)(min(number, 3)), number=number, total=None)
+
+    pager = pager_of(Fetches(server))
+    assert asyncio.run(numbers_of(pager)) == list(range(30))
+    assert pager.completeness.verdict is Verdict.DRIFTED
+
+
+def test_a_wrong_page_number_in_the_answer_is_inconsistent() -> None:
+    """A server that calls each page the first one is walked, and not vouched for."""
+    pager = pager_of(Fetches(steady(30, 10, current_page=1)))
+    assert asyncio.run(numbers_of(pager)) == list(range(30))
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+def test_an_absurd_total_allocates_nothing() -> None:
+    """A total of 10**15 is not planned by: two empty pages end the walk."""
+    fetch = Fetches(lambda number: attrs.evolve(steady(30, 10)(number), total=10**15))
+    pager = pager_of(fetch)
+    assert asyncio.run(numbers_of(pager)) == list(range(30))
+    assert len(fetch.numbers) < 12
+    assert pager.completeness.verdict is Verdict.CAPPED
+
+
+def test_pages_added_during_the_walk_are_fetched() -> None:
+    """A total that grows extends the walk; both totals are in the verdict."""
+
+    def server(number: int) -> Page:
+        return steady(30 if number < 3 else 50, 10)(number)
+
+    pager = pager_of(Fetches(server), window=2)
+    assert asyncio.run(numbers_of(pager)) == list(range(50))
+    assert (pager.completeness.verdict, pager.completeness.first_total, pager.completeness.last_total) == (
+        Verdict.DRIFTED,
+        30,
+        50,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "at", "ends"),
+    [
+        (UnprocessableEntityError("422", status=422), 2, True),
+        (BadRequestError("400", status=400), 2, False),
+        (BadRequestError("400", status=400), 1001, True),
+    ],
+)
+def test_a_refused_page_is_the_cap_or_an_error(error: Exception, at: int, ends: bool) -> None:
+    """A 422 for a later page is the end; a 400 means server trouble, save past the documented cap of 10,000."""
+
+    def server(number: int) -> Page:
+        if number >= at:
+            raise error
+        return steady(20_000, 10)(number)
+
+    pager = pager_of(Fetches(server))
+    if ends:
+        assert len(asyncio.run(numbers_of(pager))) == (at - 1) * 10
+        assert pager.completeness.verdict is Verdict.CAPPED
+    else:
+        with pytest.raises(BadRequestError) as caught:
+            asyncio.run(numbers_of(pager))
+        assert caught.value.next_page == at
+
+
+def test_of_two_versions_on_a_page_the_later_is_kept() -> None:
+    """One uuid twice with other content: counted, and the one with the later ``updated_at`` stays."""
+    old, new = (
+        customer(1, name=name, updated_at=datetime(year, 1, 1, tzinfo=UTC)) for name, year in (("a", 2024), ("b", 2025))
+    )
+    for versions in ([old, new], [new, old], [customer(1), new]):
+        twice = Page(number=1, per_page=10, total=2, has_more=False, customers=versions, raw=b"")
+        pager = pager_of(Fetches(lambda _, twice=twice: twice))  # type: ignore[misc]  # a default binds the loop variable
+
+        async def names(pager: CustomerPager = pager) -> list[str | None]:
+            return [found.name async for found in pager]
+
+        assert asyncio.run(names()) == ["b"]
+        assert (pager.completeness.verdict, pager.completeness.duplicates) == (Verdict.DRIFTED, 1)
+
+
+def test_without_unique_neighbouring_repetitions_are_still_noticed() -> None:
+    """``unique=False`` hands on every row, but a row that slid onto the next page is counted."""
+
+    def server(number: int) -> Page:
+        rows = range(30) if number == 1 else range(-1, 29)
+        return page(number, [abs(n) for n in rows][(number - 1) * 10 : number * 10], 30)
+
+    pager = pager_of(Fetches(server), unique=False, window=1)
+    numbers = asyncio.run(numbers_of(pager))
+    assert len(numbers) == 30
+    assert pager.completeness.duplicates == 1
+    assert pager.completeness.verdict is Verdict.DRIFTED
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_after_an_error_every_page_is_handed_on_once(ordered: bool) -> None:
+    """Errors anywhere in the walk: iterating again goes on until all is there, without a gap or a repetition."""
+    failures = iter([True, False, True, False, False, True, False, True] + [False] * 100)
+
+    def server(number: int) -> Page:
+        if next(failures):
+            raise APIConnectionError("reset")
+        return steady(95, 10)(number)
+
+    pager = pager_of(Fetches(server, (2, 0, 1)), ordered=ordered)
+    numbers: list[int] = []
+    errors = 0
+    while True:
+        try:
+            async for found in pager:
+                numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # what came before an error counts
+        except APIConnectionError as error:
+            errors += 1
+            assert error.next_page is not None
+            continue
+        break
+    assert 1 < errors <= 4
+    assert (numbers if ordered else sorted(numbers)) == list(range(95))
+    assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+async def test_a_failed_walk_leaves_no_task_behind() -> None:
+    """An error in one page ends the fetches of the others."""
+
+    def server(number: int) -> Page:
+        if number == 3:
+            raise APIConnectionError("reset")
+        return steady(95, 10)(number)
+
+    fetch = Fetches(server, (5, 1))
+    pager = pager_of(fetch)
+    with pytest.raises(APIConnectionError):
+        await numbers_of(pager)
+    assert fetch.in_flight == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_forgotten_pager_leaves_no_task_behind() -> None:
+    """A ``break`` without ``async with``: the fetches in flight end as soon as the pager is dropped."""
+    async for _ in pager_of(Fetches(steady(95, 10), (9,))):
+        break
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_cancelled_walk_goes_on() -> None:
+    """A timeout around a walk ends its fetches; the pager then goes on where it was."""
+    pager = pager_of(Fetches(steady(95, 10), (9,)))
+    numbers: list[int] = []
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            numbers += await numbers_of(pager)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert numbers + await numbers_of(pager) == list(range(95))

@@ -1,0 +1,406 @@
+"""The quota: arithmetic on a clock of the test's own, then the queue, then a real server's window."""
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimitError, RateLimiter
+from customers_async.emulator import Emulator
+from customers_async.rate_limiter import Permit, Slots, Window
+
+NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
+
+
+def settle(window: Window, permit: Permit, now: float, remaining: int | None = None, *, answered: bool = True) -> None:
+    window.settle(permit, now, limit=None, remaining=remaining, answered=answered)
+
+
+def test_one_request_finds_out_then_the_rest_may_burst() -> None:
+    """Nothing known: one in flight. Its answer opens the window for all that remains."""
+    window, slots = Window(500, 60.0), Slots(8)
+    assert window.free(0.0) == 1
+    permit = window.grant(slots)
+    assert window.free(0.1) == 0
+    settle(window, permit, 0.2, 499)
+    assert window.free(0.2) == 499
+    assert window.opens_at(0.2) is None
+
+
+def test_the_window_ends_a_length_after_the_answer_that_opened_it() -> None:
+    """Its true start lies between sending and answer, so the answer bounds its end; then one request finds out."""
+    window, slots = Window(2, 60.0), Slots(8)
+    settle(window, window.grant(slots), 1.0, 1)
+    settle(window, window.grant(slots), 2.0, 0)
+    assert window.opens_at(2.0) == 61.05
+    assert (window.free(61.0), window.free(61.06)) == (0, 1)
+
+
+def test_answers_out_of_order_do_not_raise_what_remains() -> None:
+    """The lowest remainder of the window counts; a higher one that was sent earlier proves nothing."""
+    window, slots = Window(10, 60.0), Slots(8)
+    settle(window, window.grant(slots), 0.0, 9)
+    permits = [window.grant(slots) for _ in range(3)]
+    settle(window, permits[2], 0.1, 6)
+    settle(window, permits[0], 0.2, 8)
+    settle(window, permits[1], 0.3, 7)
+    assert window.free(0.4) == 6
+
+
+def test_a_higher_remainder_than_known_when_sent_proves_a_new_window() -> None:
+    """The server's clock may be ahead of our guess: its new window is used at once."""
+    window, slots = Window(10, 60.0), Slots(8)
+    settle(window, window.grant(slots), 0.0, 2)
+    permit = window.grant(slots)
+    settle(window, permit, 30.0, 9)
+    assert window.free(30.0) == 9
+    assert window.ends == 90.05
+
+
+def test_what_others_use_is_seen_through_what_remains() -> None:
+    """Another process on the same address lowers the remainder, and with it our permits."""
+    window, slots = Window(500, 60.0), Slots(8)
+    settle(window, window.grant(slots), 0.0, 100)
+    assert window.free(0.0) == 100
+    settle(window, window.grant(slots), 1.0, 40)
+    assert window.free(1.0) == 40
+
+
+def test_without_headers_a_local_window_is_counted() -> None:
+    """A server that tells nothing is sent the limit at most in each window."""
+    window, slots = Window(3, 60.0), Slots(8)
+    for _ in range(3):
+        settle(window, window.grant(slots), 0.0)
+    assert window.free(0.0) == 0
+    assert window.opens_at(0.0) == 60.05
+    assert window.free(61.0) == 1
+
+
+def test_a_request_without_answer_may_have_counted() -> None:
+    """A lost answer costs a permit of the window, and a lost first request lets the next one find out."""
+    window, slots = Window(10, 60.0), Slots(8)
+    settle(window, window.grant(slots), 0.0, answered=False)
+    assert window.free(0.0) == 1
+    settle(window, window.grant(slots), 0.0, 9)
+    settle(window, window.grant(slots), 0.0, answered=False)
+    assert window.free(0.0) == 8
+
+
+def test_a_late_answer_of_the_old_window_does_not_spoil_the_new_one() -> None:
+    """A remainder of 0 that belongs to the window before is not taken for the present one."""
+    window, slots = Window(2, 60.0), Slots(8)
+    settle(window, window.grant(slots), 0.0, 1)
+    late = window.grant(slots)
+    assert window.free(61.0) == 1
+    settle(window, window.grant(slots), 61.0, 1)
+    settle(window, late, 61.5, 0)
+    assert window.free(61.5) == 1
+
+
+def test_a_429_shuts_the_window_for_everyone() -> None:
+    """Until Retry-After and a second; 0 or less means a second; then one request finds out."""
+    for retry_after, opens in ((7.0, 8.0), (0.0, 1.0), (-5.0, 1.0)):
+        window, slots = Window(10, 60.0), Slots(8)
+        permit = window.grant(slots)
+        settle(window, permit, 0.0, 0)
+        window.reject(0.0, retry_after)
+        assert window.opens_at(0.0) == opens
+        assert (window.free(opens - 0.01), window.free(opens)) == (0, 1)
+
+
+def test_the_limit_follows_the_server() -> None:
+    """Limit and window start from what was given; answers correct the limit."""
+    window, slots = Window(500, 60.0), Slots(8)
+    window.settle(window.grant(slots), 0.0, limit=50, remaining=49, answered=True)
+    assert (window.limit, window.free(0.0)) == (50, 49)
+
+
+class LaravelWindow:
+    """The server's side: a fixed window that the first hit opens; rejected hits do not count."""
+
+    def __init__(self, limit: int, length: float) -> None:
+        self.limit, self.length = limit, length
+        self.ends, self.hits, self.rejected = -1.0, 0, 0
+
+    def hit(self, now: float) -> int | None:
+        if now >= self.ends:
+            self.ends, self.hits = now + self.length, 0
+        if self.hits >= self.limit:
+            self.rejected += 1
+            return None
+        self.hits += 1
+        return self.limit - self.hits
+
+
+class Simulation:
+    """A client with enough work, and a server, on one clock; answers take their time and overtake one another."""
+
+    def __init__(self, limit: int, calls: int, seed: int, slowest: float, lost: float = 0.0) -> None:
+        self.chance = random.Random(seed)
+        self.window, self.server, self.slots = Window(limit, 60.0), LaravelWindow(limit, 60.0), Slots(99)
+        self.calls, self.slowest, self.lost, self.losses = calls, slowest, lost, 0
+        self.events: list[tuple[float, int, Callable[[float], None]]] = []
+
+    def run(self) -> None:
+        """Until every call was sent and answered."""
+        now = 0.0
+        while True:
+            while self.calls and self.window.free(now) > 0:
+                self.calls -= 1
+                permit = self.window.grant(self.slots)
+                self.at(now + self.chance.uniform(0, self.slowest), partial(self.arrive, permit))
+            opens_at = self.window.opens_at(now) if self.calls else None
+            if self.events and (opens_at is None or self.events[0][0] <= opens_at):
+                now, _, act = heapq.heappop(self.events)
+                act(now)
+            elif opens_at is not None:
+                now = opens_at
+            else:
+                break
+        assert not self.calls
+
+    def at(self, moment: float, act: Callable[[float], None]) -> None:
+        heapq.heappush(self.events, (moment, self.chance.getrandbits(32), act))
+
+    def arrive(self, permit: Permit, now: float) -> None:
+        remaining = self.server.hit(now)
+        lost = self.chance.random() < self.lost
+        self.losses += lost
+        answer = partial(self.answer, permit, remaining, lost)
+        self.at(now + self.chance.uniform(0, self.slowest), answer)
+
+    def answer(self, permit: Permit, remaining: int | None, lost: bool, now: float) -> None:
+        settle(self.window, permit, now, None if lost else remaining or 0, answered=not lost)
+        if remaining is None and not lost:
+            self.window.reject(now, max(0.0, self.server.ends - now))
+
+
+@settings(max_examples=300)
+@given(
+    limit=st.integers(1, 12),
+    calls=st.integers(1, 60),
+    seed=st.integers(0, 10_000),
+    slowest=st.sampled_from([0.01, 1.0, 15.0]),  # each way; an attempt ends after 30 s
+)
+def test_a_client_alone_never_causes_a_429(limit: int, calls: int, seed: int, slowest: float) -> None:
+    """Whatever the latencies and the order of answers: no request meets a spent window."""
+    simulation = Simulation(limit, calls, seed, slowest)
+    simulation.run()
+    assert simulation.server.rejected == 0
+
+
+@given(limit=st.integers(1, 12), calls=st.integers(1, 60), seed=st.integers(0, 10_000))
+def test_lost_answers_cost_at_most_a_rejection_each(limit: int, calls: int, seed: int) -> None:
+    """When connections break nobody can know what the server counted; the damage is bounded by the losses."""
+    simulation = Simulation(limit, calls, seed, 1.0, lost=0.3)
+    simulation.run()
+    assert simulation.server.rejected <= simulation.losses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"limit": 0}, ValueError),
+        ({"limit": True}, TypeError),
+        ({"limit": 1.5}, TypeError),
+        ({"window": 0}, ValueError),
+        ({"window": float("inf")}, ValueError),
+        ({"window": float("nan")}, ValueError),
+        ({"window": "60"}, TypeError),
+    ],
+)
+def test_bad_limits_are_refused(arguments: dict[str, Any], kind: type[Exception]) -> None:
+    """Numbers above 0 only."""
+    with pytest.raises(kind):
+        RateLimiter(**arguments)
+
+
+async def acquire(limiter: RateLimiter, slots: Slots, lane: Any = "bulk", max_wait: float = 1000.0) -> Permit:
+    return await limiter.acquire(slots, lane=lane, max_wait=max_wait)
+
+
+async def opened(limit: int = 500, window: float = 60.0) -> tuple[RateLimiter, Slots]:
+    """A limiter that has seen one answer."""
+    limiter, slots = RateLimiter(limit, window), Slots(8)
+    limiter.release(await acquire(limiter, slots), answered=True, remaining=limit - 1)
+    return limiter, slots
+
+
+async def test_place_and_permit_are_granted_together() -> None:
+    """A call that waits for a place holds no permit: when the quota is spent nobody is in between."""
+    limiter, _ = await opened()
+    slots = Slots(2)
+    held = [await acquire(limiter, slots) for _ in range(2)]
+    waiting = asyncio.ensure_future(acquire(limiter, slots))
+    await asyncio.sleep(0)
+    assert limiter.state.remaining == 497
+    limiter.release(held[0], answered=True, remaining=498)
+    permit = await waiting
+    assert slots.used == 2
+    assert permit.waited == 0
+
+
+async def test_interactive_calls_come_first() -> None:
+    """A look-up overtakes the bulk calls that wait; within a lane first come, first served."""
+    limiter, _ = await opened()
+    slots = Slots(1)
+    held = await acquire(limiter, slots)
+    order: list[str] = []
+
+    async def call(name: str, lane: str) -> None:
+        permit = await acquire(limiter, slots, lane)
+        order.append(name)
+        limiter.release(permit, answered=True)
+
+    calls = [
+        call("bulk 1", "bulk"),
+        call("bulk 2", "bulk"),
+        call("look-up 1", "interactive"),
+        call("look-up 2", "interactive"),
+    ]
+    tasks = []
+    for waiting in calls:
+        tasks.append(asyncio.ensure_future(waiting))
+        await asyncio.sleep(0)
+    limiter.release(held, answered=True)
+    await asyncio.gather(*tasks)
+    assert order == ["look-up 1", "look-up 2", "bulk 1", "bulk 2"]
+
+
+async def test_a_client_without_a_free_place_does_not_hold_up_another() -> None:
+    """Two clients on one limiter: the one that is at its own limit is passed over."""
+    limiter, _ = await opened()
+    busy, idle = Slots(1), Slots(1)
+    await acquire(limiter, busy)
+    stuck = asyncio.ensure_future(acquire(limiter, busy))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        await acquire(limiter, idle)
+    assert not stuck.done()
+    stuck.cancel()
+
+
+async def test_the_wait_for_the_quota_is_bounded() -> None:
+    """A wait that would take longer than allowed is refused at once; 0 fails fast; a place may be waited for."""
+    limiter, slots = await opened(limit=1)
+    started = asyncio.get_running_loop().time()
+    for max_wait in (0.0, 59.0):
+        with pytest.raises(RateLimitError, match="nothing was sent") as caught:
+            await acquire(limiter, slots, max_wait=max_wait)
+        assert caught.value.sent is False
+        assert 59 < caught.value.retry_after <= 60.05
+    assert asyncio.get_running_loop().time() - started < 1
+    permit = await acquire(limiter, slots, max_wait=61.0)
+    assert 60 <= permit.waited < 61
+
+
+async def test_waiters_are_refused_when_the_quota_runs_out_before_them() -> None:
+    """Whoever waits for a place when a 429 shuts the gate for too long is told so at once."""
+    limiter, _ = await opened()
+    slots = Slots(1)
+    held = await acquire(limiter, slots)
+    waiting = asyncio.ensure_future(acquire(limiter, slots, max_wait=30.0))
+    await asyncio.sleep(0)
+    limiter.release(held, answered=True, rejected_for=60.0)
+    with pytest.raises(RateLimitError) as caught:
+        await waiting
+    assert caught.value.retry_after == pytest.approx(61.0, abs=0.1)
+
+
+@pytest.mark.parametrize("granted", [False, True])
+async def test_a_cancelled_waiter_leaves_nothing_behind(granted: bool) -> None:
+    """Cancelled while waiting, or between grant and wake-up: place and permit go to the next one."""
+    limiter, _ = await opened()
+    slots = Slots(1)
+    held = await acquire(limiter, slots)
+    first, second = (asyncio.ensure_future(acquire(limiter, slots)) for _ in range(2))
+    await asyncio.sleep(0)
+    if granted:
+        limiter.release(held, answered=True)
+        first.cancel()
+    else:
+        first.cancel()
+        limiter.release(held, answered=True)
+    async with asyncio.timeout(1):
+        await second
+    assert slots.used == 1
+    assert limiter.state.remaining == 497
+
+
+async def test_the_state_is_there_for_the_asking() -> None:
+    """Limit, what remains and when it resets, without I/O; nothing is made up before the first answer."""
+    limiter = RateLimiter()
+    assert limiter.state == RateLimit(500, None, None)
+    limiter, slots = await opened()
+    state = limiter.state
+    assert (state.limit, state.remaining) == (500, 499)
+    assert state.resets_in is not None
+    assert 59 < state.resets_in <= 60.05
+    limiter.release(await acquire(limiter, slots), answered=True, rejected_for=5.0)
+    assert limiter.state.remaining == 0
+    assert repr(limiter) == "RateLimiter(limit=500, window=60)"
+
+
+def test_a_limiter_at_work_serves_one_loop() -> None:
+    """On a second loop, while permits of the first are out, it says so; idle it moves along."""
+    limiter, slots = RateLimiter(), Slots(8)
+    permit = asyncio.run(acquire(limiter, slots))
+    with pytest.raises(RuntimeError, match="another event loop"):
+        asyncio.run(acquire(limiter, slots))
+
+    async def give_back() -> None:
+        limiter._loop = asyncio.get_running_loop()
+        limiter.release(permit, answered=True)
+
+    asyncio.run(give_back())
+    asyncio.run(acquire(limiter, slots))
+
+
+@pytest.mark.parametrize("edition", ["a", "b"])
+async def test_more_than_the_quota_takes_windows_and_no_429(edition: str) -> None:
+    """1,200 look-ups under 500 a minute: three windows, not one 429, hardly a second more than two minutes."""
+    waits: list[float] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, QuotaWait):
+            waits.append(event.seconds)
+
+    async with (
+        Emulator(customers=120_000, edition=edition) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url, on_event=listen) as client,
+    ):
+        started = asyncio.get_running_loop().time()
+        pager = client.list_customers(on_incomplete="raise", unique=False)
+        assert len([page async for page in pager.pages()]) == 1200
+        seconds = asyncio.get_running_loop().time() - started
+        assert emulator.stats.statuses == {200: 1200}
+        assert 120 <= seconds <= 126
+        assert waits
+        assert max(waits) <= 61
+
+
+async def test_fail_fast_while_a_walk_waits(emulator: Emulator) -> None:
+    """A look-up that may not wait gets its answer at once while bulk work waits for the next window."""
+    emulator.rate_limit(5)
+    async with CustomersClient(emulator.token, base_url=emulator.url) as client:
+        walk = asyncio.ensure_future(anext(aiter(client.list_customers(per_page=1, first_page=200))))
+        pager = client.list_customers(per_page=10)
+        walking = asyncio.ensure_future(collect(pager))
+        await walk
+        while client.rate_limit.remaining != 0:
+            await asyncio.sleep(0.01)
+        with pytest.raises(RateLimitError) as caught:
+            await client.with_options(max_rate_limit_wait=0).get_customer(next(emulator.uuids()))
+        assert (caught.value.sent, caught.value.url_path[:18]) == (False, "/api/v1/customers/")
+        walking.cancel()
+        await asyncio.gather(walking, return_exceptions=True)
+
+
+async def collect(pager: Any) -> list[Any]:
+    return [customer async for customer in pager]
