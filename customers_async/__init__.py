@@ -33,8 +33,8 @@ from customers_async.events import (
 )
 from customers_async.models import Completeness, Customer, CustomerType, Page, RateLimit, TokenOwner, Verdict
 from customers_async.pager import CustomerPager
-from customers_async.protocol import PRODUCTION_URL, VENDOR_SANDBOX_URL
 from customers_async.rate_limiter import RateLimiter
+from customers_async.request import PRODUCTION_URL, VENDOR_SANDBOX_URL
 from customers_async.retry import RetryPolicy
 from customers_async.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
 

@@ -136,7 +136,7 @@ class Verdict(StrEnum):
     COMPLETE = "COMPLETE"
     """Every answer named the same total, and exactly so many distinct customers were seen."""
     DRIFTED = "DRIFTED"
-    """The list changed meanwhile: the totals differed, or customers came twice."""
+    """The list changed meanwhile, since the totals differed or customers came twice."""
     CAPPED = "CAPPED"
     """The server stopped giving rows below its own total."""
     INCONSISTENT = "INCONSISTENT"

@@ -24,8 +24,9 @@ from customers_async.errors import (
     RateLimitError,
 )
 from customers_async.events import Event, QuotaWait, RequestAnswered, RequestSent, RetryScheduled, TokenReloaded
-from customers_async.protocol import Answer, Request
+from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, Permit, RateLimiter, Slots
+from customers_async.request import Request
 from customers_async.retry import RetryBudget, RetryPolicy, check_count, check_seconds
 from customers_async.tokens import Credential, TokenKeeper, TokenSource
 

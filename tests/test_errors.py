@@ -39,7 +39,7 @@ ONE_OF_EACH = [
 def test_each_error_pickles_and_copies(error: CustomersError) -> None:
     """Process pools and task queues send errors around: nothing is lost on the way."""
     error.next_page = 7
-    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301  # our own
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(twin) is type(error)
         assert (str(twin), twin.args, vars(twin)) == (str(error), error.args, vars(error))
 
@@ -67,7 +67,8 @@ def test_timeouts_are_timeouts_too() -> None:
 def test_the_verdict_speaks_for_itself() -> None:
     """The message of an incomplete list holds all its figures."""
     assert str(IncompleteListError(INCOMPLETE)) == (
-        "the list is not complete: DRIFTED, 250 of 251 customers, total changed from 250, 1 seen twice, 2 rejected, 3 pages"
+        "the list is not complete: DRIFTED, 250 of 251 customers, total changed from 250, "
+        "1 seen twice, 2 rejected, 3 pages"
     )
 
 

@@ -17,6 +17,7 @@ from customers_async import (
     WalkFinished,
 )
 from customers_async.emulator import Emulator
+from customers_async.emulator.pagination import Edition
 
 SIZES = (0, 1, 99, 100, 101, 12_345)
 
@@ -25,7 +26,7 @@ SIZES = (0, 1, 99, 100, 101, 12_345)
 @pytest.mark.parametrize("per_page", [7, 100])
 @pytest.mark.parametrize("edition", ["a", "b"])
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_list_is_walked_whole(size: int, edition: str, per_page: int, ordered: bool) -> None:
+async def test_the_list_is_walked_whole(size: int, edition: Edition, per_page: int, ordered: bool) -> None:
     """Every customer arrives once, whatever the size, the header edition, the page size and the order."""
     await _walk_whole(size, edition, per_page, ordered)
 
@@ -33,7 +34,7 @@ async def test_the_list_is_walked_whole(size: int, edition: str, per_page: int, 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("edition", ["a", "b"])
 @pytest.mark.parametrize("size", SIZES[:-1])
-async def test_the_list_is_walked_whole_one_customer_a_page(size: int, edition: str, ordered: bool) -> None:
+async def test_the_list_is_walked_whole_one_customer_a_page(size: int, edition: Edition, ordered: bool) -> None:
     """A page size of 1 is walked as any other."""
     await _walk_whole(size, edition, 1, ordered)
 
@@ -43,7 +44,7 @@ async def test_twelve_thousand_pages_of_one_customer_are_walked_whole() -> None:
     await _walk_whole(12_345, "b", 1, False)
 
 
-async def _walk_whole(size: int, edition: str, per_page: int, ordered: bool) -> None:
+async def _walk_whole(size: int, edition: Edition, per_page: int, ordered: bool) -> None:
     async with (
         Emulator(customers=size, edition=edition, limit=1_000_000) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,

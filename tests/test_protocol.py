@@ -27,16 +27,14 @@ from customers_async.protocol import (
     Answer,
     PageMetadata,
     Quota,
-    check_base_url,
-    customer_request,
     decoded,
-    page_request,
     read_page_metadata,
     read_quota,
     read_retry_after,
     response_error,
     status_error,
 )
+from customers_async.request import check_base_url, customer_request, page_request
 
 
 def headers(**fields: str) -> CIMultiDict[str]:
@@ -230,7 +228,7 @@ def test_other_statuses_below_400_are_no_data(status: int) -> None:
     error = response_error(Answer(status, headers(Content_Type="application/json"), b"[]"))
     assert error is not None
     assert (error.status, error.content_type) == (status, "application/json")
-    assert ("redirect" in str(error)) is (300 <= status)
+    assert ("redirect" in str(error)) is (status >= 300)
 
 
 def test_html_and_nothing_are_no_data() -> None:
@@ -260,7 +258,7 @@ def test_bodies_are_decompressed(encoding: str, body: bytes) -> None:
 
 
 def test_a_truncated_gzip_body_is_a_connection_failure() -> None:
-    """aiohttp would hand on what is there; a cut body is tried again."""
+    """Aiohttp would hand on what is there; a cut body is tried again."""
     body = gzip.compress(b"[" + b"1," * 1000 + b"1]")[:-9]
     assert isinstance(decoded(Answer(200, headers(Content_Encoding="gzip"), body), 10_000), APIConnectionError)
 
@@ -309,7 +307,7 @@ def test_other_charsets_are_decoded_as_declared() -> None:
     ],
 )
 def test_base_urls_are_accepted(url: str) -> None:
-    """https anywhere, http on loopback; trailing slashes do not matter."""
+    """Https anywhere, http on loopback; trailing slashes do not matter."""
     assert check_base_url(url) == url.rstrip("/")
 
 
@@ -338,7 +336,7 @@ def test_base_urls_are_accepted(url: str) -> None:
 )
 def test_base_urls_are_refused(url: str) -> None:
     """What would send the token in the clear, elsewhere or nowhere is refused, without repeating it."""
-    with pytest.raises(ValueError, match="^base_url ") as caught:
+    with pytest.raises(ValueError, match=r"^base_url ") as caught:
         check_base_url(url)
     assert "password" not in str(caught.value)
     with pytest.raises(TypeError):

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimitError, RateLimiter
+from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimiter, RateLimitError
 from customers_async.emulator import Emulator
+from customers_async.emulator.pagination import Edition
 from customers_async.rate_limiter import Permit, Slots, Window
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
@@ -363,7 +364,7 @@ def test_a_limiter_at_work_serves_one_loop() -> None:
 
 
 @pytest.mark.parametrize("edition", ["a", "b"])
-async def test_more_than_the_quota_takes_windows_and_no_429(edition: str) -> None:
+async def test_more_than_the_quota_takes_windows_and_no_429(edition: Edition) -> None:
     """1,200 look-ups under 500 a minute: three windows, not one 429, hardly a second more than two minutes."""
     waits: list[float] = []
 
@@ -393,8 +394,9 @@ async def test_fail_fast_while_a_walk_waits(emulator: Emulator) -> None:
         pager = client.list_customers(per_page=10)
         walking = asyncio.ensure_future(collect(pager))
         await walk
-        while client.rate_limit.remaining != 0:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(1):
+            while client.rate_limit.remaining != 0:  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(0.01)
         with pytest.raises(RateLimitError) as caught:
             await client.with_options(max_rate_limit_wait=0).get_customer(next(emulator.uuids()))
         assert (caught.value.sent, caught.value.url_path[:18]) == (False, "/api/v1/customers/")

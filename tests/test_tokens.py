@@ -81,7 +81,7 @@ def test_a_token_that_no_header_takes_is_refused_without_showing_it(token: Any, 
 
 
 async def test_sources_show_no_token() -> None:
-    """repr and vars of a source, of a credential and of the client hold no secret; sources with one do not pickle."""
+    """Repr and vars of a source, of a credential and of the client hold no secret; sources with one do not pickle."""
     source = StaticToken("s3cr3t")
     calling = CallableToken(Rotating("s3cr3t").get)
     await calling.get()
@@ -132,7 +132,7 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: not text"):
         await source.get()
     assert "two" not in repr(vars(source))
-    assert pickle.loads(pickle.dumps(source)).path == path  # noqa: S301  # our own
+    assert pickle.loads(pickle.dumps(source)).path == path
 
 
 async def test_a_function_is_called_once_until_a_newer_token_is_wanted() -> None:

@@ -50,7 +50,7 @@ class Emulator(Settings):
     address, bearer tokens, pagination told in headers, one JSON shape for all errors. The customers are computed
     from the seed, so a million of them cost nothing. The first is the one the API reference documents.
 
-    Nothing is opened before `start`, which ``async with`` calls. All arguments are those of `Settings`.
+    Nothing is opened before `start`, which ``async with`` calls. All arguments are those of ``Settings``.
 
     Raises:
         TypeError: If an argument is of another type.

@@ -1,0 +1,60 @@
+"""The package as a whole: its surface, what it loads, and the habits of its tests."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import customers_async
+from customers_async import emulator, testing
+
+TESTS = Path(__file__).parent
+
+
+def test_the_public_surface_is_sorted_and_whole() -> None:
+    """``__all__`` names what the package imports, sorted as ruff sorts it, and nothing else."""
+    names = customers_async.__all__
+    assert len(names) == len(set(names))
+    assert {name for name in vars(customers_async) if name in names} == set(names)
+    for name in names:
+        assert getattr(customers_async, name).__doc__ or name.isupper() or name == "__version__"
+
+
+@pytest.mark.parametrize("module", [customers_async, emulator, testing], ids=lambda module: module.__name__)
+def test_public_things_are_documented(module: object) -> None:
+    """Each public class and function, and each public method, has a docstring."""
+    for name in module.__all__:  # type: ignore[attr-defined]  # of modules
+        thing = getattr(module, name)
+        assert thing.__doc__ or not isinstance(thing, type), name
+        for attribute, value in vars(thing).items() if isinstance(thing, type) else ():
+            if callable(value) and not attribute.startswith("_"):
+                assert value.__doc__, f"{name}.{attribute}"
+
+
+def test_importing_the_package_loads_nothing_that_it_does_not_need() -> None:
+    """Neither the emulator nor the command line, nor what they need, comes along."""
+    unwanted = ["customers_async.emulator", "customers_async.cli", "customers_async.testing"]
+    unwanted += ["cyclopts", "rich", "pyarrow", "aiohttp.web", "pytest", "yaml", "importlib.metadata", "sqlite3"]
+    script = f"""if True:
+        import sys, aiohttp
+        before = set(sys.modules)
+        import customers_async
+        print(sorted({{*{unwanted!r}}} & (set(sys.modules) - before)))
+    """
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603  # ours
+    assert run.stdout.strip() == "[]"
+
+
+def test_each_test_says_what_it_shows() -> None:
+    """A test without a sentence of its own is refused."""
+    silent = [
+        f"{path.name}: {node.name}"
+        for path in TESTS.glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []

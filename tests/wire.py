@@ -1,0 +1,127 @@
+"""What a well-behaved server library cannot say: a raw server on a real socket, and aioresponses for odd answers."""
+
+import asyncio
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from unittest.mock import Mock, patch
+
+import aiohttp
+from aioresponses import aioresponses
+
+from customers_async import CustomersClient
+
+Reply = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class RawServer:
+    """Answers each request with the next reply, and the last one for ever; counts what came over the wire."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self._replies = list(replies)
+        self._handlers: set[asyncio.Task[None]] = set()
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        try:
+            while not writer.is_closing():
+                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
+                if isinstance(reply, bytes):
+                    writer.write(reply)
+                    await writer.drain()
+                else:
+                    await reply(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._handlers.discard(task)
+            writer.close()
+
+    @property
+    def targets(self) -> list[str]:
+        return [request.split(b" ")[1].decode() for request in self.requests]
+
+    async def stop(self) -> None:
+        for handler in list(self._handlers):
+            handler.cancel()
+        while self._handlers:  # noqa: ASYNC110  # each ends in a step or two
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
+    server = RawServer(*replies)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    try:
+        yield server
+    finally:
+        listener.close()
+        await server.stop()
+        await listener.wait_closed()
+
+
+@asynccontextmanager
+async def client_of(*replies: Reply, **options: Any) -> AsyncIterator[tuple[CustomersClient, RawServer]]:
+    """A client of a raw server."""
+    async with raw_server(*replies) as server, CustomersClient("s3cr3t", base_url=server.url, **options) as client:
+        yield client, server
+
+
+def answer(body: bytes = b"[]", status: str = "200 OK", **headers: str) -> bytes:
+    """A well-formed HTTP answer."""
+    fields = {"Content_Type": "application/json", "Content_Length": str(len(body)), **headers}
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode() + body
+
+
+async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def stall(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+def then(data: bytes, rest: Reply) -> Reply:
+    """Send some bytes first."""
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        assert not isinstance(rest, bytes)
+        await rest(reader, writer)
+
+    return reply
+
+
+@contextmanager
+def odd_answers() -> Iterator[aioresponses]:
+    """aioresponses, made to work where it does not pass ``stream_writer`` to aiohttp 3.14 and later.
+
+    It replaces ``ClientSession._request`` whole: no timeout, no connector limit and no trace runs under it, so it
+    serves odd answers only.
+    """
+    needed = "stream_writer" in inspect.signature(aiohttp.ClientResponse).parameters
+    passed = "stream_writer" in inspect.getsource(inspect.getmodule(aioresponses))  # type: ignore[arg-type]  # a module
+
+    class WithWriter(aiohttp.ClientResponse):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{"stream_writer": Mock(output_size=0), **kwargs})
+
+    response_class = WithWriter if needed and not passed else aiohttp.ClientResponse
+    with patch("aioresponses.core.ClientResponse", response_class), aioresponses() as odd:
+        yield odd
