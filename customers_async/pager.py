@@ -26,6 +26,9 @@ __all__ = ["CustomerPager", "OnIncomplete", "PageReader"]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 
+_Tasks = dict[asyncio.Task[Page], int]  # each with the number of its page, in the order of asking
+_Done = asyncio.Queue[asyncio.Task[Page]]
+
 _log = logging.getLogger("customers_async")
 
 
@@ -85,12 +88,13 @@ class PageReader:
             self.completeness.raise_if_incomplete()
 
     async def _walk_pages(self) -> AsyncGenerator[Page, None]:
-        tasks: dict[asyncio.Task[Page], int] = {}
+        tasks: _Tasks = {}
+        done: _Done = asyncio.Queue()
         try:
-            self._fill(tasks)
+            self._fill(tasks, done)
             while tasks:
-                page = await self._next_page(tasks)
-                self._fill(tasks)
+                page = await self._next_page(tasks, next(iter(tasks)) if self._ordered else await done.get())
+                self._fill(tasks, done)
                 if page is not None:
                     yield page
         except CustomersError as error:
@@ -102,16 +106,14 @@ class PageReader:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.walk.give_back(tasks.values())
 
-    def _fill(self, tasks: "dict[asyncio.Task[Page], int]") -> None:
+    def _fill(self, tasks: _Tasks, done: _Done) -> None:
         while len(tasks) < self._window and (number := self.walk.take()) is not None:
-            tasks[asyncio.ensure_future(self._fetch(number))] = number
+            task = asyncio.ensure_future(self._fetch(number))
+            task.add_done_callback(done.put_nowait)
+            tasks[task] = number
 
-    async def _next_page(self, tasks: "dict[asyncio.Task[Page], int]") -> Page | None:
-        """The next page to hand on; None when it was refused, or holds nothing that a walk before did not."""
-        task = next(iter(tasks))
-        if not self._ordered:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            task = next(task for task in tasks if task in done)
+    async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Page]) -> Page | None:
+        """The page to hand on; None when it was refused, or holds nothing that a walk before did not."""
         try:
             page = await task
         except APIStatusError as error:

@@ -45,6 +45,7 @@ async def test_twelve_thousand_pages_of_one_customer_are_walked_whole() -> None:
 
 
 async def _walk_whole(size: int, edition: Edition, per_page: int, ordered: bool) -> None:
+    asyncio.get_running_loop().set_debug(False)  # debugging keeps a stack for each of many thousand tasks
     async with (
         Emulator(customers=size, edition=edition, limit=1_000_000) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
