@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Literal, Self, TypeVar, Unpack, get_args
 
 import aiohttp
 import attrs
@@ -15,10 +15,20 @@ from customers_async.errors import APIResponseError, ConfigurationError
 from customers_async.events import Event
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
 from customers_async.pager import CustomerPager, OnIncomplete, PageReader
-from customers_async.protocol import MAX_PER_PAGE, PRODUCTION_URL, Answer
+from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, RateLimiter, Slots
+from customers_async.request import (
+    MAX_PER_PAGE,
+    PRODUCTION_URL,
+    Request,
+    check_base_url,
+    check_page,
+    customer_request,
+    owner_request,
+    page_request,
+)
 from customers_async.retry import RetryPolicy
-from customers_async.session import Options, Session
+from customers_async.session import OptionOverrides, Options, Session
 from customers_async.tokens import EnvToken, FileToken, StaticToken, TokenSource
 
 __all__ = ["CustomersClient"]
@@ -94,7 +104,7 @@ class CustomersClient:
         )
         self._slots = Slots(concurrency)
         self._session = Session(
-            protocol.check_base_url(base_url),
+            check_base_url(base_url),
             source,
             RateLimiter() if rate_limiter is None else rate_limiter,
             session,
@@ -102,7 +112,8 @@ class CustomersClient:
         )
 
     def __repr__(self) -> str:
-        return f"<CustomersClient {self._session.base_url}>"
+        session = getattr(self, "_session", None)  # a traceback may show a client whose arguments were refused
+        return f"<CustomersClient {session.base_url}>" if session is not None else "<CustomersClient>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,7 +130,7 @@ class CustomersClient:
         """
         await self._session.close()
 
-    def with_options(self, **overrides: Any) -> Self:
+    def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
         """A cheap view of this client with other settings: same connection, limiter and tokens.
 
         Args:
@@ -156,7 +167,7 @@ class CustomersClient:
             TypeError: ``uuid`` is not a string.
             ValueError: ``uuid`` is not of that form. Nothing was sent.
         """
-        answer = await self._call(protocol.customer_request(uuid), "interactive")
+        answer = await self._call(customer_request(uuid), "interactive")
         customer = _unwrap(converter.decode_customer(answer.body, keep_unknown=self._options.keep_unknown), answer)
         if customer.uuid != uuid:
             raise protocol.located(APIResponseError("the answer is another customer than the one asked for"), answer)
@@ -192,7 +203,7 @@ class CustomersClient:
             TypeError: An argument is of the wrong type.
             ValueError: An argument is out of range, or ``"reconcile"`` is asked for without ``unique``.
         """
-        protocol.check_page(first_page, per_page)
+        check_page(first_page, per_page)
         for name, flag in (("ordered", ordered), ("unique", unique)):
             if not isinstance(flag, bool):
                 raise TypeError(f"{name} must be a bool, not {type(flag).__name__}")
@@ -231,7 +242,7 @@ class CustomersClient:
             TypeError: An argument is not an int.
             ValueError: An argument is out of range. Nothing was sent.
         """
-        protocol.check_page(number, per_page)
+        check_page(number, per_page)
         return await self._get_page(number, per_page, "interactive", None)
 
     async def count_customers(self) -> int:
@@ -241,7 +252,7 @@ class CustomersClient:
             APIResponseError: The service did not say.
             CustomersError: Any other failure; see `customers_async.errors`.
         """
-        answer = await self._call(protocol.page_request(1, 1), "interactive")
+        answer = await self._call(page_request(1, 1), "interactive")
         total = protocol.read_page_metadata(answer.headers).total
         if total is None:
             raise protocol.located(APIResponseError("the answer names no total"), answer)
@@ -254,11 +265,11 @@ class CustomersClient:
             AuthenticationError: The service refuses the token.
             CustomersError: Any other failure; see `customers_async.errors`.
         """
-        answer = await self._call(protocol.owner_request(), "interactive")
+        answer = await self._call(owner_request(), "interactive")
         return _unwrap(converter.decode_owner(answer.body), answer)
 
     async def _get_page(self, number: int, per_page: int, lane: Lane, on_bad_record: OnBadRecord | None) -> Page:
-        answer = await self._call(protocol.page_request(number, per_page), lane)
+        answer = await self._call(page_request(number, per_page), lane)
         customers, rejected = _unwrap(
             converter.decode_customers(
                 answer.body, page=number, keep_unknown=self._options.keep_unknown, on_bad_record=on_bad_record
@@ -277,7 +288,7 @@ class CustomersClient:
             raw=answer.body,
         )
 
-    async def _call(self, request: protocol.Request, lane: Lane) -> Answer:
+    async def _call(self, request: Request, lane: Lane) -> Answer:
         return await self._session.call(request, self._options, self._slots, lane)
 
 

@@ -197,9 +197,26 @@ class RateLimitError(APIStatusError):
     retry_after: float
 
     def __init__(
-        self, message: str, *, retry_after: float, sent: bool = True, status: int = 429, **envelope: Any
+        self,
+        message: str,
+        *,
+        retry_after: float,
+        sent: bool = True,
+        status: int = 429,
+        code: str | None = None,
+        errors: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        url_path: str = "",
+        attempts: int = 1,
     ) -> None:
-        super().__init__(message, status=status, retry_after=retry_after, **envelope)
+        super().__init__(
+            message,
+            status=status,
+            code=code,
+            errors=errors,
+            url_path=url_path,
+            attempts=attempts,
+            retry_after=retry_after,
+        )
         self.sent = sent
 
 

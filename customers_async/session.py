@@ -7,7 +7,7 @@ before the wire. The body is read inside the attempt's timeout and up to a cap. 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypedDict
 
 import aiohttp
 import attrs
@@ -30,7 +30,7 @@ from customers_async.request import Request
 from customers_async.retry import RetryBudget, RetryPolicy, check_count, check_seconds
 from customers_async.tokens import Credential, TokenKeeper, TokenSource
 
-__all__ = ["Options", "Session"]
+__all__ = ["OptionOverrides", "Options", "Session"]
 
 _log = logging.getLogger("customers_async")
 _USER_AGENT: Final = f"customers-async/{__version__}"
@@ -59,6 +59,18 @@ class Options:
             self.on_event(event)
         except Exception as error:  # the listener is not ours, and its failure not the call's
             _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)
+
+
+class OptionOverrides(TypedDict, total=False):
+    """The names and types of `Options`, for a type checker's sake."""
+
+    concurrency: int
+    timeout: float
+    retry: RetryPolicy
+    max_rate_limit_wait: float
+    max_body: int
+    keep_unknown: bool
+    on_event: Callable[[Event], None] | None
 
 
 class Session:

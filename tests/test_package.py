@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 import customers_async
 from customers_async import emulator, testing
+from customers_async.session import OptionOverrides, Options
 
 TESTS = Path(__file__).parent
 
@@ -58,3 +60,8 @@ def test_each_test_says_what_it_shows() -> None:
         and not ast.get_docstring(node)
     ]
     assert silent == []
+
+
+def test_the_overrides_of_a_view_are_the_options() -> None:
+    """What a type checker is told of ``with_options`` is what it takes."""
+    assert list(OptionOverrides.__annotations__) == [field.name for field in attrs.fields(Options)]

@@ -448,7 +448,7 @@ async def test_a_view_shares_all_but_its_options(emulator: Emulator, client: Cus
     assert client.rate_limit == view.rate_limit or client.rate_limit.remaining == view.rate_limit.remaining
     assert repr(view) == repr(client) == f"<CustomersClient {emulator.url}>"
     with pytest.raises(TypeError):
-        client.with_options(token="x")
+        client.with_options(token="x")  # type: ignore[call-arg]  # on purpose
     with pytest.raises(ValueError, match="timeout"):
         client.with_options(timeout=0)
 
