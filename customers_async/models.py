@@ -182,4 +182,5 @@ class Completeness:
         changed = f", total changed from {self.first_total}" if self.first_total != self.last_total else ""
         twice = f", {self.duplicates} seen twice" if self.duplicates else ""
         rejected = f", {self.rejected} rejected" if self.rejected else ""
-        return f"{self.verdict}, {self.distinct} of {total} customers{changed}{twice}{rejected}, {self.pages} pages"
+        pages = "1 page" if self.pages == 1 else f"{self.pages} pages"
+        return f"{self.verdict}, {self.distinct} of {total} customers{changed}{twice}{rejected}, {pages}"

@@ -2,11 +2,8 @@
 
 import asyncio
 import base64
-import doctest
 import gc
-import importlib
 import json
-import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +13,6 @@ import attrs
 import pytest
 from multidict import CIMultiDictProxy
 
-import customers_async.emulator
 from customers_async.emulator import Emulator
 
 CUSTOMERS = "/api/v1/customers"
@@ -242,10 +238,3 @@ async def test_closing_does_not_wait_for_answers() -> None:
         assert all(isinstance(failure, aiohttp.ClientError) for failure in failures)
         assert asyncio.all_tasks() == {asyncio.current_task()}
     gc.collect()
-
-
-@pytest.mark.parametrize("module", [name for _, name, _ in pkgutil.iter_modules(customers_async.emulator.__path__)])
-def test_examples_work(module: str) -> None:
-    """The examples in this module's docs do what they say."""
-    failed, _ = doctest.testmod(importlib.import_module(f"customers_async.emulator.{module}"))
-    assert not failed

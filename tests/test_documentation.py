@@ -1,0 +1,243 @@
+"""Every example in README.md, in docs/ and in the docstrings runs against the emulator, on a real socket.
+
+One test is one document, its examples in their order. In Markdown,
+
+- ``python`` blocks run, with ``await`` where a reader would write it; a block that defines tests is handed to pytest,
+  together with a ``# conftest.py`` block before it;
+- an ``output`` block must be what the block before printed;
+- in ``console`` blocks the ``$`` lines run, and must print what the lines below them say;
+- what a reader need not see stands in a ``% invisible-code-block: python`` comment.
+
+In docstrings the ``>>>`` lines run, and must print what the lines below them say.
+
+Each document finds an `Emulator` with 250 customers in ``emulator``, a client of it in ``client``, and its address
+and token in the environment. Waits take no time, see `VirtualTimeLoop`.
+"""
+
+import ast
+import asyncio
+import doctest
+import importlib
+import inspect
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Document, Example
+from sybil.document import PythonDocStringDocument
+from sybil.evaluators.doctest import OutputChecker
+from sybil.parsers.abstract import DocTestStringParser
+from sybil.parsers.myst import CodeBlockParser, SkipParser
+from sybil.typing import Evaluator, Parser
+
+import customers_async
+from customers_async import CustomersClient, cli
+from customers_async.cli.commands import app
+from customers_async.emulator import Emulator
+from customers_async.testing import VirtualTimeLoop
+
+ROOT = Path(__file__).parent.parent
+
+
+def _holding(pattern: str, *paths: Path) -> list[Path]:
+    return sorted(path for path in paths if re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+PAGES = _holding("^```(python|console)$", ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+MODULES = _holding("^ *>>> ", *(ROOT / "customers_async").rglob("*.py"))
+
+_CHECKER = OutputChecker()
+_TOLERANT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Reader:
+    """Does what a document says, step by step, in one event loop."""
+
+    def __init__(self, runner: "asyncio.Runner", directory: Path) -> None:
+        self._runner = runner
+        self._directory = directory
+        self._printed = ""
+        self._exit_code: object = None
+
+    def follow_block(self, example: Example) -> str | None:
+        """Run a block of a page; what it prints waits for an ``output`` block."""
+        source = example.parsed
+        if source.startswith("# conftest.py"):
+            (self._directory / "conftest.py").write_text(source, encoding="utf-8")
+        if re.search(r"^(async )?def test_", source, re.MULTILINE):
+            return self._run_pytest(source)
+        line = example.line + source.line_offset
+        self._printed = self._run(source, line, "exec", example)
+        return None
+
+    def compare_output(self, example: Example) -> str | None:
+        """Compare an ``output`` block with what was printed."""
+        return _difference(example.parsed, self._printed)
+
+    def follow_prompt(self, example: Example) -> str | None:
+        """Run one ``>>>`` of a docstring, and compare what it prints."""
+        statement = example.parsed
+        return _difference(statement.want, self._run(statement.source, example.line - 1, "single", example))
+
+    def follow_console(self, example: Example) -> str | None:
+        """Run the commands of a ``console`` block, and compare what each prints."""
+        for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", example.parsed, re.MULTILINE):
+            if difference := _difference(expected, self._run_command(command)):
+                return f"$ {command}\n{difference}"
+        return None
+
+    def _run_command(self, command: str) -> str:
+        if command == "echo $?":
+            return f"{self._exit_code}\n"
+        name, *arguments = shlex.split(command)
+        assert name == "customers-async"
+        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(printed), pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        self._exit_code = ended.value.code
+        return printed.getvalue()
+
+    def _run(self, source: str, line: int, mode: str, example: Example) -> str:
+        padded = "\n" * line + source
+        code = compile(padded, example.path, mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        with redirect_stdout(io.StringIO()) as printed:
+            result = eval(code, example.namespace)  # noqa: S307  # our own documents
+            if code.co_flags & inspect.CO_COROUTINE:
+                self._runner.run(result)
+        return printed.getvalue()
+
+    def _run_pytest(self, source: str) -> str | None:
+        (self._directory / "test_example.py").write_text(source, encoding="utf-8")
+        options = ["-q", "-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function"]
+        strict = ["-W", "error", "--rootdir=.", "-c", os.devnull]
+        done = subprocess.run(  # noqa: S603  # our own documents
+            [sys.executable, "-m", "pytest", *options, *strict, "test_example.py"],
+            cwd=self._directory,
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        return done.stdout + done.stderr if done.returncode else None
+
+
+def _difference(expected: str, printed: str) -> str | None:
+    if _CHECKER.check_output(expected, printed, _TOLERANT):
+        return None
+    return f"It should print\n{expected}\nbut printed\n{printed}"
+
+
+class _Prompts:
+    """Finds the ``>>>`` of a docstring."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._parse = DocTestStringParser()
+
+    def __call__(self, document: Document) -> Iterator[Any]:
+        for region in self._parse(document.text, document.path):
+            region.evaluator = self._evaluator
+            yield region
+
+
+@pytest.fixture
+def runner() -> Iterator["asyncio.Runner"]:
+    """The loop of one document, on virtual time."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        yield runner
+
+
+@pytest.fixture
+def surroundings(runner: "asyncio.Runner", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """What a document takes for granted: a service, a client, the environment, an empty directory."""
+    emulator = Emulator(customers=250)
+    runner.run(emulator.start())
+    monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url)
+    monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(asyncio, "run", runner.run)  # a program's own loop would leave the emulator standing still
+    client = CustomersClient()
+    yield {"__name__": "__main__", "emulator": emulator, "client": client}
+    runner.run(client.close())
+    runner.run(emulator.close())
+
+
+def _follow(document: Document) -> None:
+    for example in document.examples():
+        example.evaluate()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_tells_the_truth(
+    page: Path, runner: "asyncio.Runner", surroundings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Each example of a page runs, and prints what the page says."""
+    reader = Reader(runner, tmp_path)
+    parsers: list[Parser] = [
+        CodeBlockParser("python", reader.follow_block),
+        CodeBlockParser("output", reader.compare_output),
+        CodeBlockParser("console", reader.follow_console),
+        SkipParser(),
+    ]
+    document = Document.parse(str(page), *parsers)
+    document.namespace.update(surroundings)
+    _follow(document)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.relative_to(ROOT).as_posix())
+def test_a_docstring_tells_the_truth(
+    module: Path, runner: "asyncio.Runner", surroundings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Each ``>>>`` of a docstring runs, with the package's public names and those of its module at hand."""
+    document = PythonDocStringDocument.parse(str(module), _Prompts(Reader(runner, tmp_path).follow_prompt))
+    document.evaluators.clear()  # sybil would import the file once more
+    name = ".".join(module.relative_to(ROOT).with_suffix("").parts)
+    document.namespace |= vars(customers_async) | vars(importlib.import_module(name)) | surroundings
+    _follow(document)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """Each public name has an entry, and each error a line in the README's table, too."""
+    reference = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
+    documented = set(re.findall(r"^\.\. (?:auto|py:)\w+:: (\w+)", reference, re.MULTILINE))
+    assert set(customers_async.__all__) - {"__version__"} <= documented
+    assert {*customers_async.emulator.__all__} <= documented
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {name for name in customers_async.__all__ if name.endswith("Error") and f"`{name}`" not in readme} <= {
+        "APIStatusError"
+    }
+
+
+def test_every_room_is_on_the_map() -> None:
+    """The page about the design names each module."""
+    design = (ROOT / "docs/explanation/design.md").read_text(encoding="utf-8")
+    rooms = {path.stem for path in (ROOT / "customers_async").iterdir() if not path.name.startswith(("_", "py."))}
+    assert {room for room in rooms if f"`{room}`" not in design} == set()
+
+
+def test_every_command_is_documented() -> None:
+    """The guide names each command, and no option that no command has."""
+    guide = (ROOT / "docs/howto/command-line.md").read_text(encoding="utf-8")
+    commands = {name for name in app if not name.startswith("-")}
+    options = {"--help"}
+    for name in commands:
+        assert f"| `customers-async {name}" in guide
+        options |= {flag for argument in app[name].assemble_argument_collection() for flag in argument.names}
+    assert set(re.findall(r"--[a-z][a-z-]*", guide)) <= options
+
+
+def test_the_readme_installs_extras_that_exist() -> None:
+    """The extras that README.md tells to install are declared."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = re.findall(r"\.\[([\w,]+)\]", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert installed
+    assert {extra for extras in installed for extra in extras.split(",")} <= set(project["optional-dependencies"])
