@@ -1,0 +1,37 @@
+"""The command ``customers-async``. Needs the extra: ``pip install 'customers-async[cli]'``."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit.
+
+    Args:
+        argv: The arguments after the command's name; None: those of the process.
+
+    Raises:
+        SystemExit: Always. 0: done; 1: a local failure; 2: wrong usage; 3: credentials; 4: the API or the network;
+            5: the list is incomplete; 130 and 143: interrupted by SIGINT or SIGTERM.
+    """
+    if not _extra_is_installed():
+        sys.stderr.write("customers-async needs its command-line extra: pip install 'customers-async[cli]'\n")
+        sys.exit(1)
+    from customers_async.cli.run import run
+
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def _extra_is_installed() -> bool:
+    for name in ("cyclopts", "rich"):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            return False
+    return True

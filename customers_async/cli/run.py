@@ -1,0 +1,123 @@
+"""From arguments to an exit code: every failure ends here, as one sentence."""
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from cyclopts import CycloptsError, UnusedCliTokensError
+
+from customers_async import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    CustomersError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+)
+from customers_async.cli.commands import app
+from customers_async.cli.output import abandon, message
+from customers_async.cli.service import UsageError
+
+__all__ = ["run"]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; returns its exit code."""
+    if sys.stderr is None:  # closed by whoever started us, as stdout may be
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
+    if sys.stdout is None:
+        message("stdout is closed")
+        return 1
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        with _log_as_messages():
+            code = _run_command(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon(sys.stdout)
+        return 0
+    except OSError as error:
+        abandon(sys.stdout)
+        message(_describe_os_error(error))
+        return 1
+    return code
+
+
+def _run_command(argv: Sequence[str]) -> int:
+    try:
+        return _call_command(argv) or 0
+    except (CycloptsError, UsageError) as error:
+        message(f"{_describe_usage(error)} (customers-async --help tells more)")
+        return 2
+    except CustomersError as error:
+        message(_describe(error))
+        return 3 if isinstance(error, ConfigurationError | AuthenticationError | PermissionDeniedError) else 4
+    except KeyboardInterrupt:
+        message("interrupted")
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        message("terminated")
+        return 128 + signal.SIGTERM
+
+
+def _call_command(argv: Sequence[str]) -> int | None:
+    command, arguments, _ = app.parse_args(argv, print_error=False, exit_on_error=False)
+    result: int | Coroutine[Any, Any, int | None] | None = command(*arguments.args, **arguments.kwargs)
+    return asyncio.run(_until_terminated(result)) if isinstance(result, Coroutine) else result
+
+
+async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """Let SIGTERM cancel the work, so that it closes what it has opened. SIGINT is asyncio's."""
+    task = asyncio.create_task(work)
+    with suppress(RuntimeError):  # not on this platform, or not in the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
+@contextmanager
+def _log_as_messages() -> Iterator[None]:
+    logger = logging.getLogger("customers_async")
+    handler = _Messages()
+    level = logger.level
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Messages(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        message(record.getMessage())
+
+
+def _describe(error: CustomersError) -> str:
+    where = "" if error.next_page is None else f"the list ended before page {error.next_page}: "
+    again = ""
+    if isinstance(error, RateLimitError):
+        again = f"; run again in {math.ceil(error.retry_after)} s"
+    elif isinstance(error, ServerError) or (isinstance(error, APIConnectionError) and error.transient):
+        again = "; run again later"
+    return f"{where}{error}{again}"
+
+
+def _describe_usage(error: CycloptsError | UsageError) -> str:
+    if isinstance(error, UnusedCliTokensError):  # its own text repeats them, and one may be a token
+        return "too many arguments"
+    return " ".join(f"{error}".split())
+
+
+def _describe_os_error(error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
