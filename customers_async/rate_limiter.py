@@ -24,6 +24,10 @@ _MARGIN = 0.05
 """Seconds past the inferred end of a window, for the clocks' grain."""
 _RETRY_MARGIN = 1.0
 """Seconds added to ``Retry-After``: Laravel rounds down, and may say 0 for up to a second."""
+_CLOSE = 2.0
+"""Seconds between the bounds of a window's start within which its end is taken as known."""
+_ENOUGH = 20
+"""Requests by which ``Remaining`` must have fallen before our share of them means something."""
 
 
 @attrs.define(eq=False)
@@ -35,29 +39,41 @@ class Permit:
         window: Which window it was granted in; windows are counted.
         floor: The lowest ``Remaining`` known when it was granted, or None. Only an answer with more proves that
             the server has begun another window.
+        sent_at: When it was granted, in seconds.
         waited: Seconds that its owner waited for the quota, beyond waiting for a place.
     """
 
     slots: "Slots"
     window: int
     floor: int | None
+    sent_at: float
     waited: float = 0.0
 
 
 class Window:
-    """What is known of the server's present window. Pure arithmetic: each method is told the time in seconds."""
+    """What is known of the server's present window. Pure arithmetic: each method is told the time in seconds.
+
+    The server opens a window with the first request it counts and tells what remains, not when the window ends. Its
+    start lies between ``earliest`` and ``latest``; when these are close, or our own request began it, the end is known
+    well enough. Otherwise, once the quota is spent, one request is sacrificed to learn ``Retry-After``.
+
+    Other processes behind the same address show only in what remains. ``share`` is the part of its fall that was our
+    own, carried on from window to window: each process takes its share of the rest, and all of it when alone.
+    """
 
     def __init__(self, limit: int, length: float) -> None:
         self.limit = limit
         self.length = length
+        self.share = 1.0
+        self.in_flight = 0
+        self.closed_until = 0.0
         self.count = 0
+        self.known = self.probing = self.is_ours = False
         self.floor: int | None = None
         self.sent = 0
-        self.in_flight = 0
-        self.probing = False
-        self.known = False
-        self.ends = 0.0
-        self.closed_until = 0.0
+        self.earliest, self.latest = -math.inf, math.inf
+        self._first: int | None = None
+        self._not_before = -math.inf  # the next window cannot have begun earlier
 
     def free(self, now: float) -> int:
         """How many requests may be sent now."""
@@ -66,21 +82,36 @@ class Window:
             return 0
         if not self.known:  # one request finds out, then the rest may burst
             return 0 if self.probing else 1
-        return self.limit - self.sent if self.floor is None else self.floor - self.in_flight
+        if self.floor is None:
+            return self.limit - self.sent
+        if self.floor > 0:
+            return max(int(self.floor * self.share) - self.in_flight, 0 if self.in_flight else 1)
+        return 0 if self.in_flight or self._start_is_known else 1  # the sacrifice
 
     def opens_at(self, now: float) -> float | None:
-        """When a spent quota is there again; None while it is not spent, or while one request finds out."""
+        """When a spent quota is there again at the latest; None while more requests may go out before that."""
+        free = self.free(now)
         if now < self.closed_until:
             return self.closed_until
-        return self.ends if self.known and self.free(now) <= 0 else None
+        left = self.limit - self.sent if self.floor is None else self.floor - self.in_flight
+        return self.ends if self.known and free <= 0 and left <= 0 else None
 
-    def grant(self, slots: "Slots") -> Permit:
+    @property
+    def ends(self) -> float:
+        """The latest end of the window."""
+        return self.latest + self.length + _MARGIN
+
+    @property
+    def _start_is_known(self) -> bool:
+        return self.is_ours or self.latest - self.earliest <= _CLOSE
+
+    def grant(self, slots: "Slots", now: float) -> Permit:
         """Count a request as sent."""
-        if not self.known:
-            self.probing = True
+        self._roll(now)
+        self.probing |= not self.known
         self.sent += 1
         self.in_flight += 1
-        return Permit(slots, self.count, self.floor)
+        return Permit(slots, self.count, self.floor, now)
 
     def settle(self, permit: Permit, now: float, *, limit: int | None, remaining: int | None, answered: bool) -> None:
         """Take back a permit with what its answer said; without one, the request may or may not have counted."""
@@ -88,12 +119,12 @@ class Window:
         self.in_flight -= 1
         if limit is not None:
             self.limit = limit
-        if remaining is not None and permit.floor is not None and remaining > permit.floor:
-            self._forget()
-            self._open(now)
-            self.floor = remaining
-        elif permit.window == self.count:
-            self._learn(now, remaining, answered)
+        newer = remaining is not None and permit.floor is not None and remaining > permit.floor
+        if newer and permit.window == self.count:
+            self._forget(self.earliest + self.length)
+            self._open(permit, now, remaining)
+        elif newer or permit.window == self.count:
+            self._learn(permit, now, remaining, answered)
 
     def withdraw(self, permit: Permit) -> None:
         """Take back a permit that nothing was sent with."""
@@ -105,32 +136,44 @@ class Window:
     def reject(self, now: float, retry_after: float) -> None:
         """A 429 closes the window for everyone, until its ``Retry-After`` and a second have passed."""
         self.closed_until = max(self.closed_until, now + max(retry_after, 0.0) + _RETRY_MARGIN)
+        self._not_before = max(self._not_before, now + retry_after - _RETRY_MARGIN)
 
-    def _learn(self, now: float, remaining: int | None, answered: bool) -> None:
+    def _learn(self, permit: Permit, now: float, remaining: int | None, answered: bool) -> None:
         self.probing = False
         if answered and not self.known:
-            self._open(now)
-            self.sent = self.in_flight + 1
-        if remaining is not None:
-            self.floor = remaining if self.floor is None else min(self.floor, remaining)
-        elif self.floor is not None:
-            self.floor -= 1
+            self._open(permit, now, remaining)
+        elif self.floor is None:
+            self.floor = self._first = remaining
+        else:
+            self.floor = min(self.floor, self.floor - 1 if remaining is None else remaining)
+        if self._first is not None and self.floor is not None and self._first - self.floor >= _ENOUGH:
+            self.share = min(1.0, self.sent / (self._first - self.floor))
 
-    def _open(self, now: float) -> None:
-        """The server has begun a window: at the latest now, so this is its latest end."""
+    def _open(self, permit: Permit, now: float, remaining: int | None) -> None:
+        """The first answer of a window: it began at the latest now, and by our own request if no other came before."""
         self.known = True
-        self.ends = now + self.length + _MARGIN
+        self.floor = self._first = remaining
+        self.sent = self.in_flight if remaining is not None else self.in_flight + 1
+        self.is_ours = remaining == self.limit - 1
+        self.earliest = permit.sent_at if self.is_ours else self._not_before
+        self.latest = now
 
     def _roll(self, now: float) -> None:
-        if (self.closed_until and now >= self.closed_until) or (self.known and now >= self.ends):
-            self._forget()
+        if self.closed_until:
+            if now >= self.closed_until:
+                self._forget(self._not_before)
+        elif self.known and now >= self.ends:
+            self._forget(self.earliest + self.length)
 
-    def _forget(self) -> None:
+    def _forget(self, next_begins: float) -> None:
+        """Nothing is known of the server's next window, but that it cannot have begun earlier than this."""
+        self._not_before = max(self._not_before, next_begins)
         self.count += 1
         self.closed_until = 0.0
-        self.known = self.probing = False
-        self.floor = None
+        self.known = self.probing = self.is_ours = False
+        self.floor = self._first = None
         self.sent = self.in_flight
+        self.earliest, self.latest = -math.inf, math.inf
 
 
 @attrs.define(eq=False)
@@ -223,7 +266,7 @@ class RateLimiter:
         if self._queues:
             self._dispatch(now)
         if slots.free and self._window.free(now) > 0:
-            return self._grant(slots)
+            return self._grant(slots, now)
         self._arrivals += 1
         future = asyncio.get_running_loop().create_future()
         waiter = _Waiter(slots, future, max_wait, self._shut_seconds(now), self._arrivals)
@@ -271,15 +314,15 @@ class RateLimiter:
             self._loop = loop
         return loop.time()
 
-    def _grant(self, slots: Slots) -> Permit:
+    def _grant(self, slots: Slots, now: float) -> Permit:
         slots.used += 1
-        return self._window.grant(slots)
+        return self._window.grant(slots, now)
 
     def _dispatch(self, now: float) -> None:
         """Grant what can be granted, in order; refuse who would wait too long; sleep for the rest."""
         waited_until = self._shut_seconds(now)
         while self._window.free(now) > 0 and (waiter := self._take_first()) is not None:
-            permit = self._grant(waiter.slots)
+            permit = self._grant(waiter.slots, now)
             permit.waited = waited_until - waiter.shut_before
             waiter.granted.set_result(permit)
         self._refuse_or_sleep(now)

@@ -26,7 +26,7 @@ def test_one_request_finds_out_then_the_rest_may_burst() -> None:
     """Nothing known: one in flight. Its answer opens the window for all that remains."""
     window, slots = Window(500, 60.0), Slots(8)
     assert window.free(0.0) == 1
-    permit = window.grant(slots)
+    permit = window.grant(slots, 0.0)
     assert window.free(0.1) == 0
     settle(window, permit, 0.2, 499)
     assert window.free(0.2) == 499
@@ -36,8 +36,8 @@ def test_one_request_finds_out_then_the_rest_may_burst() -> None:
 def test_the_window_ends_a_length_after_the_answer_that_opened_it() -> None:
     """Its true start lies between sending and answer, so the answer bounds its end; then one request finds out."""
     window, slots = Window(2, 60.0), Slots(8)
-    settle(window, window.grant(slots), 1.0, 1)
-    settle(window, window.grant(slots), 2.0, 0)
+    settle(window, window.grant(slots, 1.0), 1.0, 1)
+    settle(window, window.grant(slots, 2.0), 2.0, 0)
     assert window.opens_at(2.0) == 61.05
     assert (window.free(61.0), window.free(61.06)) == (0, 1)
 
@@ -45,8 +45,8 @@ def test_the_window_ends_a_length_after_the_answer_that_opened_it() -> None:
 def test_answers_out_of_order_do_not_raise_what_remains() -> None:
     """The lowest remainder of the window counts; a higher one that was sent earlier proves nothing."""
     window, slots = Window(10, 60.0), Slots(8)
-    settle(window, window.grant(slots), 0.0, 9)
-    permits = [window.grant(slots) for _ in range(3)]
+    settle(window, window.grant(slots, 0.0), 0.0, 9)
+    permits = [window.grant(slots, 0.0) for _ in range(3)]
     settle(window, permits[2], 0.1, 6)
     settle(window, permits[0], 0.2, 8)
     settle(window, permits[1], 0.3, 7)
@@ -56,27 +56,93 @@ def test_answers_out_of_order_do_not_raise_what_remains() -> None:
 def test_a_higher_remainder_than_known_when_sent_proves_a_new_window() -> None:
     """The server's clock may be ahead of our guess: its new window is used at once."""
     window, slots = Window(10, 60.0), Slots(8)
-    settle(window, window.grant(slots), 0.0, 2)
-    permit = window.grant(slots)
+    settle(window, window.grant(slots, 0.0), 0.0, 2)
+    permit = window.grant(slots, 29.9)
     settle(window, permit, 30.0, 9)
     assert window.free(30.0) == 9
     assert window.ends == 90.05
 
 
 def test_what_others_use_is_seen_through_what_remains() -> None:
-    """Another process on the same address lowers the remainder, and with it our permits."""
+    """Another process on the same address lowers the remainder, and with it our permits and our share of the rest."""
     window, slots = Window(500, 60.0), Slots(8)
-    settle(window, window.grant(slots), 0.0, 100)
-    assert window.free(0.0) == 100
-    settle(window, window.grant(slots), 1.0, 40)
-    assert window.free(1.0) == 40
+    settle(window, window.grant(slots, 0.0), 0.0, 400)
+    assert window.free(0.0) == 400
+    for sent in range(1, 11):
+        settle(window, window.grant(slots, 1.0), 1.0, 400 - 4 * sent)
+    assert window.share == 0.25
+    assert window.free(1.0) == 90
+
+
+def test_the_share_is_carried_to_the_next_window() -> None:
+    """Several processes do not start over with each window."""
+    window, slots = Window(500, 60.0), Slots(8)
+    settle(window, window.grant(slots, 0.0), 0.0, 499)
+    settle(window, window.grant(slots, 1.0), 1.0, 459)
+    settle(window, window.grant(slots, 61.0), 61.0, 400)
+    assert (window.share, window.free(61.0)) == (0.025, 10)
+
+
+def test_a_small_share_is_no_standstill() -> None:
+    """While anything remains one request may be in flight, however small our share."""
+    window, slots = Window(500, 60.0), Slots(8)
+    settle(window, window.grant(slots, 0.0), 0.0, 499)
+    settle(window, window.grant(slots, 0.0), 1.0, 2)
+    assert window.free(1.0) == 1
+    window.grant(slots, 1.0)
+    assert window.free(1.0) == 0
+
+
+def test_alone_the_share_is_all() -> None:
+    """However answers overtake one another, a client alone takes all that remains."""
+    window, slots = Window(500, 60.0), Slots(8)
+    settle(window, window.grant(slots, 0.0), 0.0, 499)
+    permits = [window.grant(slots, 0.0) for _ in range(100)]
+    for remaining, permit in enumerate(permits, 399):
+        settle(window, permit, 0.1, remaining)
+    assert (window.share, window.free(0.2)) == (1.0, 399)
+
+
+def test_one_request_is_sacrificed_when_the_end_is_unknown() -> None:
+    """We joined a window that others had opened: once it is spent, one request asks for Retry-After."""
+    window, slots = Window(500, 60.0), Slots(8)
+    settle(window, window.grant(slots, 0.0), 0.0, 1)
+    settle(window, window.grant(slots, 0.0), 0.0, 0)
+    assert (window.free(0.0), window.opens_at(0.0)) == (1, None)
+    sacrifice = window.grant(slots, 0.0)
+    assert (window.free(0.0), window.opens_at(0.0)) == (0, 60.05)
+    settle(window, sacrifice, 0.1, 0)
+    window.reject(0.1, 20.0)
+    assert window.opens_at(0.2) == pytest.approx(21.1)
+
+
+def test_after_a_429_the_next_window_is_known() -> None:
+    """Retry-After bounds the next window's start from below, our first answer from above: no second sacrifice."""
+    window, slots = Window(500, 60.0), Slots(8)
+    permit = window.grant(slots, 0.0)
+    settle(window, permit, 0.0, 0)
+    window.reject(0.0, 20.0)
+    settle(window, window.grant(slots, 21.0), 21.0, 300)
+    settle(window, window.grant(slots, 22.0), 22.0, 0)
+    assert window.opens_at(22.0) == pytest.approx(81.05)
+    assert window.free(22.0) == 0
+
+
+def test_the_late_answer_of_an_older_window_raises_nothing() -> None:
+    """A request of the old window that the new one answered tells what remains there, and begins no third one."""
+    window, slots = Window(10, 60.0), Slots(8)
+    settle(window, window.grant(slots, 0.0), 0.0, 3)
+    late = window.grant(slots, 59.0)
+    settle(window, window.grant(slots, 60.1), 60.1, 4)
+    settle(window, late, 60.2, 9)
+    assert window.free(60.2) == 4
 
 
 def test_without_headers_a_local_window_is_counted() -> None:
     """A server that tells nothing is sent the limit at most in each window."""
     window, slots = Window(3, 60.0), Slots(8)
     for _ in range(3):
-        settle(window, window.grant(slots), 0.0)
+        settle(window, window.grant(slots, 0.0), 0.0)
     assert window.free(0.0) == 0
     assert window.opens_at(0.0) == 60.05
     assert window.free(61.0) == 1
@@ -85,20 +151,20 @@ def test_without_headers_a_local_window_is_counted() -> None:
 def test_a_request_without_answer_may_have_counted() -> None:
     """A lost answer costs a permit of the window, and a lost first request lets the next one find out."""
     window, slots = Window(10, 60.0), Slots(8)
-    settle(window, window.grant(slots), 0.0, answered=False)
+    settle(window, window.grant(slots, 0.0), 0.0, answered=False)
     assert window.free(0.0) == 1
-    settle(window, window.grant(slots), 0.0, 9)
-    settle(window, window.grant(slots), 0.0, answered=False)
+    settle(window, window.grant(slots, 0.0), 0.0, 9)
+    settle(window, window.grant(slots, 0.0), 0.0, answered=False)
     assert window.free(0.0) == 8
 
 
 def test_a_late_answer_of_the_old_window_does_not_spoil_the_new_one() -> None:
     """A remainder of 0 that belongs to the window before is not taken for the present one."""
     window, slots = Window(2, 60.0), Slots(8)
-    settle(window, window.grant(slots), 0.0, 1)
-    late = window.grant(slots)
+    settle(window, window.grant(slots, 0.0), 0.0, 1)
+    late = window.grant(slots, 1.0)
     assert window.free(61.0) == 1
-    settle(window, window.grant(slots), 61.0, 1)
+    settle(window, window.grant(slots, 61.0), 61.0, 1)
     settle(window, late, 61.5, 0)
     assert window.free(61.5) == 1
 
@@ -107,7 +173,7 @@ def test_a_429_shuts_the_window_for_everyone() -> None:
     """Until Retry-After and a second; 0 or less means a second; then one request finds out."""
     for retry_after, opens in ((7.0, 8.0), (0.0, 1.0), (-5.0, 1.0)):
         window, slots = Window(10, 60.0), Slots(8)
-        permit = window.grant(slots)
+        permit = window.grant(slots, 0.0)
         settle(window, permit, 0.0, 0)
         window.reject(0.0, retry_after)
         assert window.opens_at(0.0) == opens
@@ -117,7 +183,7 @@ def test_a_429_shuts_the_window_for_everyone() -> None:
 def test_the_limit_follows_the_server() -> None:
     """Limit and window start from what was given; answers correct the limit."""
     window, slots = Window(500, 60.0), Slots(8)
-    window.settle(window.grant(slots), 0.0, limit=50, remaining=49, answered=True)
+    window.settle(window.grant(slots, 0.0), 0.0, limit=50, remaining=49, answered=True)
     assert (window.limit, window.free(0.0)) == (50, 49)
 
 
@@ -153,7 +219,7 @@ class Simulation:
         while True:
             while self.calls and self.window.free(now) > 0:
                 self.calls -= 1
-                permit = self.window.grant(self.slots)
+                permit = self.window.grant(self.slots, now)
                 self.at(now + self.chance.uniform(0, self.slowest), partial(self.arrive, permit))
             opens_at = self.window.opens_at(now) if self.calls else None
             if self.events and (opens_at is None or self.events[0][0] <= opens_at):
