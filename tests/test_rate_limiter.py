@@ -1,10 +1,6 @@
 """The quota: arithmetic on a clock of the test's own, then the queue, then a real server's window."""
 
 import asyncio
-import heapq
-import random
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +10,7 @@ from hypothesis import strategies as st
 from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimiter, RateLimitError
 from customers_async.emulator import Emulator
 from customers_async.rate_limiter import Permit, Slots, Window
+from tests.simulation import Gate
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
 
@@ -187,66 +184,6 @@ def test_the_limit_follows_the_server() -> None:
     assert (window.limit, window.free(0.0)) == (50, 49)
 
 
-class LaravelWindow:
-    """The server's side: a fixed window that the first hit opens; rejected hits do not count."""
-
-    def __init__(self, limit: int, length: float) -> None:
-        self.limit, self.length = limit, length
-        self.ends, self.hits, self.rejected = -1.0, 0, 0
-
-    def hit(self, now: float) -> int | None:
-        if now >= self.ends:
-            self.ends, self.hits = now + self.length, 0
-        if self.hits >= self.limit:
-            self.rejected += 1
-            return None
-        self.hits += 1
-        return self.limit - self.hits
-
-
-class Simulation:
-    """A client with enough work, and a server, on one clock; answers take their time and overtake one another."""
-
-    def __init__(self, limit: int, calls: int, seed: int, slowest: float, lost: float = 0.0) -> None:
-        self.chance = random.Random(seed)
-        self.window, self.server, self.slots = Window(limit, 60.0), LaravelWindow(limit, 60.0), Slots(99)
-        self.calls, self.slowest, self.lost, self.losses = calls, slowest, lost, 0
-        self.events: list[tuple[float, int, Callable[[float], None]]] = []
-
-    def run(self) -> None:
-        """Until every call was sent and answered."""
-        now = 0.0
-        while True:
-            while self.calls and self.window.free(now) > 0:
-                self.calls -= 1
-                permit = self.window.grant(self.slots, now)
-                self.at(now + self.chance.uniform(0, self.slowest), partial(self.arrive, permit))
-            opens_at = self.window.opens_at(now) if self.calls else None
-            if self.events and (opens_at is None or self.events[0][0] <= opens_at):
-                now, _, act = heapq.heappop(self.events)
-                act(now)
-            elif opens_at is not None:
-                now = opens_at
-            else:
-                break
-        assert not self.calls
-
-    def at(self, moment: float, act: Callable[[float], None]) -> None:
-        heapq.heappush(self.events, (moment, self.chance.getrandbits(32), act))
-
-    def arrive(self, permit: Permit, now: float) -> None:
-        remaining = self.server.hit(now)
-        lost = self.chance.random() < self.lost
-        self.losses += lost
-        answer = partial(self.answer, permit, remaining, lost)
-        self.at(now + self.chance.uniform(0, self.slowest), answer)
-
-    def answer(self, permit: Permit, remaining: int | None, lost: bool, now: float) -> None:
-        settle(self.window, permit, now, None if lost else remaining or 0, answered=not lost)
-        if remaining is None and not lost:
-            self.window.reject(now, max(0.0, self.server.ends - now))
-
-
 @settings(max_examples=300)
 @given(
     limit=st.integers(1, 12),
@@ -256,15 +193,16 @@ class Simulation:
 )
 def test_a_client_alone_never_causes_a_429(limit: int, calls: int, seed: int, slowest: float) -> None:
     """Whatever the latencies and the order of answers: no request meets a spent window."""
-    simulation = Simulation(limit, calls, seed, slowest)
+    simulation = Gate(limit, calls, seed, slowest)
     simulation.run()
     assert simulation.server.rejected == 0
+    assert len(simulation.server.admitted) == calls
 
 
 @given(limit=st.integers(1, 12), calls=st.integers(1, 60), seed=st.integers(0, 10_000))
 def test_lost_answers_cost_at_most_a_rejection_each(limit: int, calls: int, seed: int) -> None:
     """When connections break nobody can know what the server counted; the damage is bounded by the losses."""
-    simulation = Simulation(limit, calls, seed, 1.0, lost=0.3)
+    simulation = Gate(limit, calls, seed, 1.0, lost=0.3)
     simulation.run()
     assert simulation.server.rejected <= simulation.losses
 
