@@ -1,7 +1,8 @@
 """The client that users hold: puts the rooms together, and holds no rules of its own."""
 
+import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack, get_args
@@ -10,11 +11,10 @@ import aiohttp
 import attrs
 
 from customers_async import converter, protocol
-from customers_async.converter import OnBadRecord
 from customers_async.errors import APIResponseError, ConfigurationError
 from customers_async.events import Event
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
-from customers_async.pager import CustomerPager, OnIncomplete, PageReader
+from customers_async.pager import CustomerPager, OnBadRecord, OnIncomplete, PageReader
 from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, RateLimiter, Slots
 from customers_async.request import (
@@ -84,15 +84,17 @@ class CustomersClient:
         keep_unknown: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        source, token = _token_source(token), None
-        if isinstance(source, Exception):
-            raise source
-        if base_url is None:
-            base_url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
+        resolved = _resolve(token, base_url)
+        token = base_url = None  # a traceback that shows locals must show no secret
+        if isinstance(resolved, Exception):
+            raise resolved
+        source, url = resolved
         if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
             raise TypeError(f"rate_limiter must be a RateLimiter, not {type(rate_limiter).__name__}")
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise TypeError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
+        if session is not None and session.auth is not None:
+            raise ValueError("session must not have an auth of its own: the token goes into its place")
         self._options = Options(
             concurrency=concurrency,
             timeout=timeout,
@@ -104,7 +106,7 @@ class CustomersClient:
         )
         self._slots = Slots(concurrency)
         self._session = Session(
-            check_base_url(base_url),
+            url,
             source,
             RateLimiter() if rate_limiter is None else rate_limiter,
             session,
@@ -144,10 +146,9 @@ class CustomersClient:
         Example:
             >>> impatient = client.with_options(timeout=2.0, max_rate_limit_wait=0)
         """
-        view = object.__new__(type(self))
-        view._options = attrs.evolve(self._options, **overrides)
-        view._slots = Slots(view._options.concurrency) if "concurrency" in overrides else self._slots
-        view._session = self._session
+        view, options = copy.copy(self), attrs.evolve(self._options, **overrides)
+        view._options = options
+        view._slots = Slots(options.concurrency) if "concurrency" in overrides else self._slots
         return view
 
     @property
@@ -188,16 +189,16 @@ class CustomersClient:
         Args:
             per_page: Customers a page, from 1 to 100.
             first_page: Where to begin, such as an error's ``next_page``. The verdict is on the whole list, so a
-                walk that begins later is never COMPLETE.
+                walk that begins later is never COMPLETE, and ``"reconcile"`` then yields the pages before, too.
             ordered: Yield in the list's order; False yields pages as they come.
             unique: Drop and count customers that come twice, at the price of remembering every uuid. Of two on one
-                page the one updated last is kept; of two pages, the first that came. False compares each page
-                with the one before only.
+                page the one updated last is kept; of two pages, the first that came. False yields every row and
+                does not let memory grow: repetitions more than 5,000 customers apart then go unnoticed.
             on_incomplete: What to do when the verdict is not COMPLETE. ``"warn"`` logs, ``"raise"`` raises,
                 ``"reconcile"`` walks again, up to three times, and yields only what was missed; ``"ignore"``
                 leaves it to you to look at ``pager.completeness``.
-            on_bad_record: ``"raise"``, or a function called with the raw record and the `RecordError`; the
-                record is then left out, and counted in ``Page.rejected``.
+            on_bad_record: ``"raise"``, or a function called with the raw record and the `RecordError`, once for
+                each record, when its page is handed on; the record is then in ``Page.rejected``.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -214,7 +215,7 @@ class CustomersClient:
         bad_record = _check_on_bad_record(on_bad_record)
 
         async def fetch(number: int) -> Page:
-            return await self._get_page(number, per_page, "bulk", bad_record)
+            return await self._get_page(number, per_page, "bulk", tolerant=bad_record is not None)
 
         return CustomerPager(
             PageReader(
@@ -225,6 +226,7 @@ class CustomersClient:
                 ordered=ordered,
                 unique=unique,
                 on_incomplete=on_incomplete,
+                on_bad_record=bad_record,
                 tell=self._options.tell,
             )
         )
@@ -243,7 +245,7 @@ class CustomersClient:
             ValueError: An argument is out of range. Nothing was sent.
         """
         check_page(number, per_page)
-        return await self._get_page(number, per_page, "interactive", None)
+        return await self._get_page(number, per_page, "interactive", tolerant=False)
 
     async def count_customers(self) -> int:
         """How many customers the list has, by its ``X-Api-Total`` header. Costs one request.
@@ -268,11 +270,11 @@ class CustomersClient:
         answer = await self._call(owner_request(), "interactive")
         return _unwrap(converter.decode_owner(answer.body), answer)
 
-    async def _get_page(self, number: int, per_page: int, lane: Lane, on_bad_record: OnBadRecord | None) -> Page:
+    async def _get_page(self, number: int, per_page: int, lane: Lane, *, tolerant: bool) -> Page:
         answer = await self._call(page_request(number, per_page), lane)
         customers, rejected = _unwrap(
             converter.decode_customers(
-                answer.body, page=number, keep_unknown=self._options.keep_unknown, on_bad_record=on_bad_record
+                answer.body, page=number, keep_unknown=self._options.keep_unknown, tolerant=tolerant
             ),
             answer,
         )
@@ -283,8 +285,8 @@ class CustomersClient:
             total=metadata.total,
             has_more=metadata.has_more,
             current_page=metadata.current_page,
-            customers=customers,
-            rejected=rejected,
+            customers=tuple(customers),
+            rejected=tuple(rejected),
             raw=answer.body,
         )
 
@@ -292,20 +294,25 @@ class CustomersClient:
         return await self._session.call(request, self._options, self._slots, lane)
 
 
-def _token_source(token: object) -> TokenSource | Exception:
-    """The source of tokens, or what is wrong: raised by the caller, whose locals then hold no token."""
-    if isinstance(token, TokenSource) and not isinstance(token, str):
+def _resolve(token: object, base_url: str | None) -> tuple[TokenSource, str] | Exception:
+    """The source of tokens and the base URL, or what is wrong with them."""
+    try:
+        url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL if base_url is None else base_url
+        return _token_source(token), check_base_url(url)
+    except (ConfigurationError, TypeError, ValueError) as error:
+        return error.with_traceback(None)
+
+
+def _token_source(token: object) -> TokenSource:
+    if isinstance(token, TokenSource) and not isinstance(token, Mapping | type):
         return token
     if token is not None:
-        try:
-            return StaticToken(token)  # type: ignore[arg-type]  # it checks the type itself
-        except (TypeError, ValueError) as error:
-            return error.with_traceback(None)
+        return StaticToken(token)  # type: ignore[arg-type]  # it checks the type itself
     if os.environ.get("CUSTOMERS_TOKEN"):
         return EnvToken("CUSTOMERS_TOKEN")
     if os.environ.get("CUSTOMERS_TOKEN_FILE"):
         return FileToken(os.environ["CUSTOMERS_TOKEN_FILE"])
-    return ConfigurationError("no token: pass token=, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE")
+    raise ConfigurationError("no token: pass token=, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE")
 
 
 def _unwrap(decoded: Decoded | APIResponseError, answer: Answer) -> Decoded:

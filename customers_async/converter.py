@@ -12,7 +12,7 @@ names the record and the field. Decided here, for both:
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
@@ -27,7 +27,7 @@ from customers_async.errors import APIResponseError, RecordError
 from customers_async.models import Customer, TokenOwner
 
 __all__ = [
-    "OnBadRecord",
+    "Rejected",
     "check_uuid",
     "customer_from_dict",
     "customer_to_dict",
@@ -38,8 +38,8 @@ __all__ = [
 
 Model = TypeVar("Model", Customer, TokenOwner)
 
-OnBadRecord = Callable[[Any, RecordError], None]
-"""Called with the raw record and the error that names its place."""
+Rejected = tuple[Any, RecordError]
+"""A raw record that does not fit, and the error that names its place."""
 
 _UUID = r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}"
 _is_uuid = re.compile(_UUID).fullmatch
@@ -74,13 +74,9 @@ def check_uuid(uuid: str) -> None:
 
 
 def decode_customers(
-    body: bytes,
-    *,
-    page: int,
-    keep_unknown: bool = False,
-    on_bad_record: OnBadRecord | None = None,
-) -> tuple[list[Customer], int] | APIResponseError:
-    """Read a page: its customers and the number of records rejected.
+    body: bytes, *, page: int, keep_unknown: bool = False, tolerant: bool = False
+) -> tuple[list[Customer], list[Rejected]] | APIResponseError:
+    """Read a page: its customers, and the records that do not fit.
 
     Errors of the service's making are returned, not raised, here and below: a traceback that shows the locals
     of this frame would show customers.
@@ -89,13 +85,13 @@ def decode_customers(
         body: The decompressed body, UTF-8.
         page: The page number, for errors.
         keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
-        on_bad_record: Called for each record that does not fit; without it the first one ends the page.
+        tolerant: Set aside records that do not fit; else the first one is the error of the page.
     """
     if not keep_unknown:
         try:
             customers = _decode_list(body)
             if _vouched(customers):
-                return customers, 0
+                return customers, []
         except (ValueError, RecursionError):  # the cattrs path says what is wrong
             pass
     records = _parse(body)
@@ -103,7 +99,7 @@ def decode_customers(
         return records
     if not isinstance(records, list):
         return APIResponseError(f"page {page} is {_article(records)}, not an array of customers")
-    return _structure_page(records, page, keep_unknown, on_bad_record)
+    return _structure_page(records, page, keep_unknown, tolerant)
 
 
 def decode_customer(body: bytes, *, keep_unknown: bool = False) -> Customer | APIResponseError:
@@ -159,8 +155,10 @@ def customer_to_dict(customer: Customer) -> dict[str, Any]:
 
 def _vouched(customers: list[Customer]) -> bool:
     """Whether what msgspec accepted is also right by the rules of this module."""
+    lines = "".join([f"{customer.uuid}\n" for customer in customers])
     return (
-        _are_uuids("".join([f"{customer.uuid}\n" for customer in customers])) is not None
+        len(lines) == 37 * len(customers)
+        and _are_uuids(lines) is not None
         and not any(map(_extra_of, customers))
         and _are_times([customer.created_at for customer in customers])
         and _are_times([customer.updated_at for customer in customers])
@@ -198,18 +196,19 @@ def _parse_object(body: bytes) -> dict[str, Any] | APIResponseError:
 
 
 def _structure_page(
-    records: list[Any], page: int, keep_unknown: bool, on_bad_record: OnBadRecord | None
-) -> tuple[list[Customer], int] | RecordError:
+    records: list[Any], page: int, keep_unknown: bool, tolerant: bool
+) -> tuple[list[Customer], list[Rejected]] | RecordError:
     customers: list[Customer] = []
+    rejected: list[Rejected] = []
     for index, record in enumerate(records):
         customer = _structure(record, Customer, keep_unknown=keep_unknown, page=page, index=index)
         if isinstance(customer, Customer):
             customers.append(customer)
-        elif on_bad_record is None:
+        elif not tolerant:
             return customer
         else:
-            on_bad_record(record, customer)
-    return customers, len(records) - len(customers)
+            rejected.append((record, customer))
+    return customers, rejected
 
 
 def _structure(

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from customers_async.errors import IncompleteListError
+from customers_async.errors import IncompleteListError, RecordError
 
 __all__ = ["Completeness", "Customer", "CustomerType", "Page", "RateLimit", "TokenOwner", "Verdict"]
 
@@ -70,12 +70,13 @@ class Page:
 
     Attributes:
         number: The page asked for, from 1.
-        per_page: Customers a page, as the server applied it (``X-Api-Per-Page``), or None.
+        per_page: What ``X-Api-Per-Page`` says, or None: by one edition of the vendor's pages the page size that was
+            applied, by the other the records on this page.
         total: Customers in the whole list (``X-Api-Total``), or None.
         has_more: Whether more pages follow, or None when nothing tells.
         current_page: The page number that the server says this is, or None.
         customers: The customers of this page.
-        rejected: Records that did not fit and were handed to ``on_bad_record``.
+        rejected: The records that did not fit, each with its `RecordError`; empty unless ``on_bad_record`` takes them.
         raw: The decompressed body as it came, in bytes.
     """
 
@@ -85,7 +86,9 @@ class Page:
     has_more: bool | None
     current_page: int | None = None
     customers: Sequence[Customer] = attrs.field(repr=lambda customers: f"<{len(customers)}>")
-    rejected: int = 0
+    rejected: Sequence[tuple[Any, RecordError]] = attrs.field(
+        default=(), hash=False, repr=lambda rejected: f"<{len(rejected)}>"
+    )
     raw: bytes = attrs.field(repr=lambda raw: f"<{len(raw)} bytes>")
 
 

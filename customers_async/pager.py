@@ -10,21 +10,20 @@ import operator
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import attrs
 
-from customers_async.errors import (
-    APIStatusError,
-    CustomersError,
-)
+from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import Event, PageFetched, WalkFinished
 from customers_async.models import Completeness, Customer, Page, Verdict
-from customers_async.walk import Walk
+from customers_async.walk import Walk, key_of
 
-__all__ = ["CustomerPager", "OnIncomplete", "PageReader"]
+__all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader"]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
+OnBadRecord = Callable[[Any, RecordError], None]
+"""Called with the raw record and the error that names its place."""
 
 _Tasks = dict[asyncio.Task[Page], int]  # each with the number of its page, in the order of asking
 _Done = asyncio.Queue[asyncio.Task[Page]]
@@ -43,6 +42,7 @@ class PageReader:
         ordered: Hand pages on in the order of their numbers, else as they come.
         unique: See `Walk`.
         on_incomplete: What to do about a verdict other than COMPLETE.
+        on_bad_record: Takes each record that does not fit, once.
         tell: Takes events.
     """
 
@@ -59,6 +59,7 @@ class PageReader:
         ordered: bool,
         unique: bool,
         on_incomplete: OnIncomplete,
+        on_bad_record: OnBadRecord | None,
         tell: Callable[[Event], None],
     ) -> None:
         self._fetch = fetch
@@ -66,9 +67,11 @@ class PageReader:
         self._per_page = per_page
         self._ordered = ordered
         self._on_incomplete = on_incomplete
+        self._on_bad_record = on_bad_record
         self._tell = tell
         self._again = self.RECONCILIATIONS if on_incomplete == "reconcile" else 0
-        self._handed_on: set[str] = set()  # by the walks before this one
+        self._handed_on: set[str | bytes] = set()  # by the walks before this one
+        self._held: Page | None = None  # noted, but not handed on: on_bad_record raised
         self.walk = Walk(first_page, per_page, unique=unique)
         self.completeness: Completeness | None = None
 
@@ -91,25 +94,31 @@ class PageReader:
         tasks: _Tasks = {}
         done: _Done = asyncio.Queue()
         try:
+            if self._held is not None:
+                page, self._held = self._held, None
+                yield page
             self._fill(tasks, done)
             while tasks:
-                page = await self._next_page(tasks, next(iter(tasks)) if self._ordered else await done.get())
+                self._held = await self._next_page(tasks, next(iter(tasks)) if self._ordered else await done.get())
                 self._fill(tasks, done)
-                if page is not None:
+                if self._held is not None:
+                    self._report_bad_records(self._held)
+                    page, self._held = self._held, None
                     yield page
         except CustomersError as error:
             error.next_page = self.walk.next_page
             raise
         finally:
+            self.walk.give_back(tasks.values())  # before anything is awaited: that may be cancelled
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.walk.give_back(tasks.values())
 
     def _fill(self, tasks: _Tasks, done: _Done) -> None:
         while len(tasks) < self._window and (number := self.walk.take()) is not None:
             task = asyncio.ensure_future(self._fetch(number))
-            task.add_done_callback(done.put_nowait)
+            if not self._ordered:
+                task.add_done_callback(done.put_nowait)
             tasks[task] = number
 
     async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Page]) -> Page | None:
@@ -121,14 +130,24 @@ class PageReader:
                 raise
             del tasks[task]
             return None
-        fresh = self.walk.add(page)
+        page = self.walk.add(page)
         del tasks[task]
         if self._handed_on:
-            fresh = [customer for customer in fresh if customer.uuid not in self._handed_on]
-        self._tell(PageFetched(page.number, len(fresh), page.total))
-        if self._handed_on and not fresh:
-            return None
-        return page if fresh is page.customers else attrs.evolve(page, customers=fresh)
+            page = self._without_handed_on(page)
+        self._tell(PageFetched(page.number, len(page.customers), page.total))
+        return None if self._handed_on and not page.customers and not page.rejected else page
+
+    def _report_bad_records(self, page: Page) -> None:
+        for index in range(len(page.rejected) if self._on_bad_record is not None else 0):
+            # No local names the record: what the function raises may show the locals of this frame.
+            self._on_bad_record(*page.rejected[index])  # type: ignore[misc]  # it is not None
+
+    def _without_handed_on(self, page: Page) -> Page:
+        return attrs.evolve(
+            page,
+            customers=tuple(customer for customer in page.customers if customer.uuid not in self._handed_on),
+            rejected=tuple(pair for pair in page.rejected if key_of(pair[0]) not in self._handed_on),
+        )
 
     def _conclude(self) -> None:
         """Accept the verdict, or walk again."""
@@ -146,6 +165,85 @@ class PageReader:
             _log.warning("The list is not complete: %s.", found.describe())
 
 
+class _Bookmark:
+    """Where a pager is: the page at hand, what is left of it, and the stream of those to come."""
+
+    def __init__(self, reader: PageReader) -> None:
+        self._reader = reader
+        self.page: Page | None = None
+        self.rest: Iterator[Customer] = iter(())
+        self._stream: AsyncGenerator[Page, None] | None = None
+        self._turning = False
+
+    async def turn_page(self) -> Page | None:
+        """The next page, or None at the end. An error ends the stream; the next call begins another."""
+        self._check_idle()
+        self._turning = True
+        self._stream = self._stream or self._reader.pages()
+        try:
+            self.page = await anext(self._stream, None)
+        except BaseException:
+            self._stream = None
+            raise
+        finally:
+            self._turning = False
+        if self.page is None:
+            self._stream = None
+        return self.page
+
+    async def close(self) -> None:
+        """End the stream."""
+        self._check_idle()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    def _check_idle(self) -> None:
+        if self._turning:
+            raise RuntimeError("another task is waiting for this pager's next page: a pager serves one at a time")
+
+
+class _Customers:
+    """Iterates over customers. Unlike a generator it is not finished by an error."""
+
+    def __init__(self, bookmark: _Bookmark) -> None:
+        self._bookmark = bookmark
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Customer:
+        bookmark = self._bookmark
+        while True:
+            customer = next(bookmark.rest, None)
+            if customer is not None:
+                return customer
+            page = await bookmark.turn_page()
+            if page is None:
+                raise StopAsyncIteration
+            bookmark.rest = iter(page.customers)
+
+
+class _Pages:
+    """Iterates over pages, beginning with what is left of the page at hand."""
+
+    def __init__(self, bookmark: _Bookmark) -> None:
+        self._bookmark = bookmark
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Page:
+        bookmark = self._bookmark
+        rest = tuple(bookmark.rest)
+        if rest and bookmark.page is not None:
+            return attrs.evolve(bookmark.page, customers=rest)
+        page = await bookmark.turn_page()
+        if page is None:
+            raise StopAsyncIteration
+        return page
+
+
 class CustomerPager:
     """Every customer of the list, one by one with ``async for``, or page by page with `pages`.
 
@@ -160,9 +258,7 @@ class CustomerPager:
 
     def __init__(self, reader: PageReader) -> None:
         self._reader = reader
-        self._stream: AsyncGenerator[Page, None] | None = None
-        self._page: Page | None = None
-        self._rest: Iterator[Customer] = iter(())
+        self._bookmark = _Bookmark(reader)
 
     def __repr__(self) -> str:
         state = f"next_page={self.next_page}" if self._reader.completeness is None else self.completeness.describe()
@@ -177,20 +273,15 @@ class CustomerPager:
         await self.aclose()
 
     def __aiter__(self) -> AsyncIterator[Customer]:
-        return self._customers()
+        return _Customers(self._bookmark)
 
-    async def pages(self) -> AsyncGenerator[Page, None]:
+    def pages(self) -> AsyncIterator[Page]:
         """The pages of the list; each ``Page.customers`` holds only customers that were not yielded before.
 
-        Raises:
-            CustomersError: A page could not be fetched; ``next_page`` says which. Iterate again to go on.
-            IncompleteListError: At the end, where ``on_incomplete`` asks for it.
+        The iterator raises `CustomersError` when a page could not be fetched (``next_page`` says which), and
+        `IncompleteListError` at the end where ``on_incomplete`` asks for it. Iterate on, or anew, to go on.
         """
-        rest = tuple(self._rest)
-        if rest and self._page is not None:
-            yield attrs.evolve(self._page, customers=rest)
-        while (page := await self._advance()) is not None:
-            yield page
+        return _Pages(self._bookmark)
 
     @property
     def completeness(self) -> Completeness:
@@ -206,33 +297,14 @@ class CustomerPager:
     @property
     def next_page(self) -> int | None:
         """The lowest page not wholly yielded; None after a finished walk."""
-        if self._page is not None and operator.length_hint(self._rest):
-            return self._page.number
+        if self._bookmark.page is not None and operator.length_hint(self._bookmark.rest):
+            return self._bookmark.page.number
         return self._reader.walk.next_page if self._reader.completeness is None else None
 
     async def aclose(self) -> None:
-        """End the requests in flight. Iterating again goes on."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.aclose()
+        """End the requests in flight. Iterating again goes on.
 
-    async def _customers(self) -> AsyncGenerator[Customer, None]:
-        while True:
-            for customer in self._rest:
-                yield customer
-            self._page = await self._advance()
-            if self._page is None:
-                return
-            self._rest = iter(self._page.customers)
-
-    async def _advance(self) -> Page | None:
-        if self._stream is None:
-            self._stream = self._reader.pages()
-        try:
-            page = await anext(self._stream, None)
-        except BaseException:
-            self._stream = None
-            raise
-        if page is None:
-            self._stream = None
-        return page
+        Raises:
+            RuntimeError: Another task is waiting for the next page.
+        """
+        await self._bookmark.close()

@@ -157,10 +157,11 @@ def decoded(answer: Answer, max_body: int) -> Answer | APIResponseError | APICon
         body = APIResponseError(f"the answer is larger than max_body ({max_body} bytes)")
     if isinstance(body, bytes):
         body = _to_utf8(body, answer.headers.get("Content-Type", ""))
-    if isinstance(body, APIResponseError):
-        # An error's class is decided by its status, whatever its body is.
-        return attrs.evolve(answer, body=b"") if answer.status >= 400 else located(body, answer)
-    return attrs.evolve(answer, body=body) if isinstance(body, bytes) else body
+    if isinstance(body, bytes):
+        return attrs.evolve(answer, body=body)
+    if answer.status >= 400:  # the status decides the error's class, whatever its body is
+        return attrs.evolve(answer, body=b"")
+    return located(body, answer) if isinstance(body, APIResponseError) else body
 
 
 def _decompress(answer: Answer, max_body: int) -> bytes | APIResponseError | APIConnectionError:
@@ -168,15 +169,24 @@ def _decompress(answer: Answer, max_body: int) -> bytes | APIResponseError | API
         case "identity" | "":
             return answer.body
         case "gzip" | "x-gzip" | "deflate":
-            decompressor = zlib.decompressobj(wbits=47)  # either header
-        case _:
-            return APIResponseError("the answer has an unknown Content-Encoding")
-    try:
-        plain = decompressor.decompress(answer.body, max_body + 1)
-    except zlib.error:
-        return APIResponseError("the answer is not compressed as its Content-Encoding says")
-    if not decompressor.eof and len(plain) <= max_body:
-        return APIConnectionError("the compressed answer was cut short")
+            return _unzip(answer.body, max_body)
+    return APIResponseError("the answer has an unknown Content-Encoding")
+
+
+def _unzip(body: bytes, max_body: int) -> bytes | APIResponseError | APIConnectionError:
+    """Unpack all members of a gzip or zlib body, until it is over ``max_body``."""
+    plain = b""
+    while len(plain) <= max_body:
+        decompressor = zlib.decompressobj(wbits=47)  # either header
+        try:
+            plain += decompressor.decompress(body, max_body + 1 - len(plain))
+        except zlib.error:
+            return APIResponseError("the answer is not compressed as its Content-Encoding says")
+        if decompressor.eof and not decompressor.unused_data:
+            break
+        if not decompressor.eof and len(plain) <= max_body:
+            return APIConnectionError("the compressed answer was cut short")
+        body = decompressor.unused_data
     return plain
 
 
@@ -184,6 +194,8 @@ def _to_utf8(body: bytes, content_type: str) -> bytes | APIResponseError:
     charset = re.search(r"charset=\"?([\w.:-]+)", content_type, re.ASCII)
     if charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii"):
         return body
+    if not re.match(r"utf|iso|latin|windows|cp|koi", charset[1], re.IGNORECASE):
+        return APIResponseError("the answer declares a charset that JSON does not come in")
     try:
         return body.decode(charset[1]).encode()
     except (LookupError, ValueError):
@@ -194,7 +206,8 @@ def response_error(answer: Answer) -> APIResponseError | None:
     """The error of an answer below 400 that cannot be data; None when it may be."""
     content_type = answer.headers.get("Content-Type")
     if answer.status != 200:
-        kind = "a redirect, which is not followed" if 300 <= answer.status < 400 else "no customer data"
+        redirect = 300 <= answer.status < 400 and answer.status != 304
+        kind = "a redirect, which is not followed" if redirect else "no customer data"
         problem = f"status {answer.status} is {kind}"
     elif content_type is not None and "html" in content_type.lower():
         problem = "the answer is HTML, not JSON"
@@ -208,7 +221,8 @@ def response_error(answer: Answer) -> APIResponseError | None:
 def located(error: APIResponseError, answer: Answer) -> APIResponseError:
     """The error, with the status and the content type of the answer that it is about."""
     error.status = answer.status
-    error.content_type = (answer.headers.get("Content-Type") or "")[:100] or None
+    media_type = re.match(r"[a-z]{1,20}/[a-z0-9.+-]{1,40}(?=[;\s]|$)", answer.headers.get("Content-Type", ""))
+    error.content_type = media_type[0] if media_type else None  # no more: a header may echo anything
     return error
 
 
@@ -222,8 +236,8 @@ def status_error(answer: Answer, request: Request, *, secret: str, expired: bool
         expired: Whether the token's own ``exp`` lies in the past.
         attempts: How many times the request was tried.
     """
-    code, errors = _read_envelope(answer.body, secret)
     status = answer.status
+    code, errors = _read_envelope(answer.body, secret, status)
     label = f"{status} {code}" if code else f"{status}"
     details = _describe(errors) if status == 422 else ""
     message = f"{label} for {request.path}{details}{_ADVICE.get(status, '')}"
@@ -252,8 +266,12 @@ def _error_class(status: int, expired: bool) -> type[APIStatusError]:
 Errors = Mapping[str, Sequence[str]] | Sequence[str]
 
 
-def _read_envelope(body: bytes, secret: str) -> tuple[str | None, Errors]:
-    """The envelope's ``message`` and ``errors``, as far as they are there, shortened and without the secret."""
+def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, Errors]:
+    """The envelope's ``message`` and ``errors``, as far as they are there and tell nothing that is not ours to keep.
+
+    The texts of a 422 are about the parameters we sent. All others are kept if they look like codes: a server in
+    trouble may put anything into them, such as a statement of its database.
+    """
     try:
         envelope = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -263,16 +281,24 @@ def _read_envelope(body: bytes, secret: str) -> tuple[str | None, Errors]:
 
     def texts(value: Any) -> list[str]:
         items = value if isinstance(value, list) else [value]
-        return [clean(item) for item in items[:20] if isinstance(item, str)]
+        kept = [clean(item) for item in items[:20] if isinstance(item, str)]
+        return [text for text in kept if status == 422 or is_code(text)]
 
     def clean(text: str) -> str:
         return "".join(c if c.isprintable() else "?" for c in text.replace(secret, "[token]")[:200])
 
     message, errors = envelope.get("message"), envelope.get("errors")
     code = clean(message) if isinstance(message, str) else None
+    if code is not None and not is_code(code):
+        code = None
     if isinstance(errors, dict):
         return code, {clean(field): texts(value) for field, value in list(errors.items())[:20]}
     return code, texts(errors)
+
+
+def is_code(text: str) -> bool:
+    """Whether a text may be a code, such as ``NOT_FOUND`` or ``Too Many Attempts.``."""
+    return re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}|Too Many (Attempts|Requests)\.?", text) is not None
 
 
 def _describe(errors: Errors) -> str:

@@ -28,6 +28,8 @@ _CLOSE = 2.0
 """Seconds between the bounds of a window's start within which its end is taken as known."""
 _ENOUGH = 20
 """Requests by which ``Remaining`` must have fallen before our share of them means something."""
+_PROBE_PATIENCE = 1.0
+"""Seconds after which another request may find out how much remains, while the first has no answer."""
 
 
 @attrs.define(eq=False)
@@ -68,9 +70,12 @@ class Window:
         self.in_flight = 0
         self.closed_until = 0.0
         self.count = 0
-        self.known = self.probing = self.is_ours = False
+        self.known = self.is_ours = False
+        self.probe_due = -math.inf  # while nothing is known: when the next request may find out
         self.floor: int | None = None
         self.sent = 0
+        self.untold = 0  # requests since the last telling answer whose own told nothing of what remains
+        self._untold_since = -math.inf
         self.earliest, self.latest = -math.inf, math.inf
         self._first: int | None = None
         self._not_before = -math.inf  # the next window cannot have begun earlier
@@ -80,12 +85,12 @@ class Window:
         self._roll(now)
         if now < self.closed_until:
             return 0
-        if not self.known:  # one request finds out, then the rest may burst
-            return 0 if self.probing else 1
+        if not self.known:  # one request finds out, then the rest may burst; a stalled one is not waited for
+            return 1 if now >= self.probe_due and (self.in_flight < self.limit or not self.in_flight) else 0
         if self.floor is None:
             return self.limit - self.sent
-        if self.floor > 0:
-            return max(int(self.floor * self.share) - self.in_flight, 0 if self.in_flight else 1)
+        if self.floor > self.untold:
+            return max(int(self.floor * self.share) - self.untold - self.in_flight, 0 if self.in_flight else 1)
         return 0 if self.in_flight or self._start_is_known else 1  # the sacrifice
 
     def opens_at(self, now: float) -> float | None:
@@ -93,8 +98,15 @@ class Window:
         free = self.free(now)
         if now < self.closed_until:
             return self.closed_until
-        left = self.limit - self.sent if self.floor is None else self.floor - self.in_flight
+        left = self.limit - self.sent if self.floor is None else self.floor - self.untold - self.in_flight
         return self.ends if self.known and free <= 0 and left <= 0 else None
+
+    def wakes_at(self, now: float) -> float | None:
+        """When time alone lets more requests go out; None when only an answer does."""
+        opens_at = self.opens_at(now)
+        if opens_at is None and not self.known and self.free(now) <= 0:
+            return self.probe_due
+        return opens_at
 
     @property
     def ends(self) -> float:
@@ -108,7 +120,8 @@ class Window:
     def grant(self, slots: "Slots", now: float) -> Permit:
         """Count a request as sent."""
         self._roll(now)
-        self.probing |= not self.known
+        if not self.known:
+            self.probe_due = now + _PROBE_PATIENCE
         self.sent += 1
         self.in_flight += 1
         return Permit(slots, self.count, self.floor, now)
@@ -122,7 +135,8 @@ class Window:
         newer = remaining is not None and permit.floor is not None and remaining > permit.floor
         if newer and permit.window == self.count:
             self._forget(self.earliest + self.length)
-            self._open(permit, now, remaining)
+            self._open(now, remaining)
+            self._learn_start(permit, remaining)
         elif newer or permit.window == self.count:
             self._learn(permit, now, remaining, answered)
 
@@ -131,7 +145,7 @@ class Window:
         self.in_flight -= 1
         if permit.window == self.count:
             self.sent -= 1
-            self.probing = False
+            self.probe_due = -math.inf
 
     def reject(self, now: float, retry_after: float) -> None:
         """A 429 closes the window for everyone, until its ``Retry-After`` and a second have passed."""
@@ -139,24 +153,33 @@ class Window:
         self._not_before = max(self._not_before, now + retry_after - _RETRY_MARGIN)
 
     def _learn(self, permit: Permit, now: float, remaining: int | None, answered: bool) -> None:
-        self.probing = False
+        self.probe_due = -math.inf
         if answered and not self.known:
-            self._open(permit, now, remaining)
-        elif self.floor is None:
-            self.floor = self._first = remaining
+            self._open(now, remaining)
+        elif remaining is None:  # it may or may not have counted
+            self.untold += 1
+            self._untold_since = now
         else:
-            self.floor = min(self.floor, self.floor - 1 if remaining is None else remaining)
+            self._first = remaining if self._first is None else self._first
+            self.floor = remaining if self.floor is None else min(self.floor, remaining)
+            if permit.sent_at >= self._untold_since:
+                self.untold = 0
+        self._learn_start(permit, remaining)
         if self._first is not None and self.floor is not None and self._first - self.floor >= _ENOUGH:
             self.share = min(1.0, self.sent / (self._first - self.floor))
 
-    def _open(self, permit: Permit, now: float, remaining: int | None) -> None:
-        """The first answer of a window: it began at the latest now, and by our own request if no other came before."""
+    def _learn_start(self, permit: Permit, remaining: int | None) -> None:
+        if remaining == self.limit - 1:  # this very request opened the window
+            self.is_ours = True
+            self.earliest = permit.sent_at
+
+    def _open(self, now: float, remaining: int | None) -> None:
+        """The first answer of a window: it began at the latest now."""
         self.known = True
         self.floor = self._first = remaining
+        self.untold = 0
         self.sent = self.in_flight if remaining is not None else self.in_flight + 1
-        self.is_ours = remaining == self.limit - 1
-        self.earliest = permit.sent_at if self.is_ours else self._not_before
-        self.latest = now
+        self.earliest, self.latest = self._not_before, now
 
     def _roll(self, now: float) -> None:
         if self.closed_until:
@@ -170,9 +193,11 @@ class Window:
         self._not_before = max(self._not_before, next_begins)
         self.count += 1
         self.closed_until = 0.0
-        self.known = self.probing = self.is_ours = False
+        self.known = self.is_ours = False
+        self.probe_due = -math.inf
         self.floor = self._first = None
         self.sent = self.in_flight
+        self.untold, self._untold_since = 0, -math.inf
         self.earliest, self.latest = -math.inf, math.inf
 
 
@@ -231,6 +256,7 @@ class RateLimiter:
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._refused_for: float | None = None
         self._shut_since: float | None = None
         self._shut_before = 0.0
 
@@ -263,21 +289,24 @@ class RateLimiter:
             RuntimeError: The limiter is at work on another event loop.
         """
         now = self._now()
-        if self._queues:
+        if self._queues and self._window.free(now) > 0:
             self._dispatch(now)
         if slots.free and self._window.free(now) > 0:
             return self._grant(slots, now)
         self._arrivals += 1
         future = asyncio.get_running_loop().create_future()
         waiter = _Waiter(slots, future, max_wait, self._shut_seconds(now), self._arrivals)
+        opens_at = self._window.opens_at(now)
+        if opens_at is not None and opens_at - now > max_wait:
+            raise _refusal(opens_at - now, max_wait)
         slots.waiting[lane].append(waiter)
         if slots not in self._queues:
             self._queues.append(slots)
-        self._refuse_or_sleep(now)
+        self._sleep(now)
         try:
             return await waiter.granted
         except asyncio.CancelledError:
-            self._abandon(waiter, lane)
+            self._abandon(waiter)
             raise
 
     def release(
@@ -309,9 +338,10 @@ class RateLimiter:
     def _now(self) -> float:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._window.in_flight or self._queues:
+            if self._loop is not None and not self._loop.is_closed() and (self._window.in_flight or self._queues):
                 raise RuntimeError("the rate limiter is at work on another event loop")
-            self._loop = loop
+            self._loop, self._timer, self._queues = loop, None, []
+            self._window.in_flight = 0
         return loop.time()
 
     def _grant(self, slots: Slots, now: float) -> Permit:
@@ -325,7 +355,9 @@ class RateLimiter:
             permit = self._grant(waiter.slots, now)
             permit.waited = waited_until - waiter.shut_before
             waiter.granted.set_result(permit)
-        self._refuse_or_sleep(now)
+        self._queues = [queued for queued in self._queues if any(queued.waiting.values())]
+        self._refuse(now)
+        self._sleep(now)
 
     def _take_first(self) -> _Waiter | None:
         """The first waiter whose client has a place, out of its queue."""
@@ -339,24 +371,31 @@ class RateLimiter:
                 return min(waiting, key=lambda queue: queue[0].order).popleft()
         return None
 
-    def _refuse_or_sleep(self, now: float) -> None:
-        """While the quota is spent: refuse each waiter whose patience ends sooner, and wake up for the others."""
-        self._queues = [slots for slots in self._queues if any(slots.waiting.values())]
-        if self._timer is not None:
+    def _refuse(self, now: float) -> None:
+        """Refuse each waiter whose patience ends before the quota is there again, whenever that has moved."""
+        opens_at = self._window.opens_at(now)
+        if opens_at is None or opens_at == self._refused_for:
+            return
+        self._refused_for = opens_at
+        shut = self._shut_seconds(now)
+        for queued in self._queues:
+            for lane, waiters in queued.waiting.items():
+                patient = deque[_Waiter]()
+                for waiter in waiters:
+                    if shut - waiter.shut_before + opens_at - now <= waiter.max_wait:
+                        patient.append(waiter)
+                    elif not waiter.granted.done():
+                        waiter.granted.set_exception(_refusal(opens_at - now, waiter.max_wait))
+                queued.waiting[lane] = patient
+
+    def _sleep(self, now: float) -> None:
+        """Wake up when time alone lets the next waiter go on."""
+        wakes_at = self._window.wakes_at(now) if self._queues else None
+        if self._timer is not None and self._timer.when() != wakes_at:
             self._timer.cancel()
             self._timer = None
-        opens_at = self._window.opens_at(now)
-        shut = self._shut_seconds(now)
-        if opens_at is None or not self._queues:
-            return
-        for queue in [queue for slots in self._queues for queue in slots.waiting.values()]:
-            for waiter in list(queue):
-                waited = shut - waiter.shut_before
-                if waited + opens_at - now > waiter.max_wait:
-                    queue.remove(waiter)
-                    if not waiter.granted.done():
-                        waiter.granted.set_exception(_refusal(opens_at - now, waiter.max_wait))
-        self._timer = asyncio.get_running_loop().call_at(opens_at, self._wake)
+        if wakes_at is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(wakes_at, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -370,14 +409,12 @@ class RateLimiter:
         self._shut_since = now if shut else None
         return self._shut_before
 
-    def _abandon(self, waiter: _Waiter, lane: Lane) -> None:
+    def _abandon(self, waiter: _Waiter) -> None:
         """The waiter's owner was cancelled, perhaps in the moment between grant and wake-up."""
-        if waiter.granted.cancelled():
-            if waiter in waiter.slots.waiting[lane]:
-                waiter.slots.waiting[lane].remove(waiter)
-        elif waiter.granted.exception() is None:
+        granted = waiter.granted
+        if not granted.cancelled() and granted.exception() is None:
             waiter.slots.used -= 1
-            self._window.withdraw(waiter.granted.result())
+            self._window.withdraw(granted.result())
         self._dispatch(self._now())
 
 

@@ -69,6 +69,7 @@ def _url_problem(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        (host or "").encode("idna")  # refuses empty and overlong labels, as the resolver would
     except ValueError:
         return "is not a URL"
     if parts.scheme not in ("http", "https"):

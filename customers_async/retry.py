@@ -62,16 +62,18 @@ class RetryPolicy:
         """Seconds to wait before the next attempt, or None to give up.
 
         Args:
-            failure: What went wrong. Its ``retry_after``, where the server gave one, replaces the back-off.
+            failure: What went wrong. Its ``retry_after``, where the server gave one, is kept if it is longer.
             attempt: How many attempts were made, from 1.
             random: Evenly distributed from 0 to 1.
         """
         if attempt >= self.max_attempts or not is_transient(failure):
             return None
-        if isinstance(failure, APIStatusError) and failure.retry_after is not None:
-            return max(failure.retry_after, 0.0) if failure.retry_after <= self.max_delay else None
         bound: float = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 64))
-        return random() * bound
+        pause = random() * bound
+        asked = failure.retry_after if isinstance(failure, APIStatusError) else None
+        if asked is None:
+            return pause
+        return max(asked, pause) if asked <= self.max_delay else None
 
 
 def is_transient(failure: CustomersError) -> bool:

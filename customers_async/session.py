@@ -7,7 +7,8 @@ before the wire. The body is read inside the attempt's timeout and up to a cap. 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, TypedDict
+from inspect import iscoroutinefunction
+from typing import Any, Final, TypedDict
 
 import aiohttp
 import attrs
@@ -37,6 +38,11 @@ _USER_AGENT: Final = f"customers-async/{__version__}"
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
 
 
+def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None and (not callable(value) or iscoroutinefunction(value)):
+        raise TypeError(f"{attribute.name} must be a plain function of an event, or None")
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """What may differ from one view of a client to another; see `CustomersClient` for the meanings."""
@@ -47,9 +53,7 @@ class Options:
     max_rate_limit_wait: float = attrs.field(default=120.0, validator=check_seconds)
     max_body: int = attrs.field(default=32 * 2**20, validator=check_count)
     keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    on_event: Callable[[Event], None] | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.is_callable())
-    )
+    on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener)
 
     def tell(self, event: Event) -> None:
         """Give an event to the listener. What the listener raises is logged and harms nobody."""
@@ -133,10 +137,12 @@ class Session:
             self._closed = True
             for scope in self._calls:
                 scope.reschedule(0.0)
-        if self._calls:
-            await self._ended.wait()
-        if self._http is not None and not self._borrowed:
-            await self._http.close()
+        try:
+            if self._calls:
+                await self._ended.wait()
+        finally:
+            if self._http is not None and not self._borrowed:
+                await self._http.close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -270,6 +276,8 @@ class Session:
             "Authorization": credential.header,
             "User-Agent": _USER_AGENT,
         }
+        head: Answer | None = None
+        body = _Body()
         try:
             async with (
                 asyncio.timeout(options.timeout),
@@ -282,26 +290,37 @@ class Session:
                     timeout=_NO_TIMEOUT,
                 ) as response,
             ):
-                body = await _read(response, options.max_body)
+                head = Answer(response.status, response.headers, b"")
+                await _read(response, body, options.max_body)
         except TimeoutError:
-            return APITimeoutError(f"no whole answer within {options.timeout:g} s for {request.path}")
+            failure: CustomersError = APITimeoutError(
+                f"no whole answer within {options.timeout:g} s for {request.path}"
+            )
         except aiohttp.ClientSSLError as error:
-            return APIConnectionError(f"TLS failed: {_reason(error)}", transient=False)
+            failure = APIConnectionError(f"TLS failed: {_reason(error)}", transient=False)
         except aiohttp.ClientResponseError:
-            return APIResponseError(f"the answer for {request.path} is not well-formed HTTP")
+            failure = APIResponseError(f"the answer for {request.path} is not well-formed HTTP")
         except (aiohttp.ClientError, OSError) as error:
-            return APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
-        return protocol.decoded(Answer(response.status, response.headers, body), options.max_body)
+            failure = APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
+        else:
+            return protocol.decoded(attrs.evolve(head, body=bytes(body)), options.max_body)
+        # From 400 on the status says enough, whatever became of the body.
+        return head if head is not None and head.status >= 400 else failure
 
 
-async def _read(response: aiohttp.ClientResponse, max_body: int) -> bytes:
-    """The body as it comes over the wire: whole, or one byte over ``max_body``, which is enough to refuse it."""
-    chunks: list[bytes] = []
-    left = max_body + 1
-    while left > 0 and (chunk := await response.content.readany()):
-        chunks.append(chunk[:left])
-        left -= len(chunk)
-    return b"".join(chunks)
+class _Body(bytearray):
+    """Bytes whose repr hides them: a traceback that shows locals must not show customers."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+
+async def _read(response: aiohttp.ClientResponse, body: _Body, max_body: int) -> None:
+    """Read the body as it comes over the wire, whole or until it is over ``max_body``, which is enough to refuse it."""
+    size = -1
+    while size < len(body) <= max_body:
+        size = len(body)
+        body += await response.content.readany()
 
 
 def _reason(error: Exception) -> str:

@@ -150,6 +150,8 @@ class CallableToken:
         self._function = function
         self._token: str | None = None
 
+        self._lock = asyncio.Lock()
+
     def __repr__(self) -> str:
         return f"CallableToken({getattr(self._function, '__qualname__', '...')})"
 
@@ -162,9 +164,10 @@ class CallableToken:
         Raises:
             ConfigurationError: It returned something that is no token.
         """
-        if self._token is None or rejected is not None:
-            self._token = Bearer(_checked(await self._function(), "the token function"))
-        return self._token
+        async with self._lock:
+            if self._token is None or self._token == rejected:
+                self._token = _checked(await self._function(), "the token function")
+            return self._token
 
 
 def token_problem(token: object) -> str | None:
@@ -176,6 +179,11 @@ def token_problem(token: object) -> str | None:
     if not all("!" <= character <= "~" for character in token):
         return "must be visible ASCII characters only, without spaces or line ends"
     return None
+
+
+def _hidden(token: str) -> str:
+    """What a source gave, as a string whose repr hides it; checked later."""
+    return Bearer(token) if isinstance(token, str) else token
 
 
 def _checked(token: str | None, origin: str) -> str:
@@ -245,7 +253,7 @@ class TokenKeeper:
         Raises:
             ConfigurationError: The source has no token.
         """
-        current = self._adopt(await self._source.get())
+        current = self._adopt(_hidden(await self._source.get()))
         if self._clock() < self._ask_at:
             return current
         async with self._lock:
@@ -276,12 +284,17 @@ class TokenKeeper:
         return current
 
     async def _ask(self, old: Credential) -> Credential:
-        token = await self._source.get(rejected=old.token)
+        """The credential that the source gives in place of the old one, or the old one."""
+        try:
+            token = _hidden(await self._source.get(rejected=old.token))
+        except Exception as error:  # the source is not ours; the old token may still be good
+            _log.warning("The token source failed with %s; the token in use stays.", type(error).__name__)
+            token = old.token
         self._questions += 1
-        if token == old.token:
-            self._current = attrs.evolve(old, question=self._questions)
-            return self._current
-        return self._adopt(token)
+        if token != old.token:
+            return self._adopt(token)
+        self._current = attrs.evolve(old, question=self._questions)
+        return self._current
 
     def _adopt(self, token: str) -> Credential:
         """The credential of a token; the present one as long as the token stays the same."""
@@ -307,4 +320,6 @@ def expiry(token: str) -> float:
         exp = payload["exp"]
     except (IndexError, KeyError, TypeError, ValueError, RecursionError, binascii.Error):
         return math.inf
-    return float(exp) if isinstance(exp, int | float) and not isinstance(exp, bool) else math.inf
+    if isinstance(exp, bool) or not isinstance(exp, int | float) or exp > 1e15:
+        return math.inf
+    return float(exp)

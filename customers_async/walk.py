@@ -2,14 +2,25 @@
 
 import heapq
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
+import msgspec
 
 from customers_async.errors import APIResponseError, APIStatusError
 from customers_async.models import Completeness, Customer, Page, Verdict
 from customers_async.protocol import RESULT_CAP
 
 __all__ = ["Walk"]
+
+_EMPTY_PAGES = 2
+"""So many empty pages in a row end a walk."""
+_STALE_PAGES = 10
+"""So many pages in a row with nobody new end a walk: a list may drift by a few pages, a server that repeats its last
+page does so for ever."""
+
+_REMEMBERED = 5_000
+"""Without ``unique``, repetitions are noticed when they are at most so many customers apart."""
 
 
 class Walk:
@@ -18,29 +29,34 @@ class Walk:
     Args:
         first_page: Where to begin.
         per_page: Customers a page, as asked for.
-        unique: Remember every uuid and drop repetitions; else only those of the page before are compared.
+        unique: Remember everybody and drop repetitions; else drop nobody, and remember the last few thousand only.
     """
 
     def __init__(self, first_page: int, per_page: int, *, unique: bool) -> None:
         self._first_page = first_page
         self._per_page = per_page
         self._unique = unique
+        # What to ask for.
         self._next = first_page
         self._again: list[int] = []
         self._outstanding: set[int] = set()
-        self._end: int | None = None  # no rows from this page on
+        self._end: int | None = None  # nothing from this page on
+        self._page_size = self._largest = per_page
+        # What came.
         self._first: Page | None = None
-        self._first_uuids: list[str] = []
-        self._page_size = self._largest = 0
-        self._last_total: int | None = None
-        self._total_missing = self._total_changed = self._contradicted = self._refused_below_total = False
+        self._first_keys: set[str | bytes] = set()
+        self.seen: set[str | bytes] = set()
+        self._seen_before: set[str | bytes] = set()  # without unique: by the generation before
+        self._distinct = self._duplicates = self._rejected = self._pages = 0
         self._empty: set[int] = set()
-        self._empty_below_total = 0  # the highest such page
+        self._stale: set[int] = set()
         self._last_with_rows = 0
+        # What the headers claim.
+        self._total: int | None = None
+        self._total_missing = self._total_changed = self._misnumbered = False
         self._says_more: int | None = None  # the highest page that says so
         self._says_done: int | None = None  # the lowest page that says so
-        self._rows = self._duplicates = self._rejected = self._pages = 0
-        self.seen: set[str] = set()
+        self._nothing_below_total = 0  # the highest page that was empty or refused below the total
 
     def take(self) -> int | None:
         """The page to ask for now; None when there is none, or none before another has come."""
@@ -65,65 +81,66 @@ class Walk:
         """The lowest page that has not come."""
         return min([self._next, *self._again, *self._outstanding])
 
-    def add(self, page: Page) -> Sequence[Customer]:
-        """Note a page; returns those of its customers that are to be handed on.
+    def add(self, page: Page) -> Page:
+        """Note a page; returns it with what is to be handed on: with ``unique``, who was not seen before.
 
         Raises:
             APIResponseError: The page repeats the first one: the server ignores ``page``.
         """
-        uuids = [customer.uuid for customer in page.customers]
+        keys = {customer.uuid for customer in page.customers} | {key_of(record) for record, _ in page.rejected}
         if self._first is None:
-            self._begin(page, uuids)
-        elif uuids and uuids == self._first_uuids and page.total == self._first.total:
+            self._begin(page, keys)
+        elif self._repeats_first(page, keys):
             raise APIResponseError(
                 f"page {page.number} holds the customers of page {self._first_page}: the server ignores page"
             )
         self._outstanding.discard(page.number)
         self._pages += 1
-        self._note_total(page)
-        fresh = self._note_customers(page.customers, uuids)
-        rows = len(uuids) + page.rejected
-        self._rows += rows
-        self._largest = max(self._largest, rows)
-        self._rejected += page.rejected
         self._note_claims(page)
+        fresh = self._note_rows(page, keys)
+        stale = not fresh.customers and not fresh.rejected
+        rows = len(page.customers) + len(page.rejected)
         if rows:
+            self._largest = max(self._largest, rows)
             self._last_with_rows = max(self._last_with_rows, page.number)
-        self._note_end(page, rows, nothing_new=not fresh and not page.rejected)
-        return fresh
+        else:
+            self._note_nothing(page.number, page.total)
+        self._note_end(page, rows, stale=stale)
+        return fresh if self._unique else page
 
     def refuse(self, number: int, error: APIStatusError) -> bool:
-        """Note that the server refused a page; False if that means something else than the end of the list."""
-        before = (number - 1) * max(self._largest, self._page_size)
-        if self._first is None or not (error.status in (404, 422) or (error.status == 400 and before >= RESULT_CAP)):
+        """Note a page that the server refused, as if it were empty; False if the refusal means something else."""
+        beyond_cap = (number - 1) * self._largest >= RESULT_CAP
+        if self._first is None or not (error.status in (404, 422) or (error.status == 400 and beyond_cap)):
             return False
         self._outstanding.discard(number)
-        self._end_at(number)
-        self._refused_below_total |= self._last_total is not None and before < self._last_total
+        self._note_nothing(number, self._total)
+        if self._total is None or number > self._planned:
+            self._end_at(number)
         return True
 
     def completeness(self) -> Completeness:
         """The verdict on what has come so far."""
-        distinct = self._rows - self._duplicates - self._rejected
         return Completeness(
-            verdict=self._verdict(distinct + self._rejected),
-            total=self._last_total,
+            verdict=self._verdict(),
+            total=self._total,
             first_total=self._first.total if self._first is not None else None,
-            last_total=self._last_total,
-            distinct=distinct,
+            last_total=self._total,
+            distinct=self._distinct,
             duplicates=self._duplicates,
             pages=self._pages,
             rejected=self._rejected,
         )
 
-    def _verdict(self, distinct: int) -> Verdict:
-        if self._refused_below_total or self._empty_below_total > self._last_with_rows:
+    def _verdict(self) -> Verdict:
+        if self._nothing_below_total > self._last_with_rows:
             return Verdict.CAPPED
         if self._total_changed or self._duplicates:
             return Verdict.DRIFTED
         denied = self._says_done is not None and self._says_done < self._last_with_rows
         promised = self._says_more is not None and self._says_more >= self._last_with_rows
-        if self._total_missing or self._contradicted or denied or promised or distinct != self._last_total:
+        doubts = denied or promised or self._misnumbered or self._total_missing
+        if doubts or self._first_page > 1 or self._distinct + self._rejected != self._total:
             return Verdict.INCONSISTENT
         return Verdict.COMPLETE
 
@@ -133,72 +150,102 @@ class Walk:
             return False
         if self._first is None:
             return number == self._first_page
-        if self._last_total is None or number <= self._planned:
+        if self._total is None or number <= self._planned:
             # After an empty page look no further ahead until the pages in flight have come.
             return not self._outstanding or max(self._empty, default=0) <= self._last_with_rows
         # Beyond the total: one page at a time, while the page before promises more or rows are missing.
-        missing = (self._first_page - 1) * self._page_size + self._rows < self._last_total
+        before = (self._first_page - 1) * self._page_size
+        missing = before + self._distinct + self._duplicates + self._rejected < self._total
         return not self._outstanding and (missing or self._says_more == number - 1)
 
     @property
     def _planned(self) -> int:
         """The last page by the total, at the size that the server really gives."""
-        return -(-(self._last_total or 0) // self._page_size)
+        return -(-(self._total or 0) // self._page_size)
 
-    def _begin(self, page: Page, uuids: list[str]) -> None:
-        self._first, self._first_uuids = attrs.evolve(page, customers=(), raw=b""), uuids
-        rows = len(uuids) + page.rejected
+    def _begin(self, page: Page, keys: set[str | bytes]) -> None:
+        self._first, self._first_keys = attrs.evolve(page, customers=(), rejected=(), raw=b""), keys
+        rows = len(page.customers) + len(page.rejected)
         # Trust the rows rather than per_page, which a server may ignore; but a last page may be short.
-        self._page_size = rows if rows and page.has_more is not False else self._per_page
+        if rows and (page.has_more or (page.has_more is None and self._first_page == 1)):
+            self._page_size = rows
 
-    def _note_total(self, page: Page) -> None:
-        if page.total is None:
-            self._total_missing = True
-            return
-        self._total_changed |= self._last_total is not None and page.total != self._last_total
-        self._last_total = page.total
-
-    def _note_customers(self, customers: Sequence[Customer], uuids: list[str]) -> Sequence[Customer]:
-        own = set(uuids)
-        if len(own) == len(uuids) and own.isdisjoint(self.seen):
-            fresh = customers
-        else:
-            fresh = [customer for customer in _latest(customers) if customer.uuid not in self.seen]
-            self._duplicates += len(customers) - len(fresh)
-        if self._unique:
-            self.seen |= own
-            return fresh
-        self.seen = own
-        return customers
+    def _repeats_first(self, page: Page, keys: set[str | bytes]) -> bool:
+        """Whether the server gave its first page again. One row alone may have slid there."""
+        first = self._first
+        if first is None or page.total != first.total or keys.isdisjoint(self._first_keys):
+            return False
+        says_so = page.current_page == self._first_page
+        return says_so or (len(keys) > 1 and keys == self._first_keys)
 
     def _note_claims(self, page: Page) -> None:
-        if page.current_page is not None and page.current_page != page.number:
-            self._contradicted = True
+        self._misnumbered |= page.current_page is not None and page.current_page != page.number
         if page.has_more:
             self._says_more = max(self._says_more or 0, page.number)
         elif page.has_more is False:
             self._says_done = min(self._says_done or page.number, page.number)
+        if page.total is None:
+            self._total_missing = True
+        else:
+            self._total_changed |= self._total is not None and page.total != self._total
+            self._total = page.total
 
-    def _note_end(self, page: Page, rows: int, *, nothing_new: bool) -> None:
+    def _note_rows(self, page: Page, keys: set[str | bytes]) -> Page:
+        """Count the rows; returns the page with those that are new."""
+        rows = len(page.customers) + len(page.rejected)
+        known = keys & self.seen | keys & self._seen_before
+        if len(keys) != rows or known:
+            customers = [customer for customer in _latest(page.customers) if customer.uuid not in known]
+            records = {key_of(pair[0]): pair for pair in page.rejected}
+            rejected = [pair for key, pair in records.items() if key not in known]
+            page = attrs.evolve(page, customers=tuple(customers), rejected=tuple(rejected))
+        self._distinct += len(page.customers)
+        self._rejected += len(page.rejected)
+        self._duplicates += rows - len(page.customers) - len(page.rejected)
+        if not self._unique and len(self.seen) >= _REMEMBERED:
+            self._seen_before, self.seen = self.seen, set()
+        self.seen |= keys
+        return page
+
+    def _note_nothing(self, number: int, total: int | None) -> None:
+        self._empty.add(number)
+        if total is not None and (number - 1) * self._largest < total:
+            self._nothing_below_total = max(self._nothing_below_total, number)
+        self._end_after_run(self._empty, number, _EMPTY_PAGES)
+
+    def _note_end(self, page: Page, rows: int, *, stale: bool) -> None:
         number = page.number
-        if self._last_total is None:
-            short = rows < self._page_size and number > self._first_page
-            if page.has_more is False or (page.has_more is None and (short or nothing_new)):
-                self._end_at(number + 1)
-        elif number > self._planned and nothing_new:
-            self._end_at(number)
-        if rows == 0 and page.total is not None and (number - 1) * max(self._largest, self._page_size) < page.total:
-            self._empty_below_total = max(self._empty_below_total, number)
-        if rows == 0 or (nothing_new and self._last_total is None):
-            self._empty.add(number)
-            for lower in (number - 1, number):
-                if {lower, lower + 1} <= self._empty:
-                    self._end_at(lower)
+        if stale:
+            self._stale.add(number)
+            self._end_after_run(self._stale, number, _EMPTY_PAGES if self._total is None else _STALE_PAGES)
+        if self._total is not None:
+            if stale and number > self._planned:
+                self._end_at(number)
+        elif page.has_more is False or (
+            page.has_more is None and (stale or (rows < self._page_size and number > self._first_page))
+        ):
+            self._end_at(number + 1)
+
+    def _end_after_run(self, pages: set[int], number: int, length: int) -> None:
+        """End the walk at the first of so many consecutive pages around this one."""
+        first = last = number
+        while first - 1 in pages:
+            first -= 1
+        while last + 1 in pages:
+            last += 1
+        if last - first + 1 >= length:
+            self._end_at(first)
 
     def _end_at(self, number: int) -> None:
         self._end = number if self._end is None else min(self._end, number)
         self._again = [again for again in self._again if again < self._end]
         heapq.heapify(self._again)
+
+
+def key_of(record: Any) -> str | bytes:
+    """What tells a raw record that does not fit from others: its uuid, or else all of it."""
+    uuid = record.get("uuid") if isinstance(record, dict) else None
+    return uuid if isinstance(uuid, str) else msgspec.json.encode(record)
 
 
 def _latest(customers: Sequence[Customer]) -> list[Customer]:

@@ -1,5 +1,6 @@
 """The client as users type it: one customer, one page, the count, the owner, the settings, and bad input."""
 
+import traceback
 from typing import Any
 
 import aiohttp
@@ -100,7 +101,7 @@ async def test_unknown_fields_are_kept_on_request(emulator: Emulator) -> None:
     async with CustomersClient(emulator.token, base_url=emulator.url, keep_unknown=True) as client:
         customer = await client.get_customer(next(emulator.uuids()))
         assert customer.extra == {"nickname": "Ž"}
-        assert (await client.get_page(1, per_page=1)).customers == [customer]
+        assert list((await client.get_page(1, per_page=1)).customers) == [customer]
         assert customer_to_dict(customer)["nickname"] == "Ž"
         assert (await client.with_options(keep_unknown=False).get_customer(customer.uuid)).extra == {}
 
@@ -206,6 +207,7 @@ def test_contradictory_list_options_are_refused() -> None:
         ("session", object(), TypeError),
         ("keep_unknown", 1, TypeError),
         ("on_event", "print", TypeError),
+        ("on_event", CustomersClient.close, TypeError),
     ],
 )
 def test_bad_settings_are_refused(name: str, value: Any, kind: type[Exception]) -> None:
@@ -231,9 +233,30 @@ def test_good_settings_are_accepted() -> None:
     )
 
 
-async def test_a_borrowed_session_keeps_its_type() -> None:
-    """A session of aiohttp is accepted as it is."""
-    async with aiohttp.ClientSession() as session:
-        client = CustomersClient("x", session=session)
-        await client.close()
-        assert not session.closed
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_a_session_with_its_own_credentials_is_refused() -> None:
+    """The token goes where a session's ``auth`` would go."""
+    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("eve")) as session:
+        with pytest.raises(ValueError, match="auth"):
+            CustomersClient("x", session=session)
+
+
+def test_a_password_in_a_url_stays_out_of_tracebacks() -> None:
+    """A refused base URL is shown neither in the message nor by a traceback with locals."""
+    with pytest.raises(ValueError, match="user info") as caught:
+        CustomersClient("x", base_url="https://eve:s3cr3t@example.com")
+    error = caught.value
+    assert error.__traceback__ is not None
+    ours = traceback.TracebackException(type(error), error, error.__traceback__.tb_next, capture_locals=True)
+    assert "s3cr3t" not in "".join(ours.format())
+
+
+def test_a_subclass_keeps_its_own_attributes_in_a_view() -> None:
+    """``with_options`` copies what a subclass adds."""
+
+    class Tagged(CustomersClient):
+        tag = ""
+
+    client = Tagged("x")
+    client.tag = "mine"
+    assert client.with_options(timeout=1).tag == "mine"

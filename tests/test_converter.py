@@ -114,6 +114,7 @@ def test_the_wire_form_comes_back(record: dict[str, Any]) -> None:
         ("uuid", None),
         ("uuid", "../auth"),
         ("uuid", EXAMPLE + "\n"),
+        ("uuid", EXAMPLE + "\n" + EXAMPLE),
         ("uuid", 5),
         ("name", 5),
         ("name", ["x"]),
@@ -200,13 +201,13 @@ def test_a_body_that_is_no_page_is_an_error(body: bytes, problem: str) -> None:
     assert problem in str(error)
 
 
-def test_bad_records_are_handed_over_and_the_rest_is_kept() -> None:
-    """With ``on_bad_record`` the page keeps its good records, and the counts add up."""
-    rejected: list[tuple[Any, RecordError]] = []
+def test_bad_records_are_set_aside_and_the_rest_is_kept() -> None:
+    """A tolerant reading keeps the good records of a page and sets the others aside, each with its error."""
     body = json.dumps([RECORD, 5, {**RECORD, "name": 1}, RECORD]).encode()
-    decoded = decode_customers(body, page=1, on_bad_record=lambda raw, error: rejected.append((raw, error)))
+    decoded = decode_customers(body, page=1, tolerant=True)
     assert isinstance(decoded, tuple)
-    assert (len(decoded[0]), decoded[1]) == (2, 2)
+    customers, rejected = decoded
+    assert len(customers) == 2
     assert [(error.index, error.field) for _, error in rejected] == [(1, None), (2, "name")]
     assert rejected[0][0] == 5
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,9 @@ from customers_async import (
     Customer,
     CustomerPager,
     IncompleteListError,
+    NotFoundError,
     Page,
+    RecordError,
     UnprocessableEntityError,
     Verdict,
 )
@@ -70,6 +73,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "ordered": True,
         "unique": True,
         "on_incomplete": "ignore",
+        "on_bad_record": None,
         "tell": lambda event: None,
     }
     return CustomerPager(PageReader(fetch, **{**defaults, **options}))
@@ -231,15 +235,21 @@ def test_a_server_that_says_done_too_early_is_not_believed() -> None:
     assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-def test_a_server_that_repeats_its_last_page_ends() -> None:
-    """Past the end a server may give the last page again: nobody comes twice, and the walk ends."""
+@pytest.mark.parametrize("total", [None, 30, 10**15])
+@pytest.mark.parametrize("unique", [True, False])
+@pytest.mark.parametrize("has_more", [True, None])
+def test_a_server_that_repeats_its_last_page_ends(total: int | None, unique: bool, has_more: bool | None) -> None:
+    """Past the end a server may give the last page again, for ever: the walk ends, and is not COMPLETE by mistake."""
 
     def server(number: int) -> Page:
-        return attrs.evolve(steady(30, 10, has_more=True)(min(number, 3)), number=number, total=None)
+        return attrs.evolve(steady(30, 10, has_more=has_more)(min(number, 3)), number=number, total=total)
 
-    pager = pager_of(Fetches(server))
-    assert asyncio.run(numbers_of(pager)) == list(range(30))
-    assert pager.completeness.verdict is Verdict.DRIFTED
+    fetch = Fetches(server)
+    pager = pager_of(fetch, unique=unique)
+    assert sorted(set(asyncio.run(numbers_of(pager)))) == list(range(30))
+    assert len(fetch.numbers) <= 3 + 16
+    complete = total == 30 and has_more is None
+    assert (pager.completeness.verdict is Verdict.COMPLETE) is complete
 
 
 def test_a_wrong_page_number_in_the_answer_is_inconsistent() -> None:
@@ -282,7 +292,7 @@ def test_pages_added_during_the_walk_are_fetched() -> None:
     ],
 )
 def test_a_refused_page_is_the_cap_or_an_error(error: Exception, at: int, ends: bool) -> None:
-    """A 422 for a later page is the end; a 400 means server trouble, save past the documented cap of 10,000."""
+    """Two 422s in a row are the end; a 400 means server trouble, save past the documented cap of 10,000."""
 
     def server(number: int) -> Page:
         if number >= at:
@@ -315,18 +325,123 @@ def test_of_two_versions_on_a_page_the_later_is_kept() -> None:
         assert (pager.completeness.verdict, pager.completeness.duplicates) == (Verdict.DRIFTED, 1)
 
 
-def test_without_unique_neighbouring_repetitions_are_still_noticed() -> None:
-    """``unique=False`` hands on every row, but a row that slid onto the next page is counted."""
+def test_without_unique_repetitions_are_yielded_and_still_noticed() -> None:
+    """``unique=False`` hands on every row; one that came before, on whatever page, is counted all the same."""
+    pages = {1: [1, 2], 2: [3, 4], 3: [1, 5]}
+    pager = pager_of(Fetches(lambda number: page(number, pages[number], 6)), unique=False, per_page=2)
+    assert asyncio.run(numbers_of(pager)) == [1, 2, 3, 4, 1, 5]
+    assert (pager.completeness.distinct, pager.completeness.duplicates) == (5, 1)
+    assert pager.completeness.verdict is Verdict.DRIFTED
+
+
+def test_without_unique_memory_does_not_grow() -> None:
+    """The last few thousand uuids are remembered, however long the list; it can still be COMPLETE."""
+    pager = pager_of(Fetches(steady(30_000, 100)), unique=False, per_page=100)
+    assert len(asyncio.run(numbers_of(pager))) == 30_000
+    assert pager.completeness.verdict is Verdict.COMPLETE
+    walk = pager._reader.walk
+    assert len(walk.seen) + len(walk._seen_before) <= 10_100
+
+
+def test_without_unique_repetitions_are_noticed_within_five_thousand() -> None:
+    """A page that comes again 4,900 customers later is counted, though nobody is dropped."""
 
     def server(number: int) -> Page:
-        rows = range(30) if number == 1 else range(-1, 29)
-        return page(number, [abs(n) for n in rows][(number - 1) * 10 : number * 10], 30)
+        numbers = range(2_000, 2_100) if number == 70 else range((number - 1) * 100, number * 100)
+        return page(number, numbers, 10_000)
 
-    pager = pager_of(Fetches(server), unique=False, window=1)
-    numbers = asyncio.run(numbers_of(pager))
-    assert len(numbers) == 30
-    assert pager.completeness.duplicates == 1
+    pager = pager_of(Fetches(server), unique=False, per_page=100)
+    assert len(asyncio.run(numbers_of(pager))) == 10_000
+    assert (pager.completeness.duplicates, pager.completeness.verdict) == (100, Verdict.DRIFTED)
+
+
+def test_a_row_that_slid_onto_the_next_page_is_no_server_that_ignores_page() -> None:
+    """With one customer a page, an insertion balanced by a deletion repeats a page: counted, and walked on."""
+    rows = {1: [1], 2: [1], 3: [3]}
+    pager = pager_of(Fetches(lambda number: page(number, rows[number], 3)), per_page=1)
+    assert asyncio.run(numbers_of(pager)) == [1, 3]
     assert pager.completeness.verdict is Verdict.DRIFTED
+
+
+def test_a_server_that_ignores_page_in_changing_order_is_an_error() -> None:
+    """It may shuffle: that it calls the page the first one, and holds somebody of the first one, is enough."""
+
+    def server(number: int) -> Page:
+        return page(number, [number, 5, 6], 30, current_page=1)
+
+    with pytest.raises(APIResponseError, match="ignores page"):
+        asyncio.run(numbers_of(pager_of(Fetches(server), per_page=3)))
+
+
+def test_one_refused_page_in_the_middle_is_not_the_end() -> None:
+    """A 404 that passes by is a hole: the walk goes on past it, and does not call the list complete."""
+
+    def server(number: int) -> Page:
+        if number == 3:
+            raise NotFoundError("404", status=404)
+        return steady(60, 10)(number)
+
+    pager = pager_of(Fetches(server))
+    assert asyncio.run(numbers_of(pager)) == [*range(20), *range(30, 60)]
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+def test_a_walk_that_begins_with_the_last_page_asks_for_one_page() -> None:
+    """A short first page further back is the last one, not a smaller page size."""
+    fetch = Fetches(steady(25, 10))
+    pager = pager_of(fetch, first_page=3)
+    assert asyncio.run(numbers_of(pager)) == list(range(20, 25))
+    assert fetch.numbers == [3]
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+def bad(number: int) -> tuple[dict[str, Any], RecordError]:
+    return {"uuid": customer(number).uuid, "name": 5}, RecordError("bad", field="name")
+
+
+def test_rejected_records_are_told_apart() -> None:
+    """A bad record that comes twice is one customer: somebody is missing, and the list is not complete."""
+    pages = {1: ([1], [bad(2)]), 2: ([3], [bad(2)])}
+    reported: list[Any] = []
+
+    def server(number: int) -> Page:
+        numbers, rejected = pages[number]
+        return attrs.evolve(page(number, numbers, 4), rejected=tuple(rejected))
+
+    pager = pager_of(Fetches(server), per_page=2, on_bad_record=lambda raw, error: reported.append(raw["uuid"]))
+    assert asyncio.run(numbers_of(pager)) == [1, 3]
+    found = pager.completeness
+    assert (found.verdict, found.distinct, found.rejected, found.duplicates) == (Verdict.DRIFTED, 2, 1, 1)
+    assert reported == [customer(2).uuid]
+
+
+async def test_each_bad_record_is_reported_once() -> None:
+    """Not again when a page is fetched again, or the list walked again; and a listener that raises loses no page."""
+    failures = iter([False, True, False])
+    reported: list[str] = []
+
+    def server(number: int) -> Page:
+        if number == 2 and next(failures, False):
+            raise APIConnectionError("reset")
+        rejected = (bad(99),) if number == 1 else ()
+        return attrs.evolve(page(number, range(number * 2, number * 2 + 2), 5), rejected=rejected)
+
+    def report(raw: Any, error: RecordError) -> None:
+        reported.append(raw["uuid"])
+        raise LookupError
+
+    pager = pager_of(Fetches(server), per_page=3, on_bad_record=report, window=1)
+    with pytest.raises(LookupError):
+        await numbers_of(pager)
+    numbers: list[int] = []
+    while pager.next_page is not None:
+        try:
+            numbers += [int(found.uuid[:8]) async for found in pager]
+        except APIConnectionError:
+            continue
+    assert numbers == [2, 3, 4, 5]
+    assert reported == [customer(99).uuid]
+    assert pager.completeness.verdict is Verdict.COMPLETE
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -354,6 +469,79 @@ async def test_after_an_error_every_page_is_handed_on_once(ordered: bool) -> Non
     assert 1 < errors <= 4
     assert (numbers if ordered else sorted(numbers)) == list(range(95))
     assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+async def test_a_held_iterator_goes_on_after_an_error() -> None:
+    """Not only the pager, its iterators survive errors as well: a generator would end, and truncate the list."""
+    for iterate in (CustomerPager.__aiter__, CustomerPager.pages):
+        failures = iter([False, False, True])
+
+        def server(number: int, failures: Iterator[bool] = failures) -> Page:
+            if next(failures, False):
+                raise APIConnectionError("reset")
+            return steady(50, 10)(number)
+
+        pager = pager_of(Fetches(server), window=1)
+        held: AsyncIterator[Any] = iterate(pager)
+        items = 0
+        with pytest.raises(APIConnectionError):
+            async for _ in held:
+                items += 1
+        async for _ in held:
+            items += 1
+        assert items == (50 if iterate is CustomerPager.__aiter__ else 5)
+        assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+async def test_a_second_consumer_is_refused_and_harms_nobody() -> None:
+    """While one task waits for the next page another gets a clear error; the first one gets the whole list."""
+    pager = pager_of(Fetches(steady(95, 10), (5,)))
+    first = asyncio.ensure_future(numbers_of(pager))
+    await asyncio.sleep(0)
+    for intrude in (lambda: numbers_of(pager), pager.aclose):
+        with pytest.raises(RuntimeError, match="a pager serves one at a time"):
+            await intrude()
+    assert await first == list(range(95))
+    assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_walk_cancelled_twice_loses_nothing(steps: int) -> None:
+    """A second Ctrl-C while the first is being cleaned up: the pager still knows what it has not handed on."""
+    pager = pager_of(Fetches(steady(95, 10), (9,)))
+    numbers: list[int] = []
+
+    async def collect() -> None:
+        async for found in pager:
+            numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # what came before the cancellation counts
+
+    task = asyncio.ensure_future(collect())
+    for _ in range(15):
+        await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await collect()
+    assert numbers == list(range(95))
+    assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_pages_are_not_kept(ordered: bool) -> None:
+    """However long the walk, no more pages are alive than the window and the one at hand."""
+    pages: list[weakref.ref[Page]] = []
+
+    def server(number: int) -> Page:
+        served = steady(1_000, 10)(number)
+        pages.append(weakref.ref(served))
+        return served
+
+    most = 0
+    async for _ in pager_of(Fetches(server), ordered=ordered).pages():
+        most = max(most, sum(page() is not None for page in pages))
+    assert most <= 4 + 2
 
 
 async def test_a_failed_walk_leaves_no_task_behind() -> None:

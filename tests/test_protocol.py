@@ -2,6 +2,7 @@
 
 import email.utils
 import gzip
+import pickle
 import zlib
 from typing import Any
 
@@ -190,17 +191,28 @@ def test_the_envelope_is_kept() -> None:
 
 def test_a_server_that_echoes_the_token_leaks_nothing() -> None:
     """The token is struck from all that the error keeps, and control characters with it."""
-    error = error_of(422, b'{"message":"bad s3cret\\u001b","errors":{"s3cret":["s3cret"]}}')
+    error = error_of(422, b'{"message":"bad s3cret","errors":{"s3cret":["a s3cret\\u001b"]}}')
     assert "s3cret" not in repr(vars(error)) + str(error)
-    assert error.code == "bad [token]?"
+    assert (error.code, error.errors) == (None, {"[token]": ["a [token]?"]})
+
+
+def test_free_text_of_a_server_in_trouble_is_not_kept() -> None:
+    """Save for a 422, only codes are kept: anything else might be about customers."""
+    body = b'{"message":"insert into customers (name) values (\'Eve\')","errors":["Eve","NO_PERMISSION"]}'
+    for status in (400, 500):
+        error = error_of(status, body)
+        assert (error.code, list(error.errors)) == (None, ["NO_PERMISSION"])
+        assert "Eve" not in str(error)
+    assert error_of(429, b'{"message":"Too Many Attempts."}').code == "Too Many Attempts."
 
 
 def test_a_huge_message_is_cut() -> None:
     """Messages stay within 500 characters."""
-    error = error_of(422, b'{"message":"' + b"x" * 5_000_000 + b'","errors":{"a":["' + b"y" * 1000 + b'"]}}')
-    assert len(str(error)) <= 500
-    assert error.code is not None
-    assert len(error.code) <= 200
+    errors = ",".join(f'"{number}":["{"y" * 1000}"]' for number in range(100))
+    error = error_of(422, b'{"message":"' + b"X" * 5_000_000 + b'","errors":{' + errors.encode() + b"}}")
+    assert len(str(error)) == 500
+    assert error.code is None
+    assert len(pickle.dumps(error)) < 10_000
 
 
 def test_a_401_names_an_expired_token() -> None:
@@ -228,7 +240,15 @@ def test_other_statuses_below_400_are_no_data(status: int) -> None:
     error = response_error(Answer(status, headers(Content_Type="application/json"), b"[]"))
     assert error is not None
     assert (error.status, error.content_type) == (status, "application/json")
-    assert ("redirect" in str(error)) is (status >= 300)
+    assert ("redirect" in str(error)) is (status in (301, 302))
+
+
+def test_an_odd_content_type_is_not_kept() -> None:
+    """A header may echo anything: the error keeps a media type, and nothing else."""
+    for content_type in ("s3cret", "text/S3CRET", "text/html" + "x" * 100):
+        error = response_error(Answer(204, headers(Content_Type=content_type), b""))
+        assert error is not None
+        assert error.content_type is None
 
 
 def test_html_and_nothing_are_no_data() -> None:
@@ -236,7 +256,7 @@ def test_html_and_nothing_are_no_data() -> None:
     for content_type, body in (("text/html; charset=utf-8", b"[]"), ("application/json", b"")):
         error = response_error(Answer(200, headers(Content_Type=content_type), body))
         assert isinstance(error, APIResponseError)
-        assert (error.status, error.content_type) == (200, content_type)
+        assert (error.status, error.content_type) == (200, content_type.partition(";")[0])
     assert response_error(Answer(200, headers(), b"[]")) is None
 
 
@@ -244,6 +264,7 @@ def test_html_and_nothing_are_no_data() -> None:
     ("encoding", "body"),
     [
         ("gzip", gzip.compress(b"[1]")),
+        ("gzip", gzip.compress(b"[") + gzip.compress(b"1]")),
         ("GZIP", gzip.compress(b"[1]")),
         ("deflate", zlib.compress(b"[1]")),
         ("identity", b"[1]"),
@@ -261,6 +282,9 @@ def test_a_truncated_gzip_body_is_a_connection_failure() -> None:
     """Aiohttp would hand on what is there; a cut body is tried again."""
     body = gzip.compress(b"[" + b"1," * 1000 + b"1]")[:-9]
     assert isinstance(decoded(Answer(200, headers(Content_Encoding="gzip"), body), 10_000), APIConnectionError)
+    garbage = gzip.compress(b"[]") + b"garbage"
+    assert isinstance(decoded(Answer(200, headers(Content_Encoding="gzip"), garbage), 10_000), APIResponseError)
+    assert isinstance(decoded(Answer(429, headers(Content_Encoding="gzip"), body), 10_000), Answer)
 
 
 def test_a_bomb_stops_at_the_cap() -> None:
@@ -274,7 +298,14 @@ def test_a_bomb_stops_at_the_cap() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"Content_Encoding": "br"}, {"Content_Encoding": "gzip"}, {"Content_Type": "text/x; charset=nonsense"}]
+    "fields",
+    [
+        {"Content_Encoding": "br"},
+        {"Content_Encoding": "gzip"},
+        {"Content_Type": "text/x; charset=nonsense"},
+        {"Content_Type": "text/x; charset=utf-nonsense"},
+        {"Content_Type": "text/x; charset=unicode_escape"},
+    ],
 )
 def test_what_cannot_be_decoded_is_an_error(fields: dict[str, str]) -> None:
     """An unknown encoding, gzip that is not, an unknown charset; under a status of 400 and above the status rules."""
@@ -332,6 +363,8 @@ def test_base_urls_are_accepted(url: str) -> None:
         "https://example.com/\r\nX: y",
         "https://exämple.com",
         "https://[::1",
+        "https://x..example.com",
+        "https://" + "x" * 64 + ".example.com",
     ],
 )
 def test_base_urls_are_refused(url: str) -> None:

@@ -1,6 +1,7 @@
 """The quota: arithmetic on a clock of the test's own, then the queue, then a real server's window."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -354,16 +355,56 @@ async def test_the_state_is_there_for_the_asking() -> None:
 def test_a_limiter_at_work_serves_one_loop() -> None:
     """On a second loop, while permits of the first are out, it says so; idle it moves along."""
     limiter, slots = RateLimiter(), Slots(8)
-    permit = asyncio.run(acquire(limiter, slots))
-    with pytest.raises(RuntimeError, match="another event loop"):
-        asyncio.run(acquire(limiter, slots))
 
-    async def give_back() -> None:
-        limiter._loop = asyncio.get_running_loop()
+    async def give_back(permit: Permit) -> None:
         limiter.release(permit, answered=True)
 
-    asyncio.run(give_back())
-    asyncio.run(acquire(limiter, slots))
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        permit = first.run(acquire(limiter, slots))
+        with pytest.raises(RuntimeError, match="another event loop"):
+            second.run(acquire(limiter, slots))
+        first.run(give_back(permit))
+        second.run(acquire(limiter, slots))
+
+
+def test_a_limiter_survives_the_end_of_its_loop() -> None:
+    """A loop that ended with a request in flight takes nothing along: the next one goes on."""
+    limiter = RateLimiter()
+    for _ in range(3):
+        asyncio.run(acquire(limiter, Slots(8)))
+
+
+async def test_a_stalled_first_request_is_not_waited_for_long() -> None:
+    """While the request that is to find out has no answer, another may go out after a second."""
+    limiter, slots = RateLimiter(), Slots(8)
+    await acquire(limiter, slots)
+    started = asyncio.get_running_loop().time()
+    await acquire(limiter, slots, max_wait=0.0)
+    assert 1.0 <= asyncio.get_running_loop().time() - started < 1.5
+
+
+def test_a_lost_answer_does_not_look_like_a_new_window() -> None:
+    """What remains is higher than feared when a request never reached the server: the window stays the same."""
+    window, slots = Window(20, 60.0), Slots(8)
+    settle(window, window.grant(slots, 0.0), 0.1, 19)
+    ends = window.ends
+    for _ in range(2):
+        settle(window, window.grant(slots, 1.0), 1.1, answered=False)
+    assert window.free(2.0) == 17
+    settle(window, window.grant(slots, 2.0), 2.1, 18)
+    assert (window.ends, window.free(2.2)) == (ends, 18)
+
+
+async def test_many_waiters_cost_little() -> None:
+    """5,000 calls that wait for the next window: each is looked at once when it comes, not at every arrival."""
+    limiter, slots = await opened(limit=1)
+    waiting = [asyncio.ensure_future(acquire(limiter, slots)) for _ in range(5_000)]
+    started = time.process_time()
+    await asyncio.sleep(0)
+    assert time.process_time() - started < 0.5
+    for call in waiting:
+        call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_more_than_the_quota_takes_windows_and_no_429() -> None:

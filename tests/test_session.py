@@ -282,6 +282,24 @@ async def test_a_429_for_too_long_is_an_error_at_once(caplog: pytest.LogCaptureF
         assert EXAMPLE not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"), [("429 Too Many", RateLimitError), ("404 Not Found", NotFoundError), ("401 No", CustomersError)]
+)
+@pytest.mark.parametrize("body", ["cut", "cut gzip", "empty gzip", "stalled"])
+async def test_the_status_counts_whatever_became_of_the_body(
+    status: str, kind: type[CustomersError], body: str
+) -> None:
+    """From 400 on the status decides: a body that cannot be read causes no second request, and no 429 is ignored."""
+    fields = {"Retry_After": "300"} | ({"Content_Encoding": "gzip"} if "gzip" in body else {})
+    fault: Reply = answer(b"" if body == "empty gzip" else gzip.compress(PAGE)[:-5], status, **fields)
+    if body in ("cut", "stalled"):
+        fault = then(answer(PAGE, status, Content_Length="999", **fields), hang_up if body == "cut" else stall)
+    async with client_of(fault, timeout=5.0) as (client, server):
+        with pytest.raises(kind):
+            await client.get_page(1)
+        assert len(server.requests) == 1
+
+
 async def test_429s_for_ever_end() -> None:
     """The sum of a call's waits is bounded, so that it ends; hardly a request a second goes out."""
     async with client_of(answer(b"{}", "429 Too Many", Retry_After="0"), max_rate_limit_wait=20) as (client, server):
@@ -347,7 +365,7 @@ async def test_odd_answers_are_typed() -> None:
             for kind in (CustomersError, APIResponseError, APIResponseError):
                 with pytest.raises(kind):
                     await client.get_page(1)
-            assert (await client.get_page(1)).customers == []
+            assert list((await client.get_page(1)).customers) == []
 
 
 async def test_another_customer_than_asked_for_is_an_error() -> None:
@@ -395,7 +413,7 @@ async def test_closing_ends_what_is_in_flight(lane: str) -> None:
     }
     async with client_of(faults.get(lane, stall), retry=RetryPolicy(base_delay=20.0)) as (client, _):
         pages = client.list_customers().pages()
-        call = asyncio.create_task(pages.asend(None) if lane == "walk" else client.get_page(1))
+        call = asyncio.ensure_future(anext(pages) if lane == "walk" else client.get_page(1))
         await asyncio.sleep(0.1)
         assert not call.done()
         await client.close()

@@ -173,7 +173,8 @@ def test_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (jwt(sub="x"), float("inf")),
         (jwt(exp="soon"), float("inf")),
         (jwt(exp=True), float("inf")),
-        (jwt(exp=10**30), 1e30),
+        (jwt(exp=10**30), float("inf")),
+        (jwt(exp=10**400), float("inf")),
         ("opaque", float("inf")),
         ("a.b.c", float("inf")),
         ("a.é.c", float("inf")),
@@ -211,6 +212,45 @@ async def test_an_expiring_token_without_successor_is_warned_of_once(caplog: pyt
     assert "about to expire" in caplog.text
     assert source.tokens[0] not in caplog.text
     assert keeper.is_expired(credential)
+
+
+async def test_a_source_that_fails_does_not_take_a_good_token_away(caplog: pytest.LogCaptureFixture) -> None:
+    """``exp`` is a hint: while the source has trouble, the token in use stays until the service refuses it."""
+
+    class Failing(Rotating):
+        async def get(self, *, rejected: str | None = None) -> str:
+            if rejected is not None:
+                raise OSError("s3cr3t store is down")
+            return await super().get()
+
+    keeper = TokenKeeper(Failing(jwt(exp=1000)), on_reload=lambda: None, clock=lambda: 950.0)
+    credential = await keeper.current()
+    assert credential.expires == 1000
+    assert await keeper.replacement(credential) is None
+    assert "The token source failed with OSError" in caplog.text
+    assert "s3cr3t" not in caplog.text
+
+
+async def test_first_callers_of_a_function_share_its_token() -> None:
+    """Simultaneous first calls run the function once."""
+    calls = 0
+
+    async def function() -> str:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0.01)
+        return f"token-{calls}"
+
+    keeper = TokenKeeper(CallableToken(function), on_reload=lambda: None)
+    credentials = await asyncio.gather(*(keeper.current() for _ in range(8)))
+    assert {credential.token for credential in credentials} == {"token-1"}
+
+
+@pytest.mark.parametrize("token", [{"a": 1}, EnvToken, 5.0])
+def test_what_only_looks_like_a_source_is_refused(token: Any) -> None:
+    """A mapping and a class have a ``get``, too."""
+    with pytest.raises(TypeError, match="token must be a str"):
+        CustomersClient(token)
 
 
 async def test_refused_callers_share_one_question() -> None:

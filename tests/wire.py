@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -12,6 +14,9 @@ import aiohttp
 from aioresponses import aioresponses
 
 from customers_async import CustomersClient
+
+TOKEN = "s3cr3t"
+"""The token of clients of a raw server."""
 
 Reply = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -58,9 +63,9 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
+async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[RawServer]:
     server = RawServer(*replies)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", port, ssl=tls)
     server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server
@@ -73,7 +78,7 @@ async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None) -> Asyn
 @asynccontextmanager
 async def client_of(*replies: Reply, **options: Any) -> AsyncIterator[tuple[CustomersClient, RawServer]]:
     """A client of a raw server."""
-    async with raw_server(*replies) as server, CustomersClient("s3cr3t", base_url=server.url, **options) as client:
+    async with raw_server(*replies) as server, CustomersClient(TOKEN, base_url=server.url, **options) as client:
         yield client, server
 
 
@@ -89,6 +94,8 @@ async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 
 async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # Without lingering the kernel sends a reset, not an orderly end.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
