@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from customers_async.rate_limiter import Permit, Slots, Window
+from customers_async.window import Stamp, Window
 
 
 class LaravelWindow:
@@ -66,7 +66,7 @@ class Gate:
     ) -> None:
         self._chance = random.Random(seed)
         self.window, self.server = Window(limit, 60.0), LaravelWindow(limit, 60.0)
-        self._slots, self._calls, self._slowest, self._lost, self._places = Slots(1), calls, slowest, lost, places
+        self._calls, self._slowest, self._lost, self._places = calls, slowest, lost, places
         self._clock = Clock()
         self.losses = 0
 
@@ -76,7 +76,7 @@ class Gate:
         while True:
             while self._calls and self.window.in_flight < self._places and self.window.free(now) > 0:
                 self._calls -= 1
-                arrive = partial(self._arrive, self.window.grant(self._slots, now))
+                arrive = partial(self._arrive, self.window.send(now))
                 self._clock.at(now + self._chance.uniform(0, self._slowest), arrive)
             opens_at = self.window.opens_at(now) if self._calls else None
             due = self._clock.next()
@@ -88,16 +88,16 @@ class Gate:
                 break
         assert not self._calls
 
-    def _arrive(self, permit: Permit, now: float) -> None:
+    def _arrive(self, stamp: Stamp, now: float) -> None:
         remaining = self.server.hit(now)
         lost = self._chance.random() < self._lost
         self.losses += lost
-        answer = partial(self._answer, permit, remaining, lost)
+        answer = partial(self._answer, stamp, remaining, lost)
         self._clock.at(now + self._chance.uniform(0, self._slowest), answer)
 
-    def _answer(self, permit: Permit, remaining: int | None, lost: bool, now: float) -> None:
+    def _answer(self, stamp: Stamp, remaining: int | None, lost: bool, now: float) -> None:
         told = None if lost else remaining or 0
-        self.window.settle(permit, now, limit=None, remaining=told, answered=not lost)
+        self.window.settle(stamp, now, limit=None, remaining=told, answered=not lost)
         if remaining is None:
             self._calls += 1
             if not lost:

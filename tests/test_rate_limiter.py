@@ -10,21 +10,22 @@ from hypothesis import strategies as st
 
 from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimiter, RateLimitError
 from customers_async.emulator import Emulator
-from customers_async.rate_limiter import Permit, Slots, Window
+from customers_async.rate_limiter import Permit, Slots
+from customers_async.window import Stamp, Window
 from tests.simulation import Gate
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
 
 
-def settle(window: Window, permit: Permit, now: float, remaining: int | None = None, *, answered: bool = True) -> None:
-    window.settle(permit, now, limit=None, remaining=remaining, answered=answered)
+def settle(window: Window, stamp: Stamp, now: float, remaining: int | None = None, *, answered: bool = True) -> None:
+    window.settle(stamp, now, limit=None, remaining=remaining, answered=answered)
 
 
 def test_one_request_finds_out_then_the_rest_may_burst() -> None:
     """Nothing known: one in flight. Its answer opens the window for all that remains."""
-    window, slots = Window(500, 60.0), Slots(8)
+    window = Window(500, 60.0)
     assert window.free(0.0) == 1
-    permit = window.grant(slots, 0.0)
+    permit = window.send(0.0)
     assert window.free(0.1) == 0
     settle(window, permit, 0.2, 499)
     assert window.free(0.2) == 499
@@ -33,18 +34,18 @@ def test_one_request_finds_out_then_the_rest_may_burst() -> None:
 
 def test_the_window_ends_a_length_after_the_answer_that_opened_it() -> None:
     """Its true start lies between sending and answer, so the answer bounds its end; then one request finds out."""
-    window, slots = Window(2, 60.0), Slots(8)
-    settle(window, window.grant(slots, 1.0), 1.0, 1)
-    settle(window, window.grant(slots, 2.0), 2.0, 0)
+    window = Window(2, 60.0)
+    settle(window, window.send(1.0), 1.0, 1)
+    settle(window, window.send(2.0), 2.0, 0)
     assert window.opens_at(2.0) == 61.05
     assert (window.free(61.0), window.free(61.06)) == (0, 1)
 
 
 def test_answers_out_of_order_do_not_raise_what_remains() -> None:
     """The lowest remainder of the window counts; a higher one that was sent earlier proves nothing."""
-    window, slots = Window(10, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 9)
-    permits = [window.grant(slots, 0.0) for _ in range(3)]
+    window = Window(10, 60.0)
+    settle(window, window.send(0.0), 0.0, 9)
+    permits = [window.send(0.0) for _ in range(3)]
     settle(window, permits[2], 0.1, 6)
     settle(window, permits[0], 0.2, 8)
     settle(window, permits[1], 0.3, 7)
@@ -53,9 +54,9 @@ def test_answers_out_of_order_do_not_raise_what_remains() -> None:
 
 def test_a_higher_remainder_than_known_when_sent_proves_a_new_window() -> None:
     """The server's clock may be ahead of our guess: its new window is used at once."""
-    window, slots = Window(10, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 2)
-    permit = window.grant(slots, 29.9)
+    window = Window(10, 60.0)
+    settle(window, window.send(0.0), 0.0, 2)
+    permit = window.send(29.9)
     settle(window, permit, 30.0, 9)
     assert window.free(30.0) == 9
     assert window.ends == 90.05
@@ -63,39 +64,39 @@ def test_a_higher_remainder_than_known_when_sent_proves_a_new_window() -> None:
 
 def test_what_others_use_is_seen_through_what_remains() -> None:
     """Another process on the same address lowers the remainder, and with it our permits and our share of the rest."""
-    window, slots = Window(500, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 400)
+    window = Window(500, 60.0)
+    settle(window, window.send(0.0), 0.0, 400)
     assert window.free(0.0) == 400
     for sent in range(1, 11):
-        settle(window, window.grant(slots, 1.0), 1.0, 400 - 4 * sent)
+        settle(window, window.send(1.0), 1.0, 400 - 4 * sent)
     assert window.share == 0.25
     assert window.free(1.0) == 90
 
 
 def test_the_share_is_carried_to_the_next_window() -> None:
     """Several processes do not start over with each window."""
-    window, slots = Window(500, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 499)
-    settle(window, window.grant(slots, 1.0), 1.0, 459)
-    settle(window, window.grant(slots, 61.0), 61.0, 400)
+    window = Window(500, 60.0)
+    settle(window, window.send(0.0), 0.0, 499)
+    settle(window, window.send(1.0), 1.0, 459)
+    settle(window, window.send(61.0), 61.0, 400)
     assert (window.share, window.free(61.0)) == (0.025, 10)
 
 
 def test_a_small_share_is_no_standstill() -> None:
     """While anything remains one request may be in flight, however small our share."""
-    window, slots = Window(500, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 499)
-    settle(window, window.grant(slots, 0.0), 1.0, 2)
+    window = Window(500, 60.0)
+    settle(window, window.send(0.0), 0.0, 499)
+    settle(window, window.send(0.0), 1.0, 2)
     assert window.free(1.0) == 1
-    window.grant(slots, 1.0)
+    window.send(1.0)
     assert window.free(1.0) == 0
 
 
 def test_alone_the_share_is_all() -> None:
     """However answers overtake one another, a client alone takes all that remains."""
-    window, slots = Window(500, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 499)
-    permits = [window.grant(slots, 0.0) for _ in range(100)]
+    window = Window(500, 60.0)
+    settle(window, window.send(0.0), 0.0, 499)
+    permits = [window.send(0.0) for _ in range(100)]
     for remaining, permit in enumerate(permits, 399):
         settle(window, permit, 0.1, remaining)
     assert (window.share, window.free(0.2)) == (1.0, 399)
@@ -103,11 +104,11 @@ def test_alone_the_share_is_all() -> None:
 
 def test_one_request_is_sacrificed_when_the_end_is_unknown() -> None:
     """We joined a window that others had opened: once it is spent, one request asks for Retry-After."""
-    window, slots = Window(500, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 1)
-    settle(window, window.grant(slots, 0.0), 0.0, 0)
+    window = Window(500, 60.0)
+    settle(window, window.send(0.0), 0.0, 1)
+    settle(window, window.send(0.0), 0.0, 0)
     assert (window.free(0.0), window.opens_at(0.0)) == (1, None)
-    sacrifice = window.grant(slots, 0.0)
+    sacrifice = window.send(0.0)
     assert (window.free(0.0), window.opens_at(0.0)) == (0, 60.05)
     settle(window, sacrifice, 0.1, 0)
     window.reject(0.1, 20.0)
@@ -116,31 +117,31 @@ def test_one_request_is_sacrificed_when_the_end_is_unknown() -> None:
 
 def test_after_a_429_the_next_window_is_known() -> None:
     """Retry-After bounds the next window's start from below, our first answer from above: no second sacrifice."""
-    window, slots = Window(500, 60.0), Slots(8)
-    permit = window.grant(slots, 0.0)
+    window = Window(500, 60.0)
+    permit = window.send(0.0)
     settle(window, permit, 0.0, 0)
     window.reject(0.0, 20.0)
-    settle(window, window.grant(slots, 21.0), 21.0, 300)
-    settle(window, window.grant(slots, 22.0), 22.0, 0)
+    settle(window, window.send(21.0), 21.0, 300)
+    settle(window, window.send(22.0), 22.0, 0)
     assert window.opens_at(22.0) == pytest.approx(81.05)
     assert window.free(22.0) == 0
 
 
 def test_the_late_answer_of_an_older_window_raises_nothing() -> None:
     """A request of the old window that the new one answered tells what remains there, and begins no third one."""
-    window, slots = Window(10, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 3)
-    late = window.grant(slots, 59.0)
-    settle(window, window.grant(slots, 60.1), 60.1, 4)
+    window = Window(10, 60.0)
+    settle(window, window.send(0.0), 0.0, 3)
+    late = window.send(59.0)
+    settle(window, window.send(60.1), 60.1, 4)
     settle(window, late, 60.2, 9)
     assert window.free(60.2) == 4
 
 
 def test_without_headers_a_local_window_is_counted() -> None:
     """A server that tells nothing is sent the limit at most in each window."""
-    window, slots = Window(3, 60.0), Slots(8)
+    window = Window(3, 60.0)
     for _ in range(3):
-        settle(window, window.grant(slots, 0.0), 0.0)
+        settle(window, window.send(0.0), 0.0)
     assert window.free(0.0) == 0
     assert window.opens_at(0.0) == 60.05
     assert window.free(61.0) == 1
@@ -148,21 +149,21 @@ def test_without_headers_a_local_window_is_counted() -> None:
 
 def test_a_request_without_answer_may_have_counted() -> None:
     """A lost answer costs a permit of the window, and a lost first request lets the next one find out."""
-    window, slots = Window(10, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, answered=False)
+    window = Window(10, 60.0)
+    settle(window, window.send(0.0), 0.0, answered=False)
     assert window.free(0.0) == 1
-    settle(window, window.grant(slots, 0.0), 0.0, 9)
-    settle(window, window.grant(slots, 0.0), 0.0, answered=False)
+    settle(window, window.send(0.0), 0.0, 9)
+    settle(window, window.send(0.0), 0.0, answered=False)
     assert window.free(0.0) == 8
 
 
 def test_a_late_answer_of_the_old_window_does_not_spoil_the_new_one() -> None:
     """A remainder of 0 that belongs to the window before is not taken for the present one."""
-    window, slots = Window(2, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.0, 1)
-    late = window.grant(slots, 1.0)
+    window = Window(2, 60.0)
+    settle(window, window.send(0.0), 0.0, 1)
+    late = window.send(1.0)
     assert window.free(61.0) == 1
-    settle(window, window.grant(slots, 61.0), 61.0, 1)
+    settle(window, window.send(61.0), 61.0, 1)
     settle(window, late, 61.5, 0)
     assert window.free(61.5) == 1
 
@@ -170,8 +171,8 @@ def test_a_late_answer_of_the_old_window_does_not_spoil_the_new_one() -> None:
 def test_a_429_shuts_the_window_for_everyone() -> None:
     """Until Retry-After and a second; 0 or less means a second; then one request finds out."""
     for retry_after, opens in ((7.0, 8.0), (0.0, 1.0), (-5.0, 1.0)):
-        window, slots = Window(10, 60.0), Slots(8)
-        permit = window.grant(slots, 0.0)
+        window = Window(10, 60.0)
+        permit = window.send(0.0)
         settle(window, permit, 0.0, 0)
         window.reject(0.0, retry_after)
         assert window.opens_at(0.0) == opens
@@ -180,8 +181,8 @@ def test_a_429_shuts_the_window_for_everyone() -> None:
 
 def test_the_limit_follows_the_server() -> None:
     """Limit and window start from what was given; answers correct the limit."""
-    window, slots = Window(500, 60.0), Slots(8)
-    window.settle(window.grant(slots, 0.0), 0.0, limit=50, remaining=49, answered=True)
+    window = Window(500, 60.0)
+    window.settle(window.send(0.0), 0.0, limit=50, remaining=49, answered=True)
     assert (window.limit, window.free(0.0)) == (50, 49)
 
 
@@ -385,13 +386,13 @@ async def test_a_stalled_first_request_is_not_waited_for_long() -> None:
 
 def test_a_lost_answer_does_not_look_like_a_new_window() -> None:
     """What remains is higher than feared when a request never reached the server: the window stays the same."""
-    window, slots = Window(20, 60.0), Slots(8)
-    settle(window, window.grant(slots, 0.0), 0.1, 19)
+    window = Window(20, 60.0)
+    settle(window, window.send(0.0), 0.1, 19)
     ends = window.ends
     for _ in range(2):
-        settle(window, window.grant(slots, 1.0), 1.1, answered=False)
+        settle(window, window.send(1.0), 1.1, answered=False)
     assert window.free(2.0) == 17
-    settle(window, window.grant(slots, 2.0), 2.1, 18)
+    settle(window, window.send(2.0), 2.1, 18)
     assert (window.ends, window.free(2.2)) == (ends, 18)
 
 
