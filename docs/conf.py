@@ -8,7 +8,7 @@ copyright = "the customers-async authors"  # noqa: A001  # Sphinx's name for it
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "explanation/quota.md"]
 html_theme = "furo"
 html_title = f"customers-async {version}"
 

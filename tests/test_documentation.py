@@ -44,6 +44,7 @@ from customers_async import CustomersClient, cli
 from customers_async.cli.commands import app
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
+from tests.benchmarks import limiter_picture
 
 ROOT = Path(__file__).parent.parent
 
@@ -241,3 +242,8 @@ def test_the_readme_installs_extras_that_exist() -> None:
     installed = re.findall(r"\.\[([\w,]+)\]", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert installed
     assert {extra for extras in installed for extra in extras.split(",")} <= set(project["optional-dependencies"])
+
+
+def test_the_picture_of_the_limiter_is_what_the_simulation_draws() -> None:
+    """``python -m tests.benchmarks.limiter_picture`` was run after the last change of the limiter."""
+    assert limiter_picture.TARGET.read_text(encoding="utf-8") == limiter_picture.draw(limiter_picture.simulate())

@@ -1,4 +1,4 @@
-"""How well the limiter uses the quota: ``python -m tests.benchmarks.quota``.
+"""How well the limiter uses the quota: ``python -m tests.benchmarks.quota`` prints it, and writes it into the docs.
 
 Every row but the last two runs over real sockets against the emulator, under the real quota of 500 requests in 60 s, on
 an event loop whose clock runs ahead while nothing happens. A "process" is a client with a limiter of its own: like
@@ -7,9 +7,11 @@ after another, each spent at once, and the rest of the requests at the speed of 
 """
 
 import asyncio
+import logging
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import attrs
 
@@ -18,6 +20,7 @@ from customers_async.emulator import Emulator
 from customers_async.rate_limiter import Slots
 from customers_async.testing import VirtualTimeLoop
 
+TARGET = Path(__file__).parents[2] / "docs" / "explanation" / "quota.md"
 LIMIT, WINDOW = 500, 60.0
 UNLIMITED = 10**9
 LATENCY = 0.04
@@ -97,18 +100,29 @@ def permit_cost(permits: int = 100_000) -> float:
     return min(asyncio.run(main()) for _ in range(3))
 
 
-def main() -> None:
-    """Print the table."""
-    print("| requests | processes | seconds | ideal | ratio | 429s | 429s a spent window |")
-    print("|---|---|---|---|---|---|---|")
+def report() -> str:
+    """The figures, as Markdown."""
+    lines = [
+        "| requests | processes | seconds | ideal | ratio | 429s | 429s a spent window |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for requests, processes in ((600, 1), (2_000, 1), (10_000, 1), (2_000, 4)):
         run = virtually(lambda r=requests, p=processes: pull(r, processes=p))  # type: ignore[misc]  # bound at once
         best = ideal(requests, processes=processes)
         ratio = f"{run.seconds / best:.4f}"
         row = (f"{requests:,}", processes, f"{run.seconds:.1f}", f"{best:.1f}", ratio, run.rejected)
-        print(f"| {' | '.join(map(str, row))} | {run.rejected_a_window:.1f} |")
-    print(f"\n400 requests take {burst_ratio():.2f} times as long as without a quota.")
-    print(f"A permit costs {permit_cost():.1f} µs of CPU.")
+        lines.append(f"| {' | '.join(map(str, row))} | {run.rejected_a_window:.1f} |")
+    lines += ["", f"400 requests take {burst_ratio():.2f} times as long as without a quota."]
+    lines += [f"A permit costs {permit_cost():.1f} µs of CPU."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the figures, and write them into the docs."""
+    logging.getLogger("customers_async").addHandler(logging.NullHandler())
+    figures = report()
+    TARGET.write_text(figures, encoding="utf-8")
+    print(figures, end="")
 
 
 if __name__ == "__main__":
