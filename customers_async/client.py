@@ -28,7 +28,7 @@ from customers_async.request import (
     page_request,
 )
 from customers_async.retry import RetryPolicy
-from customers_async.session import OptionOverrides, Options, Session
+from customers_async.session import Call, OptionOverrides, Options, Session
 from customers_async.tokens import EnvToken, FileToken, StaticToken, TokenSource
 
 __all__ = ["CustomersClient"]
@@ -291,7 +291,7 @@ class CustomersClient:
         )
 
     async def _call(self, request: Request, lane: Lane) -> Answer:
-        return await self._session.call(request, self._options, self._slots, lane)
+        return await self._session.call(Call(request, self._options, self._slots, lane))
 
 
 def _resolve(token: object, base_url: str | None) -> tuple[TokenSource, str] | Exception:

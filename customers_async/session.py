@@ -31,7 +31,7 @@ from customers_async.request import Request
 from customers_async.retry import RetryBudget, RetryPolicy, check_count, check_seconds
 from customers_async.tokens import Credential, TokenKeeper, TokenSource
 
-__all__ = ["OptionOverrides", "Options", "Session"]
+__all__ = ["Call", "OptionOverrides", "Options", "Session"]
 
 _log = logging.getLogger("customers_async")
 _USER_AGENT: Final = f"customers-async/{__version__}"
@@ -77,6 +77,16 @@ class OptionOverrides(TypedDict, total=False):
     on_event: Callable[[Event], None] | None
 
 
+@attrs.frozen
+class Call:
+    """One call: what is asked, how, and by whom."""
+
+    request: Request
+    options: Options
+    slots: Slots
+    lane: Lane
+
+
 class Session:
     """The connection that a client and all its views share.
 
@@ -107,7 +117,7 @@ class Session:
         self._closed = False
         self._ended = asyncio.Event()
 
-    async def call(self, request: Request, options: Options, slots: Slots, lane: Lane) -> Answer:
+    async def call(self, call: Call) -> Answer:
         """Send a request, again if need be, and return its answer of status 200.
 
         Raises:
@@ -119,7 +129,7 @@ class Session:
             async with asyncio.timeout(None) as scope:  # only close() ever sets it off
                 self._calls.add(scope)
                 try:
-                    return await self._attempts(http, request, options, slots, lane)
+                    return await self._attempts(http, call)
                 finally:
                     self._calls.discard(scope)
                     if self._closed and not self._calls:
@@ -160,17 +170,15 @@ class Session:
             )
         return self._http
 
-    async def _attempts(
-        self, http: aiohttp.ClientSession, request: Request, options: Options, slots: Slots, lane: Lane
-    ) -> Answer:
+    async def _attempts(self, http: aiohttp.ClientSession, call: Call) -> Answer:
         """The one retry loop. A 429 is no attempt: it shuts the limiter, which bounds the waiting."""
         attempt, waited, renewed = 1, 0.0, False
         rejection: RateLimitError | None = None
         credential = await self._tokens.current()
         while True:
-            permit = await self._admit(request, options, slots, lane, waited, rejection)
+            permit = await self._admit(call, waited, rejection)
             waited += permit.waited
-            outcome = await self._attempt(http, request, options, permit, credential, attempt)
+            outcome = await self._attempt(http, call, permit, credential, attempt)
             if isinstance(outcome, Answer):
                 self._budget.credit(attempt - 1)
                 return outcome
@@ -182,59 +190,48 @@ class Session:
                 if newer is not None:
                     credential, renewed = newer, True
                     continue
-            delay = options.retry.delay(outcome, attempt=attempt)
+            delay = call.options.retry.delay(outcome, attempt=attempt)
             if delay is None or not self._budget.spend():
                 raise outcome
-            _log.info("%s failed with %s; trying again in %.2f s.", request.route, type(outcome).__name__, delay)
-            options.tell(RetryScheduled(request.route, attempt, type(outcome).__name__, delay))
+            route, reason = call.request.route, type(outcome).__name__
+            _log.info("%s failed with %s; trying again in %.2f s.", route, reason, delay)
+            call.options.tell(RetryScheduled(route, attempt, reason, delay))
             await asyncio.sleep(delay)
             attempt += 1
             credential = await self._tokens.current()
 
-    async def _admit(
-        self,
-        request: Request,
-        options: Options,
-        slots: Slots,
-        lane: Lane,
-        waited: float,
-        rejection: RateLimitError | None,
-    ) -> Permit:
+    async def _admit(self, call: Call, waited: float, rejection: RateLimitError | None) -> Permit:
         """Wait for a place in flight and for the quota; ``waited`` and ``rejection`` are the call's so far."""
         try:
-            permit = await self.limiter.acquire(slots, lane=lane, max_wait=options.max_rate_limit_wait - waited)
+            max_wait = call.options.max_rate_limit_wait - waited
+            permit = await self.limiter.acquire(call.slots, lane=call.lane, max_wait=max_wait)
         except RateLimitError as error:
             refusal = error
         else:
             if permit.waited > 0:
-                options.tell(QuotaWait(request.route, permit.waited))
+                call.options.tell(QuotaWait(call.request.route, permit.waited))
             return permit
-        refusal.url_path = request.path
+        refusal.url_path = call.request.path
         if rejection is None:
             raise refusal
         rejection.retry_after = refusal.retry_after
         raise rejection
 
     async def _attempt(
-        self,
-        http: aiohttp.ClientSession,
-        request: Request,
-        options: Options,
-        permit: Permit,
-        credential: Credential,
-        attempt: int,
+        self, http: aiohttp.ClientSession, call: Call, permit: Permit, credential: Credential, attempt: int
     ) -> Answer | CustomersError:
         """One exchange, and what its answer means. The permit is given back whatever happens."""
-        options.tell(RequestSent(request.route, attempt))
+        request, tell = call.request, call.options.tell
+        tell(RequestSent(request.route, attempt))
         started = asyncio.get_running_loop().time()
         answer: Answer | CustomersError | None = None
         try:
-            answer = await self._exchange(http, request, options, credential)
+            answer = await self._exchange(http, request, call.options, credential)
         finally:
             self._give_back(permit, answer)
         seconds = asyncio.get_running_loop().time() - started
         status = answer.status if isinstance(answer, Answer) else None
-        options.tell(RequestAnswered(request.route, attempt, status, seconds))
+        tell(RequestAnswered(request.route, attempt, status, seconds))
         outcome = self._meaning(answer, request, credential, attempt)
         label = status or type(outcome).__name__
         _log.debug("GET %s, attempt %d: %s after %.3f s.", request.target, attempt, label, seconds)
