@@ -220,7 +220,7 @@ class CustomersClient:
         return CustomerPager(
             PageReader(
                 fetch,
-                window=self._options.concurrency,
+                concurrency=self._options.concurrency,
                 first_page=first_page,
                 per_page=per_page,
                 ordered=ordered,

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import operator
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -36,7 +35,7 @@ class PageReader:
 
     Args:
         fetch: Fetches a page by its number.
-        window: Pages in flight or waiting to be consumed.
+        concurrency: Pages in flight or waiting to be consumed.
         first_page: Where to begin.
         per_page: Customers a page.
         ordered: Hand pages on in the order of their numbers, else as they come.
@@ -53,7 +52,7 @@ class PageReader:
         self,
         fetch: Callable[[int], Awaitable[Page]],
         *,
-        window: int,
+        concurrency: int,
         first_page: int,
         per_page: int,
         ordered: bool,
@@ -63,7 +62,7 @@ class PageReader:
         tell: Callable[[Event], None],
     ) -> None:
         self._fetch = fetch
-        self._window = window
+        self._concurrency = concurrency
         self._per_page = per_page
         self._ordered = ordered
         self._on_incomplete = on_incomplete
@@ -71,9 +70,15 @@ class PageReader:
         self._tell = tell
         self._again = self.RECONCILIATIONS if on_incomplete == "reconcile" else 0
         self._handed_on: set[str | bytes] = set()  # by the walks before this one
-        self._held: Page | None = None  # noted, but not handed on: on_bad_record raised
+        self._held: Page | None = None  # noted, and still to be handed on
+        self._reported = 0  # of its bad records
         self.walk = Walk(first_page, per_page, unique=unique)
         self.completeness: Completeness | None = None
+
+    @property
+    def next_page(self) -> int:
+        """The lowest page that has not been handed on."""
+        return min(self.walk.next_page, self._held.number) if self._held is not None else self.walk.next_page
 
     async def pages(self) -> AsyncGenerator[Page, None]:
         """The pages that have not been handed on yet, each with the customers that are new.
@@ -82,40 +87,34 @@ class PageReader:
             CustomersError: A page could not be fetched; call again to go on with it.
             IncompleteListError: At the end, as ``on_incomplete`` says.
         """
-        while self.completeness is None:
-            async with aclosing(self._walk_pages()) as pages:
-                async for page in pages:
-                    yield page
-            self._conclude()
-        if self._on_incomplete in ("raise", "reconcile"):
-            self.completeness.raise_if_incomplete()
-
-    async def _walk_pages(self) -> AsyncGenerator[Page, None]:
         tasks: _Tasks = {}
         done: _Done = asyncio.Queue()
         try:
-            if self._held is not None:
-                page, self._held = self._held, None
-                yield page
-            self._fill(tasks, done)
-            while tasks:
-                self._held = await self._next_page(tasks, next(iter(tasks)) if self._ordered else await done.get())
-                self._fill(tasks, done)
+            while self.completeness is None:
                 if self._held is not None:
                     self._report_bad_records(self._held)
                     page, self._held = self._held, None
                     yield page
+                    continue
+                self._fill(tasks, done)
+                if tasks:
+                    self._held = await self._next_page(tasks, next(iter(tasks)) if self._ordered else await done.get())
+                    self._fill(tasks, done)
+                else:
+                    self._conclude()
         except CustomersError as error:
-            error.next_page = self.walk.next_page
+            error.next_page = self.next_page
             raise
         finally:
             self.walk.give_back(tasks.values())  # before anything is awaited: that may be cancelled
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if self._on_incomplete in ("raise", "reconcile"):
+            self.completeness.raise_if_incomplete()
 
     def _fill(self, tasks: _Tasks, done: _Done) -> None:
-        while len(tasks) < self._window and (number := self.walk.take()) is not None:
+        while len(tasks) < self._concurrency and (number := self.walk.take()) is not None:
             task = asyncio.ensure_future(self._fetch(number))
             if not self._ordered:
                 task.add_done_callback(done.put_nowait)
@@ -138,9 +137,12 @@ class PageReader:
         return None if self._handed_on and not page.customers and not page.rejected else page
 
     def _report_bad_records(self, page: Page) -> None:
-        for index in range(len(page.rejected) if self._on_bad_record is not None else 0):
+        """Call the listener once for each; where it raises, the next time goes on with the next record."""
+        while self._on_bad_record is not None and self._reported < len(page.rejected):
+            self._reported += 1
             # No local names the record: what the function raises may show the locals of this frame.
-            self._on_bad_record(*page.rejected[index])  # type: ignore[misc]  # it is not None
+            self._on_bad_record(*page.rejected[self._reported - 1])
+        self._reported = 0
 
     def _without_handed_on(self, page: Page) -> Page:
         return attrs.evolve(
@@ -179,16 +181,15 @@ class _Bookmark:
         """The next page, or None at the end. An error ends the stream; the next call begins another."""
         self._check_idle()
         self._turning = True
-        self._stream = self._stream or self._reader.pages()
+        stream, self._stream = self._stream or self._reader.pages(), None
         try:
-            self.page = await anext(self._stream, None)
-        except BaseException:
-            self._stream = None
-            raise
+            self.page = await anext(stream, None)
+            if self.page is None and self._reader.completeness is None:  # its event loop had closed it
+                stream = self._reader.pages()
+                self.page = await anext(stream, None)
         finally:
             self._turning = False
-        if self.page is None:
-            self._stream = None
+        self._stream = stream if self.page is not None else None
         return self.page
 
     async def close(self) -> None:
@@ -297,9 +298,10 @@ class CustomerPager:
     @property
     def next_page(self) -> int | None:
         """The lowest page not wholly yielded; None after a finished walk."""
-        if self._bookmark.page is not None and operator.length_hint(self._bookmark.rest):
-            return self._bookmark.page.number
-        return self._reader.walk.next_page if self._reader.completeness is None else None
+        at_hand = self._bookmark.page if operator.length_hint(self._bookmark.rest) else None
+        if self._reader.completeness is not None:
+            return None if at_hand is None else at_hand.number
+        return self._reader.next_page if at_hand is None else min(at_hand.number, self._reader.next_page)
 
     async def aclose(self) -> None:
         """End the requests in flight. Iterating again goes on.

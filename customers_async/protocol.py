@@ -41,6 +41,7 @@ __all__ = [
     "read_quota",
     "response_error",
     "status_error",
+    "too_large",
 ]
 
 RESULT_CAP = 10_000
@@ -48,6 +49,11 @@ RESULT_CAP = 10_000
 DEFAULT_RETRY_AFTER = 60.0
 """Seconds to wait after a 429 that does not say: the vendor asks for at least a minute."""
 
+_GZIP_MEMBERS = 100
+"""More members in one gzip body are no answer but an attack: each costs time, however empty."""
+_MEDIA_TYPE = re.compile(
+    r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
+)
 _ERRORS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -153,8 +159,6 @@ def decoded(answer: Answer, max_body: int) -> Answer | APIResponseError | APICon
     connection: it may come whole the next time.
     """
     body = _decompress(answer, max_body)
-    if isinstance(body, bytes) and len(body) > max_body:
-        body = APIResponseError(f"the answer is larger than max_body ({max_body} bytes)")
     if isinstance(body, bytes):
         body = _to_utf8(body, answer.headers.get("Content-Type", ""))
     if isinstance(body, bytes):
@@ -167,27 +171,36 @@ def decoded(answer: Answer, max_body: int) -> Answer | APIResponseError | APICon
 def _decompress(answer: Answer, max_body: int) -> bytes | APIResponseError | APIConnectionError:
     match answer.headers.get("Content-Encoding", "identity").strip().lower():
         case "identity" | "":
-            return answer.body
+            return answer.body if len(answer.body) <= max_body else too_large(max_body)
         case "gzip" | "x-gzip" | "deflate":
             return _unzip(answer.body, max_body)
     return APIResponseError("the answer has an unknown Content-Encoding")
 
 
+def too_large(max_body: int) -> APIResponseError:
+    """The error of a body over ``max_body`` bytes."""
+    return APIResponseError(f"the answer is larger than max_body ({max_body} bytes)")
+
+
 def _unzip(body: bytes, max_body: int) -> bytes | APIResponseError | APIConnectionError:
-    """Unpack all members of a gzip or zlib body, until it is over ``max_body``."""
-    plain = b""
-    while len(plain) <= max_body:
+    """Unpack the members of a gzip or zlib body, until it is over ``max_body``."""
+    members: list[bytes] = []
+    left = max_body
+    while len(members) < _GZIP_MEMBERS:
         decompressor = zlib.decompressobj(wbits=47)  # either header
         try:
-            plain += decompressor.decompress(body, max_body + 1 - len(plain))
+            members.append(decompressor.decompress(body, left + 1))
         except zlib.error:
             return APIResponseError("the answer is not compressed as its Content-Encoding says")
-        if decompressor.eof and not decompressor.unused_data:
-            break
-        if not decompressor.eof and len(plain) <= max_body:
-            return APIConnectionError("the compressed answer was cut short")
+        left -= len(members[-1])
         body = decompressor.unused_data
-    return plain
+        if left < 0:
+            return too_large(max_body)
+        if not decompressor.eof:
+            return APIConnectionError("the compressed answer was cut short")
+        if not body:
+            return b"".join(members)
+    return APIResponseError("the answer is compressed in too many pieces")
 
 
 def _to_utf8(body: bytes, content_type: str) -> bytes | APIResponseError:
@@ -221,8 +234,8 @@ def response_error(answer: Answer) -> APIResponseError | None:
 def located(error: APIResponseError, answer: Answer) -> APIResponseError:
     """The error, with the status and the content type of the answer that it is about."""
     error.status = answer.status
-    media_type = re.match(r"[a-z]{1,20}/[a-z0-9.+-]{1,40}(?=[;\s]|$)", answer.headers.get("Content-Type", ""))
-    error.content_type = media_type[0] if media_type else None  # no more: a header may echo anything
+    media_type = _MEDIA_TYPE.match(answer.headers.get("Content-Type", "").lower())
+    error.content_type = media_type[0] if media_type else None  # no other: a header may echo anything
     return error
 
 

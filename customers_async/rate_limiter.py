@@ -126,7 +126,9 @@ class RateLimiter:
         if self._queues and self._window.free(now) > 0:
             self._dispatch(now)
         if slots.free and self._window.free(now) > 0:
-            return self._grant(slots, now)
+            permit = self._grant(slots, now)
+            self._refuse(now)  # it may have been the last of the window
+            return permit
         self._arrivals += 1
         future = asyncio.get_running_loop().create_future()
         waiter = _Waiter(slots, future, max_wait, self._shut_seconds(now), self._arrivals)
@@ -175,7 +177,7 @@ class RateLimiter:
             if self._loop is not None and not self._loop.is_closed() and (self._window.in_flight or self._queues):
                 raise RuntimeError("the rate limiter is at work on another event loop")
             self._loop, self._timer, self._queues = loop, None, []
-            self._window.in_flight = 0
+            self._window.abandon()
         return loop.time()
 
     def _grant(self, slots: Slots, now: float) -> Permit:
@@ -207,19 +209,25 @@ class RateLimiter:
 
     def _refuse(self, now: float) -> None:
         """Refuse each waiter whose patience ends before the quota is there again, whenever that has moved."""
-        opens_at = self._window.opens_at(now)
-        if opens_at is None or opens_at == self._refused_for:
+        shut, opens_at = self._shut_seconds(now), self._window.opens_at(now)
+        stalled = self._window.is_stalled(now)
+        if (
+            not self._queues
+            or (opens_at is None and not stalled)
+            or (opens_at is not None and opens_at == self._refused_for)
+        ):
+            self._refused_for = opens_at
             return
         self._refused_for = opens_at
-        shut = self._shut_seconds(now)
+        ahead = 0.0 if opens_at is None else opens_at - now
         for queued in self._queues:
             for lane, waiters in queued.waiting.items():
                 patient = deque[_Waiter]()
                 for waiter in waiters:
-                    if shut - waiter.shut_before + opens_at - now <= waiter.max_wait:
+                    if shut - waiter.shut_before + ahead <= waiter.max_wait:
                         patient.append(waiter)
                     elif not waiter.granted.done():
-                        waiter.granted.set_exception(_refusal(opens_at - now, waiter.max_wait))
+                        waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
                 queued.waiting[lane] = patient
 
     def _sleep(self, now: float) -> None:
@@ -236,8 +244,8 @@ class RateLimiter:
         self._dispatch(self._now())
 
     def _shut_seconds(self, now: float) -> float:
-        """For how long the quota has been spent, in all: what each waiter's patience is measured by."""
-        shut = self._window.opens_at(now) is not None
+        """For how long the quota has been spent or in the dark, in all: what patience is measured by."""
+        shut = self._window.opens_at(now) is not None or self._window.is_stalled(now)
         if self._shut_since is not None:
             self._shut_before += now - self._shut_since
         self._shut_since = now if shut else None

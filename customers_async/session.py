@@ -36,6 +36,8 @@ __all__ = ["Call", "OptionOverrides", "Options", "Session"]
 _log = logging.getLogger("customers_async")
 _USER_AGENT: Final = f"customers-async/{__version__}"
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
+_ERROR_BODY_PATIENCE: Final = 2.0
+"""Seconds to wait for the body of an error: its status says enough, and a 429 must shut the limiter soon."""
 
 
 def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -204,13 +206,9 @@ class Session:
         """Wait for a place in flight and for the quota; ``waited`` and ``rejection`` are the call's so far."""
         try:
             max_wait = call.options.max_rate_limit_wait - waited
-            permit = await self.limiter.acquire(call.slots, lane=call.lane, max_wait=max_wait)
+            return await self.limiter.acquire(call.slots, lane=call.lane, max_wait=max_wait)
         except RateLimitError as error:
             refusal = error
-        else:
-            if permit.waited > 0:
-                call.options.tell(QuotaWait(call.request.route, permit.waited))
-            return permit
         refusal.url_path = call.request.path
         if rejection is None:
             raise refusal
@@ -222,10 +220,12 @@ class Session:
     ) -> Answer | CustomersError:
         """One exchange, and what its answer means. The permit is given back whatever happens."""
         request, tell = call.request, call.options.tell
-        tell(RequestSent(request.route, attempt))
         started = asyncio.get_running_loop().time()
         answer: Answer | CustomersError | None = None
         try:
+            if permit.waited > 0:
+                tell(QuotaWait(request.route, permit.waited))
+            tell(RequestSent(request.route, attempt))
             answer = await self._exchange(http, request, call.options, credential)
         finally:
             self._give_back(permit, answer)
@@ -288,7 +288,8 @@ class Session:
                 ) as response,
             ):
                 head = Answer(response.status, response.headers, b"")
-                await _read(response, body, options.max_body)
+                async with asyncio.timeout(_ERROR_BODY_PATIENCE if head.status >= 400 else None):
+                    await _read(response, body, options.max_body)
         except TimeoutError:
             failure: CustomersError = APITimeoutError(
                 f"no whole answer within {options.timeout:g} s for {request.path}"
@@ -300,7 +301,9 @@ class Session:
         except (aiohttp.ClientError, OSError) as error:
             failure = APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
         else:
-            return protocol.decoded(attrs.evolve(head, body=bytes(body)), options.max_body)
+            if len(body) <= options.max_body:
+                return protocol.decoded(attrs.evolve(head, body=bytes(body)), options.max_body)
+            failure = protocol.located(protocol.too_large(options.max_body), head)
         # From 400 on the status says enough, whatever became of the body.
         return head if head is not None and head.status >= 400 else failure
 

@@ -181,12 +181,8 @@ def token_problem(token: object) -> str | None:
     return None
 
 
-def _hidden(token: str) -> str:
-    """What a source gave, as a string whose repr hides it; checked later."""
-    return Bearer(token) if isinstance(token, str) else token
-
-
 def _checked(token: str | None, origin: str) -> str:
+    """The token, as a string whose repr hides it; the caller's frame never holds another."""
     if token is None:
         raise ConfigurationError(f"{origin} is not set")
     problem = token_problem(token)
@@ -207,12 +203,15 @@ class Bearer(str):
 
 @attrs.frozen
 class Credential:
-    """A token in use. Its repr, and that of its fields, shows no secret."""
+    """A token in use. Its repr, and that of its fields, shows no secret, and it does not pickle."""
 
     token: str
     header: str
     expires: float
     question: int
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Credential holds a secret and does not pickle")
 
     @classmethod
     def of(cls, token: str, question: int) -> "Credential":
@@ -242,7 +241,7 @@ class TokenKeeper:
         self._current: Credential | None = None
         self._questions = 0
         self._ask_at = math.inf
-        self._warned = False
+        self._warned = self._failing = False
 
     def __repr__(self) -> str:
         return f"TokenKeeper({self._source!r})"
@@ -253,7 +252,7 @@ class TokenKeeper:
         Raises:
             ConfigurationError: The source has no token.
         """
-        current = self._adopt(_hidden(await self._source.get()))
+        current = await self._get()
         if self._clock() < self._ask_at:
             return current
         async with self._lock:
@@ -286,9 +285,9 @@ class TokenKeeper:
     async def _ask(self, old: Credential) -> Credential:
         """The credential that the source gives in place of the old one, or the old one."""
         try:
-            token = _hidden(await self._source.get(rejected=old.token))
+            token = _checked(await self._source.get(rejected=old.token), "the token source")
         except Exception as error:  # the source is not ours; the old token may still be good
-            _log.warning("The token source failed with %s; the token in use stays.", type(error).__name__)
+            self._warn_of(error)
             token = old.token
         self._questions += 1
         if token != old.token:
@@ -296,14 +295,33 @@ class TokenKeeper:
         self._current = attrs.evolve(old, question=self._questions)
         return self._current
 
+    async def _get(self) -> Credential:
+        """The credential that the source gives; when it fails, the one in use, if there is one."""
+        try:
+            return self._adopt(_checked(await self._source.get(), "the token source"))
+        except ConfigurationError as error:
+            failure = error
+        except Exception as error:  # the source is not ours: whatever it raises
+            failure = ConfigurationError(f"the token source failed with {type(error).__name__}")
+        if self._current is None:
+            raise failure
+        self._warn_of(failure)
+        return self._current
+
+    def _warn_of(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            _log.warning("The token source failed with %s; the token in use stays.", type(error).__name__)
+
     def _adopt(self, token: str) -> Credential:
         """The credential of a token; the present one as long as the token stays the same."""
+        self._failing = False
         if self._current is not None and token == self._current.token:
             return self._current
         if self._current is not None:
             _log.info("Another token has taken the place of the one in use.")
             self._on_reload()
-        self._current = Credential.of(_checked(token, "the token source"), self._questions)
+        self._current = Credential.of(token, self._questions)
         self._ask_at = self._current.expires - self.LEEWAY
         self._warned = False
         return self._current

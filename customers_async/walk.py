@@ -15,9 +15,9 @@ __all__ = ["Walk"]
 
 _EMPTY_PAGES = 2
 """So many empty pages in a row end a walk."""
-_STALE_PAGES = 10
-"""So many pages in a row with nobody new end a walk: a list may drift by a few pages, a server that repeats its last
-page does so for ever."""
+_STALE_PAGES, _STALE_ROWS = 10, 100
+"""So many pages in a row with nobody new, of so many rows together, end a walk: a list may drift by a few pages, a
+server that repeats its last page does so for ever."""
 
 _REMEMBERED = 5_000
 """Without ``unique``, repetitions are noticed when they are at most so many customers apart."""
@@ -197,6 +197,7 @@ class Walk:
         if len(keys) != rows or known:
             customers = [customer for customer in _latest(page.customers) if customer.uuid not in known]
             records = {key_of(pair[0]): pair for pair in page.rejected}
+            known |= {customer.uuid for customer in customers}
             rejected = [pair for key, pair in records.items() if key not in known]
             page = attrs.evolve(page, customers=tuple(customers), rejected=tuple(rejected))
         self._distinct += len(page.customers)
@@ -212,12 +213,16 @@ class Walk:
         if total is not None and (number - 1) * self._largest < total:
             self._nothing_below_total = max(self._nothing_below_total, number)
         self._end_after_run(self._empty, number, _EMPTY_PAGES)
+        self._note_stale(number)
+
+    def _note_stale(self, number: int) -> None:
+        self._stale.add(number)
+        self._end_after_run(self._stale, number, max(_STALE_PAGES, -(-_STALE_ROWS // self._page_size)))
 
     def _note_end(self, page: Page, rows: int, *, stale: bool) -> None:
         number = page.number
         if stale:
-            self._stale.add(number)
-            self._end_after_run(self._stale, number, _EMPTY_PAGES if self._total is None else _STALE_PAGES)
+            self._note_stale(number)
         if self._total is not None:
             if stale and number > self._planned:
                 self._end_at(number)

@@ -18,8 +18,8 @@ _CLOSE = 2.0
 """Seconds between the bounds of a window's start within which its end is taken as known."""
 _ENOUGH = 20
 """Requests by which ``Remaining`` must have fallen before our share of them means something."""
-_PROBE_PATIENCE = 1.0
-"""Seconds after which another request may find out how much remains, while the first has no answer."""
+_PATIENCE = 1.0
+"""Seconds after which one more request may go out, though those in flight have no answer."""
 
 
 @attrs.frozen
@@ -57,9 +57,10 @@ class Window:
         self.closed_until = 0.0
         self.count = 0
         self.known = self.is_ours = False
-        self.probe_due = -math.inf  # while nothing is known: when the next request may find out
+        self.due = -math.inf  # when one more request may go out, though those in flight have no answer
         self.floor: int | None = None
         self.sent = 0
+        self.stalls_at = math.inf  # while nothing is known: when the first request has been out for too long
         self.untold = 0  # requests since the last telling answer whose own told nothing of what remains
         self._untold_since = -math.inf
         self.earliest, self.latest = -math.inf, math.inf
@@ -72,27 +73,40 @@ class Window:
         if now < self.closed_until:
             return 0
         if not self.known:  # one request finds out, then the rest may burst; a stalled one is not waited for
-            return 1 if now >= self.probe_due and (self.in_flight < self.limit or not self.in_flight) else 0
-        if self.floor is None:
-            return self.limit - self.sent
-        if self.floor > self.untold:
-            return max(int(self.floor * self.share) - self.untold - self.in_flight, 0 if self.in_flight else 1)
-        return 0 if self.in_flight or self._start_is_known else 1  # the sacrifice
+            return 1 if now >= self.due and (self.in_flight < self.limit or not self.in_flight) else 0
+        if self.floor is not None and self.floor <= self.untold:
+            return 0 if self.in_flight or self._start_is_known else 1  # the sacrifice
+        return max(self._fair, 1 if self._left > 0 and (now >= self.due or not self.in_flight) else 0)
 
     def opens_at(self, now: float) -> float | None:
         """When a spent quota is there again at the latest; None while more requests may go out before that."""
         free = self.free(now)
         if now < self.closed_until:
             return self.closed_until
-        left = self.limit - self.sent if self.floor is None else self.floor - self.untold - self.in_flight
-        return self.ends if self.known and free <= 0 and left <= 0 else None
+        return self.ends if self.known and free <= 0 and self._left <= 0 else None
 
     def wakes_at(self, now: float) -> float | None:
-        """When time alone lets more requests go out; None when only an answer does."""
+        """When time alone lets more requests go out; None while some may go out now, or only an answer helps."""
+        if self.free(now) > 0:
+            return None
         opens_at = self.opens_at(now)
-        if opens_at is None and not self.known and self.free(now) <= 0:
-            return self.probe_due if self.probe_due > now else None
-        return opens_at
+        wakes_at = self.due if opens_at is None else opens_at
+        return wakes_at if wakes_at > now else None
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether nothing is known, and the request that was to find out has no answer for too long."""
+        self._roll(now)
+        return not self.known and now >= self.stalls_at
+
+    @property
+    def _left(self) -> int:
+        """What remains less all that may yet count."""
+        return self.limit - self.sent if self.floor is None else self.floor - self.untold - self.in_flight
+
+    @property
+    def _fair(self) -> int:
+        """Our share of what remains, less the same."""
+        return self._left if self.floor is None else int(self.floor * self.share) - self.untold - self.in_flight
 
     @property
     def ends(self) -> float:
@@ -106,8 +120,9 @@ class Window:
     def send(self, now: float) -> Stamp:
         """Count a request as sent."""
         self._roll(now)
+        self.due = now + _PATIENCE
         if not self.known:
-            self.probe_due = now + _PROBE_PATIENCE
+            self.stalls_at = min(self.stalls_at, self.due)
         self.sent += 1
         self.in_flight += 1
         return Stamp(self.count, self.floor, now)
@@ -131,7 +146,12 @@ class Window:
         self.in_flight -= 1
         if stamp.window == self.count:
             self.sent -= 1
-            self.probe_due = -math.inf
+            self.due, self.stalls_at = -math.inf, math.inf
+
+    def abandon(self) -> None:
+        """The requests in flight will never be settled: their event loop has ended."""
+        self.in_flight = 0
+        self.due, self.stalls_at = -math.inf, math.inf
 
     def reject(self, now: float, retry_after: float) -> None:
         """A 429 closes the window for everyone, until its ``Retry-After`` and a second have passed."""
@@ -139,7 +159,8 @@ class Window:
         self._not_before = max(self._not_before, now + retry_after - _RETRY_MARGIN)
 
     def _learn(self, stamp: Stamp, now: float, remaining: int | None, answered: bool) -> None:
-        self.probe_due = -math.inf
+        if not self.known:
+            self.due, self.stalls_at = -math.inf, math.inf
         if answered and not self.known:
             self._open(now, remaining)
         elif remaining is None:  # it may or may not have counted
@@ -180,7 +201,7 @@ class Window:
         self.count += 1
         self.closed_until = 0.0
         self.known = self.is_ours = False
-        self.probe_due = -math.inf
+        self.due, self.stalls_at = -math.inf, math.inf
         self.floor = self._first = None
         self.sent = self.in_flight
         self.untold, self._untold_since = 0, -math.inf

@@ -1,7 +1,6 @@
-"""Walking the list of a real server: whole, in order or not, in both editions, through drift and odd servers."""
+"""Walking the list of a real server: whole, in order or not, in both editions, resumed, reconciled and capped."""
 
 import asyncio
-import logging
 
 import pytest
 
@@ -10,7 +9,6 @@ from customers_async import (
     IncompleteListError,
     NotFoundError,
     PageFetched,
-    RecordError,
     RetryPolicy,
     ServerError,
     Verdict,
@@ -173,25 +171,6 @@ async def test_a_walk_without_an_end_has_no_verdict(client: CustomersClient) -> 
             pager.completeness  # noqa: B018  # the property raises
 
 
-@pytest.mark.parametrize("change", [{"insert": 3}, {"delete": 3}])
-async def test_a_list_that_changes_is_reported(
-    emulator: Emulator, client: CustomersClient, change: dict[str, int], caplog: pytest.LogCaptureFixture
-) -> None:
-    """Rows that move while the list is walked end in DRIFTED, and in one warning without any customer's data."""
-    emulator.on_page(2, **change)
-    pager = client.with_options(concurrency=1).list_customers(per_page=50)
-    with caplog.at_level(logging.WARNING, "customers_async"):
-        uuids = [customer.uuid async for customer in pager]
-    assert len(uuids) == len(set(uuids))
-    completeness = pager.completeness
-    assert completeness.verdict is Verdict.DRIFTED
-    assert (completeness.first_total, completeness.last_total) == (250, emulator.total)
-    assert completeness.duplicates == change.get("insert", 0)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"The list is not complete: {completeness.describe()}."
-    ]
-
-
 async def test_an_incomplete_list_can_be_an_error(emulator: Emulator, client: CustomersClient) -> None:
     """``on_incomplete="raise"`` ends the walk in IncompleteListError, each time it is asked."""
     emulator.on_page(2, delete=1)
@@ -202,17 +181,6 @@ async def test_an_incomplete_list_can_be_an_error(emulator: Emulator, client: Cu
                 pass
     assert caught.value.completeness is pager.completeness
     assert caught.value.next_page is None
-
-
-async def test_reconciling_yields_what_was_missed(emulator: Emulator, client: CustomersClient) -> None:
-    """A row that slipped past through a deletion is found by walking again, and nothing comes twice."""
-    before = set(emulator.uuids())
-    emulator.on_page(2, delete=5)
-    pager = client.with_options(concurrency=1).list_customers(per_page=50, on_incomplete="reconcile")
-    uuids = [customer.uuid async for customer in pager]
-    assert len(uuids) == len(set(uuids))
-    assert set(emulator.uuids()) <= set(uuids) <= before
-    assert pager.completeness.verdict is Verdict.COMPLETE
 
 
 async def test_reconciling_gives_up_loudly(emulator: Emulator, client: CustomersClient) -> None:
@@ -261,37 +229,6 @@ async def test_a_missing_customer_in_a_walk_is_no_cap(emulator: Emulator, client
         [customer async for customer in client.list_customers()]
 
 
-async def test_a_server_with_its_own_page_size_is_walked_whole(emulator: Emulator, client: CustomersClient) -> None:
-    """``per_page`` ignored: the plan is made anew from what the server gives."""
-    emulator.ignore_per_page = 15
-    pager = client.list_customers(on_incomplete="raise")
-    assert [customer.uuid async for customer in pager] == list(emulator.uuids())
-
-
-async def test_a_server_that_ignores_page_is_an_error(emulator: Emulator, client: CustomersClient) -> None:
-    """The same page twice is noticed with the second."""
-    emulator.ignore_page = True
-    pager = client.list_customers()
-    with pytest.raises(Exception, match="the server ignores page") as caught:
-        [customer async for customer in pager]
-    assert caught.value.next_page == 2  # type: ignore[attr-defined]  # of CustomersError
-
-
-@pytest.mark.parametrize("value", [None, "many"])
-async def test_a_list_without_metadata_is_walked_but_not_vouched_for(
-    emulator: Emulator, client: CustomersClient, value: str | None
-) -> None:
-    """Headers missing or garbled: a short page ends the walk, and the verdict is INCONSISTENT."""
-    for name in ("Total", "Per-Page", "Has-More-Pages", "Current-Page"):
-        emulator.headers[f"X-Api-{name}"] = value
-    page = await client.get_page(1)
-    assert (page.total, page.per_page, page.has_more) == (None, None, None)
-    pager = client.list_customers(per_page=7, on_incomplete="ignore")
-    assert [customer.uuid async for customer in pager] == list(emulator.uuids())
-    assert pager.completeness.verdict is Verdict.INCONSISTENT
-    assert pager.completeness.total is None
-
-
 async def test_an_unstable_order_is_noticed(client: CustomersClient) -> None:
     """Pages that overlap repeat some customers and hide others: DRIFTED, never COMPLETE."""
     async with (
@@ -331,17 +268,3 @@ async def test_two_iterations_of_one_pager_at_once_are_refused(client: Customers
     assert isinstance(second, RuntimeError)
     assert isinstance(first, RuntimeError | int)
     await pager.aclose()
-
-
-async def test_a_bad_record_ends_the_walk_or_is_counted(emulator: Emulator, client: CustomersClient) -> None:
-    """One record that does not fit: an error that names it, or on request a rejected record and the rest."""
-    emulator.touch(7, name=5)
-    with pytest.raises(RecordError) as caught:
-        [customer async for customer in client.list_customers(per_page=5)]
-    assert (caught.value.page, caught.value.index, caught.value.field) == (2, 2, "name")
-    rejected: list[tuple[object, RecordError]] = []
-    pager = client.list_customers(per_page=5, on_bad_record=lambda raw, error: rejected.append((raw, error)))
-    assert len([customer async for customer in pager]) == 249
-    assert [(raw["name"], error.field) for raw, error in rejected] == [(5, "name")]  # type: ignore[index]  # JSON
-    assert (pager.completeness.distinct, pager.completeness.rejected) == (249, 1)
-    assert pager.completeness.verdict is Verdict.COMPLETE

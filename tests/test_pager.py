@@ -67,7 +67,7 @@ class Fetches:
 
 def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
     defaults = {
-        "window": 4,
+        "concurrency": 4,
         "first_page": 1,
         "per_page": 10,
         "ordered": True,
@@ -95,7 +95,7 @@ def test_a_list_that_stands_still_is_complete(
 ) -> None:
     """Every customer once, no page twice, never more pages in flight than the window, whatever overtakes what."""
     fetch = Fetches(steady(count, size), delays)
-    pager = pager_of(fetch, per_page=size, window=window, ordered=ordered)
+    pager = pager_of(fetch, per_page=size, concurrency=window, ordered=ordered)
     numbers = asyncio.run(numbers_of(pager))
     assert (numbers if ordered else sorted(numbers)) == list(range(count))
     assert pager.completeness.verdict is Verdict.COMPLETE
@@ -106,7 +106,7 @@ def test_a_list_that_stands_still_is_complete(
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_long_list_of_single_customers_is_complete(ordered: bool) -> None:
     """12,345 pages of one customer each."""
-    pager = pager_of(Fetches(steady(12_345, 1), (3, 0, 2)), per_page=1, window=8, ordered=ordered)
+    pager = pager_of(Fetches(steady(12_345, 1), (3, 0, 2)), per_page=1, concurrency=8, ordered=ordered)
     with asyncio.Runner(debug=False) as runner:  # debugging keeps a stack for each task
         assert sorted(runner.run(numbers_of(pager))) == list(range(12_345))
     assert pager.completeness.verdict is Verdict.COMPLETE
@@ -151,7 +151,7 @@ def test_a_walk_under_drift_ends_and_never_lies(
 ) -> None:
     """However rows move: the walk ends, repeats nobody, and COMPLETE means as many customers as every answer named."""
     server = Drifting(count, size, changes)
-    pager = pager_of(Fetches(server, delays), per_page=size, ordered=ordered, window=window)
+    pager = pager_of(Fetches(server, delays), per_page=size, ordered=ordered, concurrency=window)
     try:
         numbers = asyncio.run(numbers_of(pager))
     except APIResponseError:  # rows moved by exactly a page: not to be told from a server that ignores page
@@ -174,7 +174,7 @@ def test_a_reconciled_walk_misses_nobody_who_stayed(
 ) -> None:
     """Once the list stands still, reconciling finds everyone on it, or says that it could not."""
     server = Drifting(count, size, changes)
-    pager = pager_of(Fetches(server, delays), per_page=size, on_incomplete="reconcile", window=2)
+    pager = pager_of(Fetches(server, delays), per_page=size, on_incomplete="reconcile", concurrency=2)
     numbers: list[int] = []
 
     async def collect() -> None:
@@ -274,7 +274,7 @@ def test_pages_added_during_the_walk_are_fetched() -> None:
     def server(number: int) -> Page:
         return steady(30 if number < 3 else 50, 10)(number)
 
-    pager = pager_of(Fetches(server), window=2)
+    pager = pager_of(Fetches(server), concurrency=2)
     assert asyncio.run(numbers_of(pager)) == list(range(50))
     assert (pager.completeness.verdict, pager.completeness.first_total, pager.completeness.last_total) == (
         Verdict.DRIFTED,
@@ -430,7 +430,7 @@ async def test_each_bad_record_is_reported_once() -> None:
         reported.append(raw["uuid"])
         raise LookupError
 
-    pager = pager_of(Fetches(server), per_page=3, on_bad_record=report, window=1)
+    pager = pager_of(Fetches(server), per_page=3, on_bad_record=report, concurrency=1)
     with pytest.raises(LookupError):
         await numbers_of(pager)
     numbers: list[int] = []
@@ -481,7 +481,7 @@ async def test_a_held_iterator_goes_on_after_an_error() -> None:
                 raise APIConnectionError("reset")
             return steady(50, 10)(number)
 
-        pager = pager_of(Fetches(server), window=1)
+        pager = pager_of(Fetches(server), concurrency=1)
         held: AsyncIterator[Any] = iterate(pager)
         items = 0
         with pytest.raises(APIConnectionError):

@@ -58,9 +58,7 @@ def test_only_transient_failures_are_tried_again(failure: CustomersError, transi
     assert (RetryPolicy().delay(failure, attempt=1) is not None) is transient
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "pause"), [(0.0, 0.25), (7.0, 7.0), (-3.0, 0.25), (20.0, 20.0), (21.0, None)]
-)
+@pytest.mark.parametrize(("retry_after", "pause"), [(0.0, 0.25), (7.0, 7.0), (-3.0, 0.25), (20.0, 20.0), (21.0, None)])
 def test_the_servers_pause_is_kept(retry_after: float, pause: float | None) -> None:
     """A 503 with Retry-After is obeyed up to ``max_delay``, and never less than backed off; beyond, no retry."""
     failure = ServerError("x", status=503, retry_after=retry_after)

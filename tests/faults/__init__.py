@@ -1,0 +1,1 @@
+"""What must survive: each of the fifty rows of the fault matrix has tests that carry its number."""

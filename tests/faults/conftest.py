@@ -1,0 +1,47 @@
+"""Every fault test is a search for leaks, too: neither the token nor a customer's data may turn up anywhere."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from customers_async import Completeness, CustomerPager, CustomersClient, RateLimiter, StaticToken, pager
+from customers_async.emulator.population import Population
+from customers_async.emulator.tokens import Tokens
+from tests.faults.canary import Canary, with_marked_customers
+
+WATCHED = [
+    (Completeness, "raise_if_incomplete"),
+    (CustomerPager, "aclose"),
+    (CustomersClient, "__init__"),
+    (CustomersClient, "close"),
+    (CustomersClient, "count_customers"),
+    (CustomersClient, "get_customer"),
+    (CustomersClient, "get_page"),
+    (CustomersClient, "list_customers"),
+    (CustomersClient, "whoami"),
+    (CustomersClient, "with_options"),
+    (RateLimiter, "__init__"),
+    (StaticToken, "__init__"),
+    (pager._Customers, "__anext__"),
+    (pager._Pages, "__anext__"),
+]
+
+
+@pytest.fixture(autouse=True)
+def canary(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Canary]:
+    """Serves recognisable secrets, listens at DEBUG to all loggers, and fails the test if one got out."""
+    canary = Canary()
+    monkeypatch.setattr(Population, "customer", with_marked_customers(Population.customer))
+    monkeypatch.setattr(Tokens, "issue", canary.noting_tokens(Tokens.issue))
+    for owner, name in WATCHED:
+        monkeypatch.setattr(owner, name, canary.watched(getattr(owner, name)))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(canary)
+    root.setLevel(logging.DEBUG)
+    yield canary
+    root.setLevel(level)
+    root.removeHandler(canary)
+    canary.look("".join(capfd.readouterr()), "the output")
+    assert not canary.leaks, "\n".join(canary.leaks)

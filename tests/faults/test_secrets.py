@@ -1,0 +1,301 @@
+"""Row 49: where a token or a customer might get out. The scan of `conftest` runs over these tests as over all."""
+
+import asyncio
+import contextlib
+import copy
+import json
+import logging
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customers_async import (
+    APIResponseError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    CallableToken,
+    ConfigurationError,
+    CustomersClient,
+    CustomersError,
+    EnvToken,
+    FileToken,
+    RetryPolicy,
+    StaticToken,
+)
+from customers_async.emulator import Emulator
+from customers_async.session import Session
+from customers_async.tokens import TokenKeeper
+from tests.faults.canary import DATA, EXAMPLE, Canary, customer, page
+from tests.wire import TOKEN, answer, client_of, hang_up, stall, then
+
+
+class Own:
+    """A token source of one's own."""
+
+    async def get(self, *, rejected: str | None = None) -> str:
+        await asyncio.sleep(0)
+        return TOKEN
+
+
+async def test_fault_49_the_scan_finds_what_is_planted(
+    canary: Canary, monkeypatch: pytest.MonkeyPatch, client: CustomersClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The scan itself: a leak in a log, in a message, an attribute, a local, a context, a note or a group is found."""
+    planted = {
+        "a log record": "log.debug('sent %s', secret)",
+        "its argument": "log.debug('sent %.1s', secret)",
+        "another logger": "logging.getLogger('aiohttp.client').debug(secret)",
+        "a logged exception": "try:\n    raise ValueError(secret)\n  except ValueError:\n    log.exception('oh')",
+        "the message": "raise APIConnectionError(secret)",
+        "an attribute": "error = APIConnectionError('no'); error.header = secret; raise error",
+        "a local": "raise APIConnectionError('no')",
+        "the context": "try:\n    raise ValueError(secret)\n  except ValueError:\n    raise LookupError from None",
+        "a group": "raise ExceptionGroup('many', [ValueError(secret)])",
+        "a note": "error = APIConnectionError('no'); error.add_note(secret); raise error",
+        "a cancellation": "raise asyncio.CancelledError(secret)",
+    }
+    for where, code in planted.items():
+        for secret in (TOKEN, DATA):
+            names: dict[str, Any] = {}
+            lines = "import asyncio, logging\nfrom customers_async import APIConnectionError\n"
+            body = f"  log = logging.getLogger('customers_async')\n  secret = {secret!r}\n  {code}\n"
+            source = f"{lines}async def leak(*_, **__):\n{body}"
+            exec(compile(source, "planted.py", "exec"), names)  # noqa: S102  # code that is not a test's
+            monkeypatch.setattr(Session, "call", names["leak"])
+            with pytest.raises(BaseException):  # noqa: B017, PT011  # whatever was planted
+                await client.whoami()
+            assert canary.leaks, where
+            assert all(repr(secret) in leak for leak in canary.leaks)
+            canary.leaks.clear()
+    canary.look("".join(capfd.readouterr()), "the output")
+    canary.leaks.clear()  # pytest shows what was logged on purpose
+
+
+async def test_fault_49_the_scan_finds_what_is_printed(canary: Canary, capfd: pytest.CaptureFixture[str]) -> None:
+    """A leak on stdout or stderr is found at the end."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.write(f"Bearer {TOKEN}\n")
+        canary.look("".join(capfd.readouterr()), "the output")
+        assert canary.leaks
+        canary.leaks.clear()
+
+
+async def test_fault_49_sources_and_clients_show_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repr and vars of sources, credential and client, at any depth; those that hold a secret do not pickle."""
+    monkeypatch.setenv("SOME_TOKEN", TOKEN)
+    (tmp_path / "token").write_text(TOKEN)
+    held, called = StaticToken(TOKEN), CallableToken(Own().get)
+    for source in (held, called, EnvToken("SOME_TOKEN"), FileToken(tmp_path / "token"), Own()):
+        async with client_of(answer(page())) as (_, server):
+            client = CustomersClient(source, base_url=server.url)
+            await client.get_page(1)
+            await client.close()
+        keeper = TokenKeeper(source, on_reload=lambda: None)
+        credential = await keeper.current()
+        assert credential.header == f"Bearer {TOKEN}"
+        for thing in (source, client, client.with_options(timeout=1), keeper, credential):
+            shown = _shown(thing, set())
+            assert TOKEN not in shown
+            assert DATA not in shown
+            try:
+                pickled = pickle.dumps(thing)
+            except (TypeError, AttributeError, pickle.PicklingError):
+                continue
+            assert TOKEN.encode() not in pickled
+    for holder in (held, called):
+        with pytest.raises(TypeError, match="does not pickle"):
+            pickle.dumps(holder)
+        with pytest.raises(TypeError, match="does not pickle"):
+            copy.deepcopy(holder)
+
+
+def _shown(thing: Any, seen: set[int]) -> str:
+    """Repr and attributes of a thing of ours, and of what it holds."""
+    if id(thing) in seen:
+        return ""
+    seen.add(id(thing))
+    names = [*getattr(thing, "__dict__", ()), *getattr(type(thing), "__slots__", ())]
+    values = [getattr(thing, name, None) for name in names if isinstance(name, str) and not name.startswith("__")]
+    ours = [value for value in values if type(value).__module__.startswith("customers_async")]
+    return " ".join([repr(thing), repr(values), *(_shown(value, seen) for value in ours)])
+
+
+@pytest.mark.parametrize(
+    "status", ["200 OK", "204 No", "302 Found", "400 Bad", "401 No", "422 No", "429 Many", "500 Oh"]
+)
+async def test_fault_49_a_server_that_echoes_the_token_leaks_nothing(status: str, impatient: RetryPolicy) -> None:
+    """In the body in every shape, in each header that is read, and in the reason phrase."""
+    bearer = f"Bearer {TOKEN}"
+    bodies: list[Any] = [
+        {"message": bearer, "errors": {bearer: [bearer], "x": bearer}},
+        {"message": f"X{TOKEN}X", "errors": [bearer, {"a": bearer}]},
+        {"message": "A" * 195 + TOKEN, "errors": ["B" * 195 + TOKEN]},
+        {"status": False, bearer: bearer},
+        [{"uuid": bearer, bearer: bearer}],
+        [bearer],
+        bearer,
+    ]
+    for body in [json.dumps(body).encode() for body in bodies] + [f"<html>{bearer}".encode(), bearer.encode()]:
+        async with client_of(answer(body, f"{status} {bearer}"), retry=impatient, max_rate_limit_wait=0) as (client, _):
+            for call in (client.get_page(1), client.get_customer(EXAMPLE), client.whoami()):
+                with contextlib.suppress(CustomersError):  # an object with fields unknown may be the owner
+                    await call
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Content_Type",
+        "Content_Encoding",
+        "Transfer_Encoding",
+        "Content_Length",
+        "Location",
+        "Retry_After",
+        "Date",
+        "Set_Cookie",
+        "X_Api_Total",
+        "X_Api_Per_Page",
+        "X_RateLimit_Limit",
+        "X_RateLimit_Remaining",
+    ],
+)
+@pytest.mark.parametrize("value", [f"Bearer {TOKEN}", f"text/{TOKEN}", f"text/html; charset={TOKEN}"])
+async def test_fault_49_a_header_that_echoes_the_token_leaks_nothing(
+    name: str, value: str, impatient: RetryPolicy
+) -> None:
+    """Whatever header it is in, and whether the answer is an error or not."""
+    for status in ("200 OK", "302 Found", "400 Bad", "429 Many", "500 Oh"):
+        for body in (b"<html>", b"{}", customer()):
+            async with client_of(
+                then(answer(body, status, **{name: value}), hang_up), retry=impatient, max_rate_limit_wait=0
+            ) as (client, _):
+                with pytest.raises(CustomersError):
+                    await client.get_page(1)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 500])
+async def test_fault_49_a_server_that_tells_of_customers_leaks_nothing(status: int) -> None:
+    """A server in trouble may put a statement of its database, with customers in it, into the message."""
+    if status == 422:
+        body: Any = {"message": "VALIDATION_ERROR", "errors": []}
+    else:
+        body = {"message": f"Duplicate entry '{DATA}' for key name", "errors": [DATA], "trace": [DATA]}
+    async with client_of(answer(json.dumps(body).encode(), f"{status} No"), retry=RetryPolicy(max_attempts=1)) as (
+        client,
+        _,
+    ):
+        with pytest.raises(APIStatusError):
+            await client.get_customer(EXAMPLE)
+
+
+async def test_fault_49_the_emulators_echo_leaks_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """The same against the emulator, whose token looks like a real one."""
+    emulator.fail_next("echo", times=None)
+    with pytest.raises(APIStatusError):
+        await client.whoami()
+    with pytest.raises(APIStatusError):
+        [found async for found in client.list_customers()]
+
+
+async def test_fault_49_logs_hold_no_secret(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG the path of each request, at INFO and above not even a uuid; the token and names nowhere."""
+    emulator.fail_next(503)
+    async with CustomersClient(emulator.token, base_url=emulator.url) as client:
+        found = await client.get_customer(EXAMPLE)
+    assert EXAMPLE in caplog.text
+    loud = "".join(record.getMessage() for record in caplog.records if record.levelno >= logging.INFO)
+    assert "trying again" in loud
+    assert EXAMPLE not in loud
+    assert emulator.token not in caplog.text
+    assert found.name is not None
+    assert found.name not in caplog.text
+
+
+@pytest.mark.parametrize("reply", [stall, then(answer(page(), Content_Length="1000"), stall)])
+@pytest.mark.parametrize("end", ["timeout", "cancel", "close", "own timeout"])
+async def test_fault_49_an_interrupted_answer_leaks_nothing(reply: Any, end: str) -> None:
+    """Cancelled, timed out or closed while headers or customers are on their way through aiohttp."""
+    async with client_of(reply, timeout=5.0, retry=RetryPolicy(max_attempts=1)) as (client, server):
+        call = asyncio.ensure_future(client.get_page(1))
+        while not server.requests:  # noqa: ASYNC110  # the server is no event's to set
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        match end:
+            case "cancel":
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            case "close":
+                await client.close()
+                with pytest.raises(RuntimeError, match="client is closed"):
+                    await call
+            case "own timeout":
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(call, 1)
+            case _:
+                with pytest.raises(APITimeoutError):
+                    await call
+
+
+async def test_fault_49_an_interrupted_walk_leaks_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """Pages that have come and wait for their turn are in the frames of the walk."""
+    emulator.fail_next("stall_body", page=2, times=None)
+    for ordered in (True, False):
+        async with client.list_customers(per_page=50, ordered=ordered) as pager:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(5):
+                    [found async for found in pager]
+
+
+async def test_fault_49_bad_records_leak_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """The error names page, index and field, and its frames hold no record, on either way."""
+    emulator.touch(7, name=5)
+    for keep_unknown in (False, True):
+        view = client.with_options(keep_unknown=keep_unknown)
+        for call in (view.get_page(1), view.get_customer(next(emulator.uuids(7)))):
+            with pytest.raises(APIResponseError, match="'name' is not"):
+                await call
+        with pytest.raises(APIResponseError, match="'name' is not"):
+            [found async for found in view.list_customers()]
+
+
+async def test_fault_49_a_bad_record_handler_that_fails_leaks_nothing(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """What ``on_bad_record`` raises passes through our frames, which hold no record."""
+    emulator.touch(7, name=5)
+
+    def refuse(raw: object, error: CustomersError) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        [found async for found in client.list_customers(on_bad_record=refuse)]
+
+
+async def test_fault_49_a_failing_token_source_leaks_nothing(emulator: Emulator) -> None:
+    """A source that gives nonsense, or fails when asked for a newer token."""
+
+    class Failing:
+        """First a token that is refused, then an error."""
+
+        async def get(self, *, rejected: str | None = None) -> str:
+            if rejected is not None:
+                raise ConfigurationError("the vault is sealed")
+            return TOKEN
+
+    async with CustomersClient(Failing(), base_url=emulator.url) as client:
+        with pytest.raises((AuthenticationError, ConfigurationError)):
+            await client.whoami()
+    answers = iter([TOKEN, f"{TOKEN} {TOKEN}"])
+
+    async def mint() -> str:
+        return next(answers)
+
+    async with CustomersClient(CallableToken(mint), base_url=emulator.url) as client:
+        with pytest.raises((AuthenticationError, ConfigurationError)):
+            await client.whoami()

@@ -1,0 +1,257 @@
+"""Rows 30 to 41: what a server may do to a walk of its list."""
+
+import json
+import logging
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from customers_async import CustomerPager, CustomersClient, CustomersError, Verdict
+from customers_async.emulator import Emulator
+from customers_async.emulator.faults import Exchange, Fault
+from tests.faults.canary import DATA, EXAMPLE
+from tests.wire import answer, client_of
+
+METADATA = ("Total", "Per-Page", "Has-More-Pages", "Current-Page")
+
+
+def rows_changed(change: Callable[[list[Any]], list[Any]]) -> Fault:
+    """A fault that gives other rows, and leaves the headers as they are."""
+
+    async def fault(exchange: Exchange) -> web.Response:
+        response = await exchange.answer()
+        assert isinstance(response.body, bytes)
+        response.body = json.dumps(change(json.loads(response.body))).encode()
+        return response
+
+    return fault
+
+
+async def uuids_of(pager: CustomerPager) -> list[str]:
+    return [customer.uuid async for customer in pager]
+
+
+@pytest.mark.parametrize("value", [None, "many", "", "-5", "1e3", "２５０", "99999999999999999999999", "250, 250"])
+async def test_fault_30_a_list_without_metadata_is_walked_but_not_vouched_for(
+    emulator: Emulator, client: CustomersClient, value: str | None
+) -> None:
+    """Headers missing or garbled: None in a page; a walk ends with a short page, and the verdict is INCONSISTENT."""
+    for name in METADATA:
+        emulator.headers[f"X-Api-{name}"] = value
+    page = await client.get_page(1)
+    assert (page.total, page.per_page, page.current_page) == (None, None, None)
+    assert page.has_more is (False if value == "" else None)
+    if value == "":  # edition b's way to say no: taken as such, and contradicted by nothing
+        return
+    pager = client.list_customers(per_page=7, on_incomplete="ignore")
+    assert await uuids_of(pager) == list(emulator.uuids())
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+    assert pager.completeness.total is None
+
+
+@pytest.mark.parametrize("value", [None, "many", "", "-5", "0", "1", "251"])
+@pytest.mark.parametrize("name", METADATA)
+async def test_fault_30_one_odd_header_never_hides_a_customer(
+    emulator: Emulator, client: CustomersClient, name: str, value: str | None
+) -> None:
+    """Whatever one header says or does not say, a walk that is COMPLETE has yielded everybody."""
+    emulator.headers[f"X-Api-{name}"] = value
+    pager = client.list_customers(on_incomplete="ignore")
+    uuids = await uuids_of(pager)
+    assert uuids == list(emulator.uuids()) or pager.completeness.verdict is not Verdict.COMPLETE
+    if name != "Total":
+        assert uuids == list(emulator.uuids())
+
+
+@pytest.mark.parametrize(
+    ("more", "done"), [("1", ""), ("1", "0"), ("True", "False"), ("true", "false"), ("TRUE", "FALSE"), (" true ", "")]
+)
+async def test_fault_31_has_more_is_read_in_all_its_forms(
+    emulator: Emulator, client: CustomersClient, more: str, done: str
+) -> None:
+    """PHP and the vendor's pages have several ways to say yes and no."""
+    emulator.headers["X-Api-Has-More-Pages"] = lambda value: more if value == "true" else done
+    assert [(await client.get_page(number)).has_more for number in (1, 2, 3)] == [True, True, False]
+    pager = client.list_customers(on_incomplete="raise")
+    assert await uuids_of(pager) == list(emulator.uuids())
+
+
+async def test_fault_32_customers_added_at_the_end_are_fetched(emulator: Emulator, client: CustomersClient) -> None:
+    """A total that grows extends the walk; both totals are in the verdict."""
+    emulator.on_page(2, insert=130, at=10**6)
+    pager = client.with_options(concurrency=1).list_customers(on_incomplete="ignore")
+    assert await uuids_of(pager) == list(emulator.uuids())
+    completeness = pager.completeness
+    assert (completeness.verdict, completeness.first_total, completeness.last_total) == (Verdict.DRIFTED, 250, 380)
+
+
+async def test_fault_32_a_total_that_shrinks_ends_the_walk(emulator: Emulator, client: CustomersClient) -> None:
+    """Customers taken off the end: the walk ends, DRIFTED, with the first and the last total."""
+    emulator.on_page(2, delete=120, at=130)
+    pager = client.with_options(concurrency=1).list_customers(on_incomplete="ignore")
+    assert await uuids_of(pager) == list(emulator.uuids())
+    completeness = pager.completeness
+    assert (completeness.verdict, completeness.first_total, completeness.last_total) == (Verdict.DRIFTED, 250, 130)
+    assert emulator.stats.requests <= 4
+
+
+@pytest.mark.parametrize("change", [{"insert": 3}, {"delete": 3}])
+async def test_fault_33_rows_that_move_are_reported(
+    emulator: Emulator, client: CustomersClient, change: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows inserted or deleted at the front end in DRIFTED, and in one warning without any customer's data."""
+    emulator.on_page(2, **change)
+    pager = client.with_options(concurrency=1).list_customers(per_page=50)
+    uuids = await uuids_of(pager)
+    assert len(uuids) == len(set(uuids))
+    completeness = pager.completeness
+    assert completeness.verdict is Verdict.DRIFTED
+    assert (completeness.first_total, completeness.last_total) == (250, emulator.total)
+    assert completeness.duplicates == change.get("insert", 0)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [f"The list is not complete: {completeness.describe()}."]
+
+
+async def test_fault_33_a_gap_is_repaired_on_request(emulator: Emulator, client: CustomersClient) -> None:
+    """Who slipped past through a deletion is found by walking again, and nobody comes twice."""
+    before = set(emulator.uuids())
+    emulator.on_page(2, delete=5)
+    pager = client.with_options(concurrency=1).list_customers(per_page=50, on_incomplete="reconcile")
+    uuids = await uuids_of(pager)
+    assert len(uuids) == len(set(uuids))
+    assert set(emulator.uuids()) <= set(uuids) <= before
+    assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("rows", [0, 40])
+async def test_fault_34_a_short_page_in_the_middle_is_not_the_end(
+    emulator: Emulator, client: CustomersClient, rows: int
+) -> None:
+    """The walk goes on past a short or an empty page, and does not call the list complete."""
+    emulator.fail_next(rows_changed(lambda page: page[:rows]), page=2)
+    pager = client.list_customers(on_incomplete="ignore")
+    everybody = list(emulator.uuids())
+    assert await uuids_of(pager) == everybody[: 100 + rows] + everybody[200:]
+    assert pager.completeness.verdict is not Verdict.COMPLETE
+    assert pager.completeness.distinct == 150 + rows
+
+
+async def test_fault_35_a_page_longer_than_asked_for_is_kept(emulator: Emulator, client: CustomersClient) -> None:
+    """120 rows where 100 were asked for: all of them arrive, and the plan is made anew."""
+    emulator.ignore_per_page = 120
+    pager = client.list_customers(on_incomplete="raise")
+    assert await uuids_of(pager) == list(emulator.uuids())
+    assert len((await client.get_page(1)).customers) == 120
+
+
+async def test_fault_35_one_page_longer_than_the_others_loses_nobody(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """A single page with a row too many: the row is kept, and the list is not vouched for blindly."""
+    extra = json.dumps({"uuid": EXAMPLE.replace("2g", "2h"), "name": DATA})
+    emulator.fail_next(rows_changed(lambda page: [*page, json.loads(extra)]), page=2)
+    pager = client.list_customers(on_incomplete="ignore")
+    assert len(await uuids_of(pager)) == 251
+    assert pager.completeness.verdict is not Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("edition", ["a", "b"])
+async def test_fault_36_a_server_with_its_own_page_size_is_walked_whole(edition: Any) -> None:
+    """``per_page`` ignored: the plan is made anew from what the server gives; all 250, never 45."""
+    async with (
+        Emulator(customers=250, ignore_per_page=15, edition=edition) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        pager = client.list_customers(on_incomplete="raise")
+        assert await uuids_of(pager) == list(emulator.uuids())
+        assert emulator.stats.requests == 17
+
+
+async def test_fault_37_a_server_that_ignores_page_is_an_error(emulator: Emulator, client: CustomersClient) -> None:
+    """The same page twice is noticed with the second, and the walk is not taken for finished."""
+    emulator.ignore_page = True
+    pager = client.list_customers()
+    uuids: list[str] = []
+    with pytest.raises(CustomersError, match="the server ignores page") as caught:
+        async for customer in pager:
+            uuids.append(customer.uuid)  # noqa: PERF401  # what came before the error counts
+    assert len(uuids) == 100
+    assert caught.value.next_page == pager.next_page == 2
+
+
+async def test_fault_38_a_server_that_promises_more_for_ever_is_not_believed(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """has-more that stays true costs two requests past the end at most, and the verdict says that it lied."""
+    emulator.headers["X-Api-Has-More-Pages"] = "true"
+    pager = client.list_customers(on_incomplete="ignore")
+    assert await uuids_of(pager) == list(emulator.uuids())
+    assert emulator.stats.requests <= 3 + 2
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+
+
+async def test_fault_38_without_a_total_the_look_ahead_is_the_bound(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """Nothing but has-more, and that for ever: at most a window of requests past the end."""
+    emulator.headers.update({"X-Api-Has-More-Pages": "true", "X-Api-Total": None})
+    pager = client.with_options(concurrency=4).list_customers(on_incomplete="ignore")
+    assert await uuids_of(pager) == list(emulator.uuids())
+    assert emulator.stats.requests <= 3 + 4
+    assert pager.completeness.verdict is not Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("total", [True, False])
+async def test_fault_39_a_server_that_says_done_too_early_is_not_believed(
+    emulator: Emulator, client: CustomersClient, total: bool
+) -> None:
+    """has-more false on the first of three pages: the total decides; without one the list is not vouched for."""
+    emulator.headers["X-Api-Has-More-Pages"] = "false"
+    if not total:
+        emulator.headers["X-Api-Total"] = None
+    pager = client.list_customers(on_incomplete="ignore")
+    uuids = await uuids_of(pager)
+    assert pager.completeness.verdict is Verdict.INCONSISTENT
+    assert uuids == list(emulator.uuids()) if total else uuids == list(emulator.uuids())[: len(uuids)]
+
+
+@pytest.mark.parametrize("later_first", [False, True])
+async def test_fault_40_of_two_versions_on_a_page_the_later_is_kept(later_first: bool) -> None:
+    """One uuid twice with other content: counted, and the later ``updated_at`` wins."""
+    versions = [{"uuid": EXAMPLE, "name": f"{DATA} {year}", "updated_at": year} for year in (2024, 2025)]
+    body = json.dumps(versions[::-1] if later_first else versions).encode()
+    fields = {"X_Api_Total": "2", "X_Api_Has_More_Pages": "false"}
+    async with client_of(answer(body, **fields), answer(b"[]", **fields)) as (client, _):
+        pager = client.list_customers(on_incomplete="ignore")
+        assert [customer.name async for customer in pager] == [f"{DATA} 2025"]
+    assert pager.completeness.verdict is not Verdict.COMPLETE
+    assert (pager.completeness.distinct, pager.completeness.duplicates) == (1, 1)
+
+
+async def test_fault_40_of_two_versions_on_two_pages_the_first_is_kept(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """What was yielded cannot be taken back: the repetition is dropped and counted, by rule."""
+    twin = {"uuid": EXAMPLE, "name": f"{DATA} again", "updated_at": 2_000_000_000}
+    emulator.fail_next(rows_changed(lambda page: [twin, *page[1:]]), page=2)
+    pager = client.list_customers(on_incomplete="ignore")
+    names = [customer.name async for customer in pager if customer.uuid == EXAMPLE]
+    assert names == [f"{DATA} John Doe"]
+    assert (pager.completeness.verdict, pager.completeness.duplicates) == (Verdict.DRIFTED, 1)
+
+
+async def test_fault_41_an_absurd_total_allocates_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """A total of 10**15 is not planned by: empty pages end the walk, within a few megabytes."""
+    emulator.headers["X-Api-Total"] = str(10**15)
+    tracemalloc.start()
+    pager = client.list_customers(on_incomplete="ignore")
+    uuids = await uuids_of(pager)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert uuids == list(emulator.uuids())
+    assert peak < 16e6
+    assert emulator.stats.requests <= 3 + 8
+    assert pager.completeness.verdict is Verdict.CAPPED
