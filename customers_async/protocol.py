@@ -51,6 +51,7 @@ DEFAULT_RETRY_AFTER = 60.0
 
 _GZIP_MEMBERS = 100
 """More members in one gzip body are no answer but an attack: each costs time, however empty."""
+_PIECE = 2**20
 _MEDIA_TYPE = re.compile(
     r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
 )
@@ -184,22 +185,26 @@ def too_large(max_body: int) -> APIResponseError:
 
 def _unzip(body: bytes, max_body: int) -> bytes | APIResponseError | APIConnectionError:
     """Unpack the members of a gzip or zlib body, until it is over ``max_body``."""
-    members: list[bytes] = []
+    pieces: list[bytes] = []
     left = max_body
-    while len(members) < _GZIP_MEMBERS:
+    for _ in range(_GZIP_MEMBERS):
         decompressor = zlib.decompressobj(wbits=47)  # either header
-        try:
-            members.append(decompressor.decompress(body, left + 1))
-        except zlib.error:
-            return APIResponseError("the answer is not compressed as its Content-Encoding says")
-        left -= len(members[-1])
+        while not decompressor.eof:
+            try:
+                # In pieces: one call for all would hold a bomb twice.
+                piece = decompressor.decompress(body, _PIECE)
+            except zlib.error:
+                return APIResponseError("the answer is not compressed as its Content-Encoding says")
+            if not piece and not decompressor.eof:
+                return APIConnectionError("the compressed answer was cut short")
+            pieces.append(piece)
+            left -= len(piece)
+            if left < 0:
+                return too_large(max_body)
+            body = decompressor.unconsumed_tail
         body = decompressor.unused_data
-        if left < 0:
-            return too_large(max_body)
-        if not decompressor.eof:
-            return APIConnectionError("the compressed answer was cut short")
         if not body:
-            return b"".join(members)
+            return b"".join(pieces)
     return APIResponseError("the answer is compressed in too many pieces")
 
 

@@ -132,7 +132,7 @@ class Drifting:
         return page(number, rows, len(self.rows), has_more=number * self.size < len(self.rows))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     count=st.integers(0, 60),
     size=st.integers(2, 12),
