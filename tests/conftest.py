@@ -12,7 +12,13 @@ from customers_async.testing import VirtualTimeLoop
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
     """The loop of all async tests."""
-    return {"virtual": VirtualTimeLoop}
+    return {"virtual": _virtual_loop}
+
+
+def _virtual_loop() -> AbstractEventLoop:
+    loop = VirtualTimeLoop()
+    loop.set_debug(False)  # asyncio's debugging keeps a stack for each of many thousand tasks
+    return loop
 
 
 @pytest.fixture
