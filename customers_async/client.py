@@ -186,6 +186,9 @@ class CustomersClient:
     ) -> CustomerPager:
         """Walk the list of customers: pages are fetched concurrently, ``concurrency`` at a time.
 
+        A page that failed in spite of the retries is asked for again, twice at most, if at least four other pages
+        came for each such failure; so a long walk lasts though one request in five fails.
+
         Args:
             per_page: Customers a page, from 1 to 100.
             first_page: Where to begin, such as an error's ``next_page``. The verdict is on the whole list, so a
@@ -227,6 +230,7 @@ class CustomersClient:
                 unique=unique,
                 on_incomplete=on_incomplete,
                 on_bad_record=bad_record,
+                persistent=self._options.retry.max_attempts > 1,
                 tell=self._options.tell,
             )
         )

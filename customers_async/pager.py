@@ -16,6 +16,7 @@ import attrs
 from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import Event, PageFetched, WalkFinished
 from customers_async.models import Completeness, Customer, Page, Verdict
+from customers_async.retry import is_transient
 from customers_async.walk import Walk, key_of
 
 __all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader"]
@@ -42,9 +43,15 @@ class PageReader:
         unique: See `Walk`.
         on_incomplete: What to do about a verdict other than COMPLETE.
         on_bad_record: Takes each record that does not fit, once.
+        persistent: Ask again for a page whose call failed, if most others came.
         tell: Takes events.
     """
 
+    SECOND_CHANCES = 2
+    """How often a page is asked for again after its call has failed for good."""
+    PAGES_A_FAILURE = 4
+    """So many pages must have come for each failure that is forgiven: that tells a service that stumbles from one
+    that is down."""
     RECONCILIATIONS = 3
     """How often a list that is not COMPLETE is walked again before `IncompleteListError`."""
 
@@ -59,9 +66,12 @@ class PageReader:
         unique: bool,
         on_incomplete: OnIncomplete,
         on_bad_record: OnBadRecord | None,
+        persistent: bool,
         tell: Callable[[Event], None],
     ) -> None:
         self._fetch = fetch
+        self._second_chances = self.SECOND_CHANCES if persistent else 0
+        self._fetched = self._forgiven = 0
         self._concurrency = concurrency
         self._per_page = per_page
         self._ordered = ordered
@@ -115,10 +125,25 @@ class PageReader:
 
     def _fill(self, tasks: _Tasks, done: _Done) -> None:
         while len(tasks) < self._concurrency and (number := self.walk.take()) is not None:
-            task = asyncio.ensure_future(self._fetch(number))
+            task = asyncio.ensure_future(self._fetch_patiently(number))
             if not self._ordered:
                 task.add_done_callback(done.put_nowait)
             tasks[task] = number
+
+    async def _fetch_patiently(self, number: int) -> Page:
+        """Fetch a page. Where most pages come, one whose call failed is asked for again."""
+        chances = self._second_chances
+        while True:
+            try:
+                page = await self._fetch(number)
+            except CustomersError as error:
+                if not chances or self._forgiven >= self._fetched // self.PAGES_A_FAILURE or not _may_pass(error):
+                    raise
+                chances -= 1
+                self._forgiven += 1
+            else:
+                self._fetched += 1
+                return page
 
     async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Page]) -> Page | None:
         """The page to hand on; None when it was refused, or holds nothing that a walk before did not."""
@@ -165,6 +190,11 @@ class PageReader:
         self._tell(WalkFinished(found))
         if incomplete and self._on_incomplete == "warn":
             _log.warning("The list is not complete: %s.", found.describe())
+
+
+def _may_pass(error: CustomersError) -> bool:
+    """Whether another call may succeed at once; not so where the service asked to stay away for longer."""
+    return is_transient(error) and not (isinstance(error, APIStatusError) and error.retry_after is not None)
 
 
 class _Bookmark:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from customers_async import (
     APIConnectionError,
     APIResponseError,
+    APIStatusError,
     BadRequestError,
     Customer,
     CustomerPager,
+    CustomersError,
     IncompleteListError,
     NotFoundError,
     Page,
@@ -74,6 +76,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "unique": True,
         "on_incomplete": "ignore",
         "on_bad_record": None,
+        "persistent": False,
         "tell": lambda event: None,
     }
     return CustomerPager(PageReader(fetch, **{**defaults, **options}))
@@ -469,6 +472,73 @@ async def test_after_an_error_every_page_is_handed_on_once(ordered: bool) -> Non
     assert 1 < errors <= 4
     assert (numbers if ordered else sorted(numbers)) == list(range(95))
     assert pager.completeness.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize(("failures", "asked"), [(1, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
+    failures: int, asked: int, concurrency: int
+) -> None:
+    """The service stumbles and is not down; a page that always fails ends the walk all the same."""
+    left = failures
+
+    def server(number: int) -> Page:
+        nonlocal left
+        if number == 9 and left:
+            left -= 1
+            raise APIConnectionError("reset")
+        return steady(200, 10)(number)
+
+    fetch = Fetches(server)
+    pager = pager_of(fetch, persistent=True, concurrency=concurrency)
+    try:
+        numbers = await numbers_of(pager)
+    except APIConnectionError as error:
+        assert failures == 3
+        assert error.next_page == 9
+    else:
+        assert failures < 3
+        assert numbers == list(range(200))
+    assert fetch.numbers.count(9) == asked
+
+
+@pytest.mark.parametrize(
+    ("error", "persistent", "at"),
+    [
+        (APIConnectionError("reset"), True, 4),
+        (APIConnectionError("reset"), False, 9),
+        (APIConnectionError("TLS", transient=False), True, 9),
+        (APIStatusError("403", status=403), True, 9),
+        (APIStatusError("503", status=503, retry_after=900.0), True, 9),
+    ],
+    ids=["too early", "not wanted", "not transient", "refused", "told to stay away"],
+)
+async def test_a_page_gets_no_second_chance(error: CustomersError, persistent: bool, at: int) -> None:
+    """Before four pages have come, when it is not wanted, and when asking again could not help."""
+
+    def server(number: int) -> Page:
+        if number == at:
+            raise error
+        return steady(200, 10)(number)
+
+    fetch = Fetches(server)
+    with pytest.raises(type(error)):
+        await numbers_of(pager_of(fetch, persistent=persistent, concurrency=1))
+    assert fetch.numbers.count(at) == 1
+
+
+async def test_an_outage_is_not_multiplied_by_a_walk() -> None:
+    """Everything fails from page 101 on: the walk asks for each page in flight three times at most, and ends."""
+
+    def server(number: int) -> Page:
+        if number > 100:
+            raise APIConnectionError("refused")
+        return steady(5_000, 10)(number)
+
+    fetch = Fetches(server)
+    with pytest.raises(APIConnectionError):
+        await numbers_of(pager_of(fetch, persistent=True, concurrency=4))
+    assert len(fetch.numbers) <= 100 + 3 * 4
 
 
 async def test_a_held_iterator_goes_on_after_an_error() -> None:
