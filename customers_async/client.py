@@ -217,12 +217,16 @@ class CustomersClient:
             raise ValueError("on_incomplete='reconcile' needs unique=True: it must know what was yielded")
         bad_record = _check_on_bad_record(on_bad_record)
 
-        async def fetch(number: int) -> Page:
-            return await self._get_page(number, per_page, "bulk", tolerant=bad_record is not None)
+        async def fetch(number: int) -> Answer:
+            return await self._call(page_request(number, per_page), "bulk")
+
+        def decode(number: int, answer: Answer) -> Page:
+            return self._read_page(number, answer, tolerant=bad_record is not None)
 
         return CustomerPager(
             PageReader(
                 fetch,
+                decode,
                 concurrency=self._options.concurrency,
                 first_page=first_page,
                 per_page=per_page,
@@ -249,7 +253,8 @@ class CustomersClient:
             ValueError: An argument is out of range. Nothing was sent.
         """
         check_page(number, per_page)
-        return await self._get_page(number, per_page, "interactive", tolerant=False)
+        answer = await self._call(page_request(number, per_page), "interactive")
+        return self._read_page(number, answer, tolerant=False)
 
     async def count_customers(self) -> int:
         """How many customers the list has, by its ``X-Api-Total`` header. Costs one request.
@@ -274,8 +279,7 @@ class CustomersClient:
         answer = await self._call(owner_request(), "interactive")
         return _unwrap(converter.decode_owner(answer.body), answer)
 
-    async def _get_page(self, number: int, per_page: int, lane: Lane, *, tolerant: bool) -> Page:
-        answer = await self._call(page_request(number, per_page), lane)
+    def _read_page(self, number: int, answer: Answer, *, tolerant: bool) -> Page:
         customers, rejected = _unwrap(
             converter.decode_customers(
                 answer.body, page=number, keep_unknown=self._options.keep_unknown, tolerant=tolerant

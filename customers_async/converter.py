@@ -24,7 +24,7 @@ import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
 from customers_async.errors import APIResponseError, RecordError
-from customers_async.models import Customer, TokenOwner
+from customers_async.models import NO_EXTRA, Customer, TokenOwner
 
 __all__ = [
     "Rejected",
@@ -41,9 +41,7 @@ Model = TypeVar("Model", Customer, TokenOwner)
 Rejected = tuple[Any, RecordError]
 """A raw record that does not fit, and the error that names its place."""
 
-_UUID = r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}"
-_is_uuid = re.compile(_UUID).fullmatch
-_are_uuids = re.compile(rf"(?:{_UUID}\n)*").fullmatch
+_is_uuid = re.compile(r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}").fullmatch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELDS = frozenset(field.name for field in attrs.fields(Customer)) - {"extra"}
 _EXPECTED = {
@@ -55,7 +53,6 @@ _EXPECTED = {
 
 _decode_list = msgspec.json.Decoder(list[Customer], strict=False).decode
 _decode_json = msgspec.json.Decoder().decode
-_uuid_of = attrgetter("uuid")
 _extra_of = attrgetter("extra")
 _zone_of = attrgetter("tzinfo")
 
@@ -155,20 +152,31 @@ def customer_to_dict(customer: Customer) -> dict[str, Any]:
 
 def _vouched(customers: list[Customer]) -> bool:
     """Whether what msgspec accepted is also right by the rules of this module."""
-    lines = "".join([f"{customer.uuid}\n" for customer in customers])
     return (
-        len(lines) == 37 * len(customers)
-        and _are_uuids(lines) is not None
-        and not any(map(_extra_of, customers))
+        _are_uuids([customer.uuid for customer in customers])
+        and [*map(_extra_of, customers)].count(NO_EXTRA) == len(customers)
         and _are_times([customer.created_at for customer in customers])
         and _are_times([customer.updated_at for customer in customers])
+    )
+
+
+def _are_uuids(uuids: list[str]) -> bool:
+    """What `check_uuid` says of each, in a third of the time: hyphens and line ends in their columns, text between."""
+    count = len(uuids)
+    lines = "\n".join([*uuids, ""]).encode()
+    return (
+        len(lines) == 37 * count
+        and lines[36::37] == b"\n" * count
+        and lines[8::37] == lines[13::37] == lines[18::37] == lines[23::37] == b"-" * count
+        and len(rest := lines.translate(None, b"-\n")) == 32 * count
+        and (rest.isalnum() or not uuids)
     )
 
 
 def _are_times(times: list[Any]) -> bool:
     """Whether each is a UTC time from 1970 on. A None is not: lax msgspec makes it of the text "null", too."""
     try:
-        return not times or (min(times) >= _EPOCH and set(map(_zone_of, times)) == {UTC})
+        return not times or (min(times) >= _EPOCH and [*map(_zone_of, times)].count(UTC) == len(times))
     except (TypeError, AttributeError):
         return False
 
@@ -223,9 +231,9 @@ def _structure(
     where = "the record" if index is None else f"record {index} of page {page}"
     if not isinstance(record, Mapping):
         return problem(f"{where} is {_article(record)}, not an object")
-    unknown = {key: value for key, value in record.items() if key not in _FIELDS} if keep_unknown else {}
+    unknown = {key: value for key, value in record.items() if key not in _FIELDS} if keep_unknown else None
     try:
-        return _converter.structure({**record, "extra": unknown}, model)
+        return _converter.structure({**record, "extra": unknown or NO_EXTRA}, model)
     except cattrs.ClassValidationError as error:
         field = _first_field(error)
     return problem(f"{where}: {field!r} is not {_EXPECTED.get(field, 'text or null')}", field=field)

@@ -1,6 +1,6 @@
 """What the service speaks of, as frozen classes that know nothing of JSON or HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -9,7 +9,7 @@ import attrs
 
 from customers_async.errors import IncompleteListError, RecordError
 
-__all__ = ["Completeness", "Customer", "CustomerType", "Page", "RateLimit", "TokenOwner", "Verdict"]
+__all__ = ["NO_EXTRA", "Completeness", "Customer", "CustomerType", "Page", "RateLimit", "TokenOwner", "Verdict"]
 
 
 class CustomerType(StrEnum):
@@ -17,6 +17,30 @@ class CustomerType(StrEnum):
 
     INDIVIDUAL = "individual"
     COMPANY = "company"
+
+
+class _NoExtra(Mapping[str, Any]):
+    """An empty mapping that nobody can fill: one for all customers, since a dict for each would cost time."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NO_EXTRA"
+
+
+NO_EXTRA: Mapping[str, Any] = _NoExtra()
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -58,7 +82,7 @@ class Customer:
     post_address_line: str | None = None
     post_address_index: str | None = None
     related_persons: Any = attrs.field(default=None, hash=False)
-    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    extra: Mapping[str, Any] = attrs.field(default=NO_EXTRA, hash=False)
 
     def __repr__(self) -> str:
         return f"Customer(uuid={self.uuid!r}, ...)"

@@ -14,8 +14,9 @@ from typing import Any, Literal, Self
 import attrs
 
 from customers_async.errors import APIStatusError, CustomersError, RecordError
-from customers_async.events import Event, PageFetched, WalkFinished
+from customers_async.events import PageFetched, WalkFinished
 from customers_async.models import Completeness, Customer, Page, Verdict
+from customers_async.protocol import Answer
 from customers_async.retry import is_transient
 from customers_async.walk import Walk, key_of
 
@@ -25,8 +26,8 @@ OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
 """Called with the raw record and the error that names its place."""
 
-_Tasks = dict[asyncio.Task[Page], int]  # each with the number of its page, in the order of asking
-_Done = asyncio.Queue[asyncio.Task[Page]]
+_Tasks = dict[asyncio.Task[Answer], int]  # each with the number of its page, in the order of asking
+_Done = asyncio.Queue[asyncio.Task[Answer]]
 
 _log = logging.getLogger("customers_async")
 
@@ -36,6 +37,8 @@ class PageReader:
 
     Args:
         fetch: Fetches a page by its number.
+        decode: Reads it, when its turn has come: until then only the bytes are kept, and the objects are still in the
+            processor's cache when they are used.
         concurrency: Pages in flight or waiting to be consumed.
         first_page: Where to begin.
         per_page: Customers a page.
@@ -57,7 +60,8 @@ class PageReader:
 
     def __init__(
         self,
-        fetch: Callable[[int], Awaitable[Page]],
+        fetch: Callable[[int], Awaitable[Answer]],
+        decode: Callable[[int, Answer], Page],
         *,
         concurrency: int,
         first_page: int,
@@ -67,9 +71,10 @@ class PageReader:
         on_incomplete: OnIncomplete,
         on_bad_record: OnBadRecord | None,
         persistent: bool,
-        tell: Callable[[Event], None],
+        tell: Callable[..., None],
     ) -> None:
         self._fetch = fetch
+        self._decode = decode
         self._second_chances = self.SECOND_CHANCES if persistent else 0
         self._fetched = self._forgiven = 0
         self._concurrency = concurrency
@@ -125,17 +130,17 @@ class PageReader:
 
     def _fill(self, tasks: _Tasks, done: _Done) -> None:
         while len(tasks) < self._concurrency and (number := self.walk.take()) is not None:
-            task = asyncio.ensure_future(self._fetch_patiently(number))
+            task = asyncio.create_task(self._fetch_patiently(number))
             if not self._ordered:
                 task.add_done_callback(done.put_nowait)
             tasks[task] = number
 
-    async def _fetch_patiently(self, number: int) -> Page:
+    async def _fetch_patiently(self, number: int) -> Answer:
         """Fetch a page. Where most pages come, one whose call failed is asked for again."""
         chances = self._second_chances
         while True:
             try:
-                page = await self._fetch(number)
+                answer = await self._fetch(number)
             except CustomersError as error:
                 if not chances or self._forgiven >= self._fetched // self.PAGES_A_FAILURE or not _may_pass(error):
                     raise
@@ -143,22 +148,22 @@ class PageReader:
                 self._forgiven += 1
             else:
                 self._fetched += 1
-                return page
+                return answer
 
-    async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Page]) -> Page | None:
+    async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Answer]) -> Page | None:
         """The page to hand on; None when it was refused, or holds nothing that a walk before did not."""
         try:
-            page = await task
+            answer = await task
         except APIStatusError as error:
             if not self.walk.refuse(tasks[task], error):
                 raise
             del tasks[task]
             return None
-        page = self.walk.add(page)
+        page = self.walk.add(self._decode(tasks[task], answer))
         del tasks[task]
         if self._handed_on:
             page = self._without_handed_on(page)
-        self._tell(PageFetched(page.number, len(page.customers), page.total))
+        self._tell(PageFetched, page.number, len(page.customers), page.total)
         return None if self._handed_on and not page.customers and not page.rejected else page
 
     def _report_bad_records(self, page: Page) -> None:
@@ -187,7 +192,7 @@ class PageReader:
             self.walk = Walk(1, self._per_page, unique=True)
             return
         self.completeness = found
-        self._tell(WalkFinished(found))
+        self._tell(WalkFinished, found)
         if incomplete and self._on_incomplete == "warn":
             _log.warning("The list is not complete: %s.", found.describe())
 

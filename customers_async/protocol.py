@@ -111,9 +111,9 @@ def read_page_metadata(headers: Mapping[str, str]) -> PageMetadata:
 def read_quota(headers: Mapping[str, str]) -> Quota:
     """Read the rate-limit headers. Laravel sends ``Retry-After`` with a 429 only."""
     limit = _read_int(headers.get("X-RateLimit-Limit")) or None
-    remaining = headers.get("X-RateLimit-Remaining")
-    below_zero = remaining is not None and re.fullmatch(r"\s*-[0-9]{1,18}\s*", remaining) is not None
-    return Quota(limit, 0 if below_zero else _read_int(remaining), read_retry_after(headers))
+    remaining = headers.get("X-RateLimit-Remaining", "").strip()
+    is_negative = remaining.startswith("-") and _read_int(remaining[1:]) is not None
+    return Quota(limit, 0 if is_negative else _read_int(remaining), read_retry_after(headers))
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
@@ -141,9 +141,10 @@ def _read_date(value: str | None) -> float | None:
 
 
 def _read_int(value: str | None) -> int | None:
-    if value is None or not re.fullmatch(r"\s*[0-9]{1,18}\s*", value):
+    if value is None:
         return None
-    return int(value)
+    value = value.strip()
+    return int(value) if value.isdecimal() and value.isascii() and len(value) <= 18 else None
 
 
 def _read_bool(value: str | None) -> bool | None:
@@ -162,10 +163,12 @@ def decoded(answer: Answer, max_body: int) -> Answer | APIResponseError | APICon
     body = _decompress(answer, max_body)
     if isinstance(body, bytes):
         body = _to_utf8(body, answer.headers.get("Content-Type", ""))
+    if body is answer.body:
+        return answer
     if isinstance(body, bytes):
-        return attrs.evolve(answer, body=body)
+        return Answer(answer.status, answer.headers, body)
     if answer.status >= 400:  # the status decides the error's class, whatever its body is
-        return attrs.evolve(answer, body=b"")
+        return Answer(answer.status, answer.headers, b"")
     return located(body, answer) if isinstance(body, APIResponseError) else body
 
 
@@ -209,6 +212,8 @@ def _unzip(body: bytes, max_body: int) -> bytes | APIResponseError | APIConnecti
 
 
 def _to_utf8(body: bytes, content_type: str) -> bytes | APIResponseError:
+    if "=" not in content_type:
+        return body
     charset = re.search(r"charset=\"?([\w.:-]+)", content_type, re.ASCII)
     if charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii"):
         return body

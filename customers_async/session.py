@@ -57,10 +57,11 @@ class Options:
     keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener)
 
-    def tell(self, event: Event) -> None:
-        """Give an event to the listener. What the listener raises is logged and harms nobody."""
+    def tell(self, kind: Callable[..., Event], *values: object) -> None:
+        """Make an event for the listener, if there is one. What the listener raises is logged and harms nobody."""
         if self.on_event is None:
             return
+        event = kind(*values)
         try:
             self.on_event(event)
         except Exception as error:  # the listener is not ours, and its failure not the call's
@@ -110,7 +111,7 @@ class Session:
     ) -> None:
         self.base_url = base_url
         self.limiter = limiter
-        self._tokens = TokenKeeper(source, on_reload=lambda: options.tell(TokenReloaded()))
+        self._tokens = TokenKeeper(source, on_reload=lambda: options.tell(TokenReloaded))
         self._budget = RetryBudget()
         self._http = http
         self._borrowed = http is not None
@@ -197,7 +198,7 @@ class Session:
                 raise outcome
             route, reason = call.request.route, type(outcome).__name__
             _log.info("%s failed with %s; trying again in %.2f s.", route, reason, delay)
-            call.options.tell(RetryScheduled(route, attempt, reason, delay))
+            call.options.tell(RetryScheduled, route, attempt, reason, delay)
             await asyncio.sleep(delay)
             attempt += 1
             credential = await self._tokens.current()
@@ -224,17 +225,18 @@ class Session:
         answer: Answer | CustomersError | None = None
         try:
             if permit.waited > 0:
-                tell(QuotaWait(request.route, permit.waited))
-            tell(RequestSent(request.route, attempt))
+                tell(QuotaWait, request.route, permit.waited)
+            tell(RequestSent, request.route, attempt)
             answer = await self._exchange(http, request, call.options, credential)
         finally:
             self._give_back(permit, answer)
         seconds = asyncio.get_running_loop().time() - started
         status = answer.status if isinstance(answer, Answer) else None
-        tell(RequestAnswered(request.route, attempt, status, seconds))
+        tell(RequestAnswered, request.route, attempt, status, seconds)
         outcome = self._meaning(answer, request, credential, attempt)
-        label = status or type(outcome).__name__
-        _log.debug("GET %s, attempt %d: %s after %.3f s.", request.target, attempt, label, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            label = status or type(outcome).__name__
+            _log.debug("GET %s, attempt %d: %s after %.3f s.", request.target, attempt, label, seconds)
         return outcome
 
     def _meaning(
@@ -253,12 +255,13 @@ class Session:
         if not isinstance(answer, Answer):
             self.limiter.release(permit, answered=False)
             return
-        limit, remaining, retry_after = attrs.astuple(protocol.read_quota(answer.headers))
-        rejected_for = None
+        quota, rejected_for = protocol.read_quota(answer.headers), None
         if answer.status == 429:
-            rejected_for = protocol.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
+            rejected_for = protocol.DEFAULT_RETRY_AFTER if quota.retry_after is None else quota.retry_after
             _log.warning("The service answered 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
-        self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
+        self.limiter.release(
+            permit, answered=True, limit=quota.limit, remaining=quota.remaining, rejected_for=rejected_for
+        )
 
     async def _exchange(
         self, http: aiohttp.ClientSession, request: Request, options: Options, credential: Credential
@@ -276,20 +279,24 @@ class Session:
         head: Answer | None = None
         body = _Body()
         try:
-            async with (
-                asyncio.timeout(options.timeout),
-                http.get(
+            async with asyncio.timeout(options.timeout):
+                response = await http.get(
                     URL(self.base_url + request.target, encoded=True),
                     headers=headers,
                     allow_redirects=False,
                     auto_decompress=False,
                     raise_for_status=False,
                     timeout=_NO_TIMEOUT,
-                ) as response,
-            ):
-                head = Answer(response.status, response.headers, b"")
-                async with asyncio.timeout(_ERROR_BODY_PATIENCE if head.status >= 400 else None):
-                    await _read(response, body, options.max_body)
+                )
+                try:
+                    head = Answer(response.status, response.headers, b"")
+                    if head.status < 400:
+                        await body.read(response, options.max_body)
+                    else:
+                        async with asyncio.timeout(_ERROR_BODY_PATIENCE):
+                            await body.read(response, options.max_body)
+                finally:
+                    response.release()
         except TimeoutError:
             failure: CustomersError = APITimeoutError(
                 f"no whole answer within {options.timeout:g} s for {request.path}"
@@ -301,26 +308,33 @@ class Session:
         except (aiohttp.ClientError, OSError) as error:
             failure = APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
         else:
-            if len(body) <= options.max_body:
-                return protocol.decoded(attrs.evolve(head, body=bytes(body)), options.max_body)
+            if body.size <= options.max_body:
+                return protocol.decoded(Answer(head.status, head.headers, body.whole()), options.max_body)
             failure = protocol.located(protocol.too_large(options.max_body), head)
         # From 400 on the status says enough, whatever became of the body.
         return head if head is not None and head.status >= 400 else failure
 
 
-class _Body(bytearray):
-    """Bytes whose repr hides them: a traceback that shows locals must not show customers."""
+class _Body:
+    """A body as it arrives. Nobody's repr shows it: a traceback that prints locals must not show customers."""
 
-    def __repr__(self) -> str:
-        return f"<{len(self)} bytes>"
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
 
+    async def read(self, response: aiohttp.ClientResponse, max_body: int) -> None:
+        """Read what comes over the wire, whole or until it is over ``max_body``, which is enough to refuse it."""
+        while self.size <= max_body and (size := self._take(await response.content.readany())):
+            self.size += size
 
-async def _read(response: aiohttp.ClientResponse, body: _Body, max_body: int) -> None:
-    """Read the body as it comes over the wire, whole or until it is over ``max_body``, which is enough to refuse it."""
-    size = -1
-    while size < len(body) <= max_body:
-        size = len(body)
-        body += await response.content.readany()
+    def whole(self) -> bytes:
+        """All that was read."""
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def _take(self, piece: bytes) -> int:
+        if piece:
+            self._pieces.append(piece)
+        return len(piece)
 
 
 def _reason(error: Exception) -> str:

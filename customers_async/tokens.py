@@ -176,7 +176,7 @@ def token_problem(token: object) -> str | None:
         return f"must be a str, not {type(token).__name__}"
     if not token:
         return "is empty"
-    if not all("!" <= character <= "~" for character in token):
+    if not (token.isascii() and token.isprintable()) or " " in token:
         return "must be visible ASCII characters only, without spaces or line ends"
     return None
 

@@ -1,5 +1,6 @@
 """Bytes to customers and back: two decoders that agree, and no silent coercion in either."""
 
+import itertools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customers_async import APIResponseError, Customer, CustomerType, RecordError, customer_from_dict, customer_to_dict
-from customers_async.converter import decode_customer, decode_customers, decode_owner
+from customers_async.converter import _are_uuids, _is_uuid, decode_customer, decode_customers, decode_owner
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 RECORD: dict[str, Any] = {
@@ -248,3 +249,20 @@ def test_reprs_hold_no_personal_data() -> None:
     assert customer.name == "\x1b[31mEve"
     owner = decode_owner(b'{"uuid":"x","email":"e@example.com"}')
     assert repr(owner) == "TokenOwner(uuid='x', ...)"
+
+
+@given(st.lists(uuids | st.text("aZ9-\nž", min_size=35, max_size=37), max_size=3) | st.lists(st.text(max_size=40)))
+def test_a_page_of_uuids_is_checked_as_each_is(found: list[str]) -> None:
+    """A whole page at once is judged as each of its uuids, wherever hyphens and line ends are."""
+    assert _are_uuids(found) == all(map(_is_uuid, found))
+
+
+def test_a_hyphen_in_a_place_of_its_own_is_noticed() -> None:
+    """One character of a good uuid changed, or two exchanged, is noticed by the check of a whole page."""
+    for place, character in itertools.product(range(36), "-\n_ž9"):
+        changed = EXAMPLE[:place] + character + EXAMPLE[place + 1 :]
+        assert _are_uuids([EXAMPLE, changed, EXAMPLE]) == bool(_is_uuid(changed)), changed
+    for first, second in itertools.combinations(range(36), 2):
+        swapped = list(EXAMPLE)
+        swapped[first], swapped[second] = swapped[second], swapped[first]
+        assert _are_uuids(["".join(swapped)]) == bool(_is_uuid("".join(swapped)))

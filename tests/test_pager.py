@@ -69,6 +69,7 @@ class Fetches:
 
 def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
     defaults = {
+        "decode": lambda number, page: page,
         "concurrency": 4,
         "first_page": 1,
         "per_page": 10,
@@ -77,9 +78,10 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "on_incomplete": "ignore",
         "on_bad_record": None,
         "persistent": False,
-        "tell": lambda event: None,
+        "tell": lambda kind, *values: None,
     }
-    return CustomerPager(PageReader(fetch, **{**defaults, **options}))
+    reader: Any = PageReader
+    return CustomerPager(reader(fetch, **{**defaults, **options}))
 
 
 async def numbers_of(pager: CustomerPager) -> list[int]:
