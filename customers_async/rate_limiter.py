@@ -127,7 +127,8 @@ class RateLimiter:
             self._dispatch(now)
         if slots.free and self._window.free(now) > 0:
             permit = self._grant(slots, now)
-            self._refuse(now)  # it may have been the last of the window
+            if self._queues:
+                self._refuse(now)  # it may have been the last of the window
             return permit
         self._arrivals += 1
         future = asyncio.get_running_loop().create_future()
@@ -192,7 +193,10 @@ class RateLimiter:
             permit.waited = waited_until - waiter.shut_before
             waiter.granted.set_result(permit)
         self._queues = [queued for queued in self._queues if any(queued.waiting.values())]
-        self._refuse(now)
+        if self._queues:
+            self._refuse(now)
+        else:
+            self._refused_for = None
         self._sleep(now)
 
     def _take_first(self) -> _Waiter | None:
@@ -210,15 +214,11 @@ class RateLimiter:
     def _refuse(self, now: float) -> None:
         """Refuse each waiter whose patience ends before the quota is there again, whenever that has moved."""
         shut, opens_at = self._shut_seconds(now), self._window.opens_at(now)
-        stalled = self._window.is_stalled(now)
-        if (
-            not self._queues
-            or (opens_at is None and not stalled)
-            or (opens_at is not None and opens_at == self._refused_for)
-        ):
-            self._refused_for = opens_at
+        judged, self._refused_for = self._refused_for, opens_at
+        if opens_at is None and not self._window.is_stalled(now):
             return
-        self._refused_for = opens_at
+        if opens_at is not None and opens_at == judged:
+            return
         ahead = 0.0 if opens_at is None else opens_at - now
         for queued in self._queues:
             for lane, waiters in queued.waiting.items():

@@ -12,6 +12,7 @@ from typing import Any, Final, TypedDict
 
 import aiohttp
 import attrs
+from multidict import CIMultiDict
 from yarl import URL
 
 from customers_async import protocol
@@ -110,11 +111,13 @@ class Session:
         options: Options,
     ) -> None:
         self.base_url = base_url
+        self._base = URL(base_url, encoded=True)
         self.limiter = limiter
         self._tokens = TokenKeeper(source, on_reload=lambda: options.tell(TokenReloaded))
         self._budget = RetryBudget()
         self._http = http
         self._borrowed = http is not None
+        self._carried: tuple[Credential, CIMultiDict[str]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: set[asyncio.Timeout] = set()
         self._closed = False
@@ -263,6 +266,24 @@ class Session:
             permit, answered=True, limit=quota.limit, remaining=quota.remaining, rejected_for=rejected_for
         )
 
+    def _url(self, request: Request) -> URL:
+        base, path = self._base, self._base.raw_path.rstrip("/") + request.path
+        return URL.build(
+            scheme=base.scheme, authority=base.raw_authority, path=path, query_string=request.query, encoded=True
+        )
+
+    def _headers(self, credential: Credential) -> CIMultiDict[str]:
+        """What each request carries; made once for each credential."""
+        if self._carried is None or self._carried[0] is not credential:
+            headers = {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "Authorization": credential.header,
+                "User-Agent": _USER_AGENT,
+            }
+            self._carried = credential, CIMultiDict(headers)
+        return self._carried[1]
+
     async def _exchange(
         self, http: aiohttp.ClientSession, request: Request, options: Options, credential: Credential
     ) -> Answer | CustomersError:
@@ -270,19 +291,13 @@ class Session:
 
         Raised from here, an error would keep aiohttp's as its context, and with that the Authorization header.
         """
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "Authorization": credential.header,
-            "User-Agent": _USER_AGENT,
-        }
         head: Answer | None = None
         body = _Body()
         try:
             async with asyncio.timeout(options.timeout):
                 response = await http.get(
-                    URL(self.base_url + request.target, encoded=True),
-                    headers=headers,
+                    self._url(request),
+                    headers=self._headers(credential),
                     allow_redirects=False,
                     auto_decompress=False,
                     raise_for_status=False,

@@ -125,7 +125,7 @@ class FileToken:
             stat = self.path.stat()  # about a microsecond; a thread would cost fifty
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if self._token is None or version != self._version or rejected is not None:
-                self._token = _checked(await asyncio.to_thread(self._read), f"the token file {self.path}")
+                self._token = await asyncio.to_thread(self._read)
                 self._version = version
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
@@ -134,7 +134,7 @@ class FileToken:
         raise ConfigurationError(f"the token file {self.path} cannot be read: {reason}")
 
     def _read(self) -> str:
-        return Bearer(self.path.read_text(encoding="utf-8").strip())
+        return _checked(self.path.read_text(encoding="utf-8").strip(), f"the token file {self.path}")
 
 
 class CallableToken:
@@ -183,6 +183,8 @@ def token_problem(token: object) -> str | None:
 
 def _checked(token: str | None, origin: str) -> str:
     """The token, as a string whose repr hides it; the caller's frame never holds another."""
+    if isinstance(token, Bearer):  # made here, so checked already
+        return token
     if token is None:
         raise ConfigurationError(f"{origin} is not set")
     problem = token_problem(token)

@@ -87,19 +87,22 @@ class Walk:
         Raises:
             APIResponseError: The page repeats the first one: the server ignores ``page``.
         """
-        keys = {customer.uuid for customer in page.customers} | {key_of(record) for record, _ in page.rejected}
+        keys: list[str | bytes] = [customer.uuid for customer in page.customers]
+        if page.rejected:
+            keys += [key_of(record) for record, _ in page.rejected]
+        known = self._known(keys)
         if self._first is None:
             self._begin(page, keys)
-        elif self._repeats_first(page, keys):
+        elif known and self._repeats_first(page, set(keys)):
             raise APIResponseError(
                 f"page {page.number} holds the customers of page {self._first_page}: the server ignores page"
             )
         self._outstanding.discard(page.number)
         self._pages += 1
         self._note_claims(page)
-        fresh = self._note_rows(page, keys)
+        fresh = self._note_rows(page, keys, known)
         stale = not fresh.customers and not fresh.rejected
-        rows = len(page.customers) + len(page.rejected)
+        rows = len(keys)
         if rows:
             self._largest = max(self._largest, rows)
             self._last_with_rows = max(self._last_with_rows, page.number)
@@ -163,9 +166,9 @@ class Walk:
         """The last page by the total, at the size that the server really gives."""
         return -(-(self._total or 0) // self._page_size)
 
-    def _begin(self, page: Page, keys: set[str | bytes]) -> None:
-        self._first, self._first_keys = attrs.evolve(page, customers=(), rejected=(), raw=b""), keys
-        rows = len(page.customers) + len(page.rejected)
+    def _begin(self, page: Page, keys: list[str | bytes]) -> None:
+        self._first, self._first_keys = attrs.evolve(page, customers=(), rejected=(), raw=b""), set(keys)
+        rows = len(keys)
         # Trust the rows rather than per_page, which a server may ignore; but a last page may be short.
         if rows and (page.has_more or (page.has_more is None and self._first_page == 1)):
             self._page_size = rows
@@ -190,11 +193,20 @@ class Walk:
             self._total_changed |= self._total is not None and page.total != self._total
             self._total = page.total
 
-    def _note_rows(self, page: Page, keys: set[str | bytes]) -> Page:
+    def _known(self, keys: list[str | bytes]) -> set[str | bytes]:
+        """Those of the keys that were seen before; mostly none, which is quickly told."""
+        if self.seen.isdisjoint(keys) and self._seen_before.isdisjoint(keys):
+            return set()
+        return {key for key in keys if key in self.seen or key in self._seen_before}
+
+    def _note_rows(self, page: Page, keys: list[str | bytes], known: set[str | bytes]) -> Page:
         """Count the rows; returns the page with those that are new."""
-        rows = len(page.customers) + len(page.rejected)
-        known = keys & self.seen | keys & self._seen_before
-        if len(keys) != rows or known:
+        rows = len(keys)
+        if not self._unique and len(self.seen) >= _REMEMBERED:
+            self._seen_before, self.seen = self.seen, set()
+        seen_before = len(self.seen)
+        self.seen.update(keys)
+        if known or len(self.seen) - seen_before != rows:
             customers = [customer for customer in _latest(page.customers) if customer.uuid not in known]
             records = {key_of(pair[0]): pair for pair in page.rejected}
             known |= {customer.uuid for customer in customers}
@@ -203,9 +215,6 @@ class Walk:
         self._distinct += len(page.customers)
         self._rejected += len(page.rejected)
         self._duplicates += rows - len(page.customers) - len(page.rejected)
-        if not self._unique and len(self.seen) >= _REMEMBERED:
-            self._seen_before, self.seen = self.seen, set()
-        self.seen |= keys
         return page
 
     def _note_nothing(self, number: int, total: int | None) -> None:
