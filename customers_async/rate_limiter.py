@@ -18,6 +18,8 @@ __all__ = ["Lane", "Permit", "RateLimiter", "Slots"]
 
 Lane = Literal["interactive", "bulk"]
 _LANES: tuple[Lane, ...] = ("interactive", "bulk")
+_GRAIN = 0.001
+"""Seconds: a patience that ends within them has ended."""
 
 
 @attrs.define(eq=False)
@@ -27,17 +29,18 @@ class Permit:
     Attributes:
         slots: The client's places in flight, one of which this permit holds.
         stamp: What was known of the quota when it was granted.
+        loop: The event loop that it was granted on.
         waited: Seconds that its owner waited for the quota, beyond waiting for a place.
     """
 
     slots: "Slots"
     stamp: Stamp
+    loop: asyncio.AbstractEventLoop
     waited: float = 0.0
 
 
 @attrs.define(eq=False)
 class _Waiter:
-    slots: "Slots"
     granted: "asyncio.Future[Permit]"
     max_wait: float
     shut_before: float
@@ -51,11 +54,30 @@ class Slots:
         self.limit = limit
         self.used = 0
         self.waiting: dict[Lane, deque[_Waiter]] = {lane: deque() for lane in _LANES}
+        self._shut_before = 0.0
+        self._shut_since: float | None = None
 
     @property
     def free(self) -> bool:
         """Whether another request may be in flight."""
         return self.used < self.limit
+
+    def is_awaited(self, *lanes: Lane) -> bool:
+        """Whether anybody waits, in these lanes or in any; drops from their heads who was cancelled."""
+        queues = [self.waiting[lane] for lane in lanes or _LANES]
+        for queue in queues:
+            while queue and queue[0].granted.done():
+                queue.popleft()
+        return any(queues)
+
+    def shut_seconds(self, now: float) -> float:
+        """For how long nothing but the quota kept its calls waiting, in all: what patience is measured by."""
+        return self._shut_before + (0.0 if self._shut_since is None else now - self._shut_since)
+
+    def note(self, now: float, *, shut: bool) -> None:
+        """From now on the quota keeps calls waiting, or does not; without a place they wait for that."""
+        self._shut_before = self.shut_seconds(now)
+        self._shut_since = now if shut and self.free else None
 
 
 class RateLimiter:
@@ -90,9 +112,7 @@ class RateLimiter:
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._refused_for: float | None = None
-        self._shut_since: float | None = None
-        self._shut_before = 0.0
+        self._judged: float | None = None  # by this end of the spent window, who waits has been judged
 
     def __repr__(self) -> str:
         return f"RateLimiter(limit={self._window.limit}, window={self._window.length:g})"
@@ -128,22 +148,22 @@ class RateLimiter:
         if slots.free and self._window.free(now) > 0:
             permit = self._grant(slots, now)
             if self._queues:
-                self._refuse(now)  # it may have been the last of the window
+                self._review(now)  # it may have been the last of the window
             return permit
         self._arrivals += 1
         future = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(slots, future, max_wait, self._shut_seconds(now), self._arrivals)
+        waiter = _Waiter(future, max_wait, slots.shut_seconds(now), self._arrivals)
         opens_at = self._window.opens_at(now)
         if opens_at is not None and opens_at - now > max_wait:
             raise _refusal(opens_at - now, max_wait)
         slots.waiting[lane].append(waiter)
         if slots not in self._queues:
             self._queues.append(slots)
-        self._sleep(now)
+        self._review(now)
         try:
             return await waiter.granted
         except asyncio.CancelledError:
-            self._abandon(waiter)
+            self._abandon(slots, waiter)
             raise
 
     def release(
@@ -166,6 +186,8 @@ class RateLimiter:
         """
         now = self._now()
         permit.slots.used -= 1
+        if permit.loop is not self._loop:  # it ended, and its requests have been written off
+            return
         self._window.settle(permit.stamp, now, limit=limit, remaining=remaining, answered=answered)
         if rejected_for is not None:
             self._window.reject(now, rejected_for)
@@ -183,56 +205,62 @@ class RateLimiter:
 
     def _grant(self, slots: Slots, now: float) -> Permit:
         slots.used += 1
-        return Permit(slots, self._window.send(now))
+        return Permit(slots, self._window.send(now), asyncio.get_running_loop())
 
     def _dispatch(self, now: float) -> None:
-        """Grant what can be granted, in order; refuse who would wait too long; sleep for the rest."""
-        waited_until = self._shut_seconds(now)
-        while self._window.free(now) > 0 and (waiter := self._take_first()) is not None:
-            permit = self._grant(waiter.slots, now)
-            permit.waited = waited_until - waiter.shut_before
+        """Grant what can be granted, in order."""
+        while self._window.free(now) > 0 and (first := self._take_first()) is not None:
+            slots, waiter = first
+            permit = self._grant(slots, now)
+            permit.waited = slots.shut_seconds(now) - waiter.shut_before
             waiter.granted.set_result(permit)
-        self._queues = [queued for queued in self._queues if any(queued.waiting.values())]
-        if self._queues:
-            self._refuse(now)
-        else:
-            self._refused_for = None
-        self._sleep(now)
+        self._review(now)
 
-    def _take_first(self) -> _Waiter | None:
+    def _take_first(self) -> tuple[Slots, _Waiter] | None:
         """The first waiter whose client has a place, out of its queue."""
         for lane in _LANES:
-            queues = [slots.waiting[lane] for slots in self._queues if slots.free]
-            for queue in queues:
-                while queue and queue[0].granted.done():  # cancelled, and not yet woken to leave
-                    queue.popleft()
-            waiting = [queue for queue in queues if queue]
-            if waiting:
-                return min(waiting, key=lambda queue: queue[0].order).popleft()
+            queued = [slots for slots in self._queues if slots.free and slots.is_awaited(lane)]
+            if queued:
+                first = min(queued, key=lambda slots: slots.waiting[lane][0].order)
+                return first, first.waiting[lane].popleft()
         return None
 
-    def _refuse(self, now: float) -> None:
-        """Refuse each waiter whose patience ends before the quota is there again, whenever that has moved."""
-        shut, opens_at = self._shut_seconds(now), self._window.opens_at(now)
-        judged, self._refused_for = self._refused_for, opens_at
-        if opens_at is None and not self._window.is_stalled(now):
-            return
-        if opens_at is not None and opens_at == judged:
-            return
-        ahead = 0.0 if opens_at is None else opens_at - now
-        for queued in self._queues:
-            for lane, waiters in queued.waiting.items():
-                patient = deque[_Waiter]()
-                for waiter in waiters:
-                    if shut - waiter.shut_before + ahead <= waiter.max_wait:
-                        patient.append(waiter)
-                    elif not waiter.granted.done():
-                        waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
-                queued.waiting[lane] = patient
+    def _review(self, now: float) -> None:
+        """After any change: whom the quota keeps waiting, who has waited for too long, and when to look again."""
+        opens_at, stalled = self._window.opens_at(now), self._window.is_stalled(now)
+        wakes_at = self._window.wakes_at(now)
+        for slots in self._queues:
+            slots.note(now, shut=opens_at is not None or stalled)
+        # While a spent window's end stands, time takes from the wait ahead what it adds to the wait so far.
+        if stalled or (opens_at is not None and opens_at != self._judged):
+            ahead = 0.0 if opens_at is None else opens_at - now
+            for slots in self._queues:
+                patience = self._refuse(slots, now, ahead)
+                if stalled and slots.free and patience < math.inf:
+                    wakes_at = min(wakes_at or math.inf, now + patience)
+        self._queues = [slots for slots in self._queues if slots.is_awaited()]
+        self._judged = opens_at if self._queues else None
+        self._sleep_until(wakes_at if self._queues else None)
 
-    def _sleep(self, now: float) -> None:
-        """Wake up when time alone lets the next waiter go on."""
-        wakes_at = self._window.wakes_at(now) if self._queues else None
+    def _refuse(self, slots: Slots, now: float, ahead: float) -> float:
+        """Refuse each call whose patience ends before the quota is there again; returns the least patience left."""
+        least, waited = math.inf, slots.shut_seconds(now)
+        for lane, waiters in slots.waiting.items():
+            patient = deque[_Waiter]()
+            for waiter in waiters:
+                left = waiter.max_wait - (waited - waiter.shut_before) - ahead
+                if waiter.granted.done():
+                    continue
+                if left > _GRAIN or (ahead and left >= 0):
+                    patient.append(waiter)
+                    least = min(least, left)
+                else:
+                    waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
+            slots.waiting[lane] = patient
+        return least
+
+    def _sleep_until(self, wakes_at: float | None) -> None:
+        """Look again when time alone has changed something for those who wait."""
         if self._timer is not None and self._timer.when() != wakes_at:
             self._timer.cancel()
             self._timer = None
@@ -243,19 +271,11 @@ class RateLimiter:
         self._timer = None
         self._dispatch(self._now())
 
-    def _shut_seconds(self, now: float) -> float:
-        """For how long the quota has been spent or in the dark, in all: what patience is measured by."""
-        shut = self._window.opens_at(now) is not None or self._window.is_stalled(now)
-        if self._shut_since is not None:
-            self._shut_before += now - self._shut_since
-        self._shut_since = now if shut else None
-        return self._shut_before
-
-    def _abandon(self, waiter: _Waiter) -> None:
+    def _abandon(self, slots: Slots, waiter: _Waiter) -> None:
         """The waiter's owner was cancelled, perhaps in the moment between grant and wake-up."""
         granted = waiter.granted
         if not granted.cancelled() and granted.exception() is None:
-            waiter.slots.used -= 1
+            slots.used -= 1
             self._window.withdraw(granted.result().stamp)
         self._dispatch(self._now())
 

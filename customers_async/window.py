@@ -134,7 +134,7 @@ class Window:
         if limit is not None:
             self.limit = limit
         newer = remaining is not None and stamp.floor is not None and remaining > stamp.floor
-        if newer and stamp.window == self.count:
+        if newer and stamp.window == self.count and now >= self._not_before:  # what a 429 said goes before
             self._forget(self.earliest + self.length)
             self._open(now, remaining)
             self._learn_start(stamp, remaining)

@@ -1,10 +1,13 @@
 """A client and a server on one simulated clock: Laravel's fixed window, and three ways to live with it."""
 
+import asyncio
 import heapq
 import itertools
 import random
+import selectors
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from customers_async.window import Stamp, Window
 
@@ -47,6 +50,25 @@ class Clock:
         moment, _, act = heapq.heappop(self._acts)
         act(moment)
         return moment
+
+
+class _Skipping(selectors.DefaultSelector):
+    skipped = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.skipped += timeout or 0.0
+        return []
+
+
+class SocketlessLoop(asyncio.SelectorEventLoop):
+    """An event loop that knows nothing but its timers: its clock moves on to the next of them at once."""
+
+    def __init__(self) -> None:
+        self._skipping = _Skipping()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.skipped
 
 
 class Gate:

@@ -1,6 +1,8 @@
 """The quota: arithmetic on a clock of the test's own, then the queue, then a real server's window."""
 
 import asyncio
+import math
+import random
 import time
 from typing import Any
 
@@ -12,7 +14,7 @@ from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimiter, 
 from customers_async.emulator import Emulator
 from customers_async.rate_limiter import Permit, Slots
 from customers_async.window import Stamp, Window
-from tests.simulation import Gate
+from tests.simulation import Gate, LaravelWindow, SocketlessLoop
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
 
@@ -179,6 +181,18 @@ def test_a_429_shuts_the_window_for_everyone() -> None:
         assert (window.free(opens - 0.01), window.free(opens)) == (0, 1)
 
 
+@pytest.mark.parametrize("remaining", [19, 200])
+def test_a_429_is_not_taken_back_by_an_answer_that_was_under_way(remaining: int) -> None:
+    """Where Remaining rises though Retry-After said that the window is long to last, the window stays shut."""
+    window = Window(500, 60.0)
+    settle(window, window.send(0.0), 0.1, 100)
+    first, second = window.send(1.0), window.send(1.0)
+    settle(window, first, 1.1, 0)
+    window.reject(1.1, 40.0)
+    settle(window, second, 1.2, remaining)
+    assert (window.free(1.2), window.opens_at(1.2)) == (0, 42.1)
+
+
 def test_the_limit_follows_the_server() -> None:
     """Limit and window start from what was given; answers correct the limit."""
     window = Window(500, 60.0)
@@ -207,6 +221,71 @@ def test_lost_answers_cost_at_most_a_rejection_each(limit: int, calls: int, seed
     simulation = Gate(limit, calls, seed, 1.0, lost=0.3)
     simulation.run()
     assert simulation.server.rejected <= simulation.losses
+
+
+class Crowd:
+    """Two clients of one limiter, in both lanes: calls without patience, cancelled calls, lost answers."""
+
+    def __init__(self, limit: int, seed: int, slowest: float, lost: float) -> None:
+        self.chance = random.Random(seed)
+        self.server = LaravelWindow(limit, 60.0)
+        self.limiter, self.clients = RateLimiter(limit), [Slots(1), Slots(4)]
+        self.slowest, self.lost = slowest, lost
+        self.broken: list[str] = []
+
+    async def call(self) -> None:
+        patience = self.chance.choice([0.0, 3.0, 70.0, math.inf])
+        await asyncio.sleep(self.chance.choice([0.0, self.chance.uniform(0, 200)]))
+        slots, waited, told = self.chance.choice(self.clients), 0.0, False
+        while not told:
+            lane: Any = self.chance.choice(["interactive", "bulk"])
+            try:
+                permit = await self.limiter.acquire(slots, lane=lane, max_wait=patience - waited)
+            except RateLimitError:
+                if patience == math.inf:
+                    self.broken.append("a call that would wait for ever was refused")
+                return
+            waited += permit.waited
+            if waited > patience + 0.01:
+                self.broken.append(f"a call waited {waited} s, and {patience} were allowed")
+            told = await self.exchange(permit)
+
+    async def exchange(self, permit: Permit) -> bool:
+        said: dict[str, Any] = {"answered": False}
+        try:
+            await asyncio.sleep(self.chance.uniform(0, self.slowest))
+            remaining, ends = self.server.hit(asyncio.get_running_loop().time()), self.server.ends
+            await asyncio.sleep(self.chance.uniform(0, self.slowest))
+            if self.chance.random() >= self.lost:
+                said = {"answered": True, "limit": self.server.limit, "remaining": remaining or 0}
+                if remaining is None:
+                    said["rejected_for"] = max(0.0, ends - asyncio.get_running_loop().time())
+        finally:
+            self.limiter.release(permit, **said)
+        return said["answered"] and "rejected_for" not in said
+
+    async def run(self) -> None:
+        calls = [asyncio.create_task(self.call()) for _ in range(40)]
+        for call in self.chance.sample(calls, 8):
+            asyncio.get_running_loop().call_later(self.chance.uniform(0, 250), call.cancel)
+        _, hanging = await asyncio.wait(calls, timeout=50_000)
+        assert not hanging
+        assert not self.broken
+        assert (self.limiter._window.in_flight, [slots.used for slots in self.clients]) == (0, [0, 0])
+        assert (self.limiter._queues, self.limiter._timer) == ([], None)
+
+
+@given(
+    limit=st.integers(1, 12),
+    seed=st.integers(0, 10_000),
+    slowest=st.sampled_from([0.01, 1.0, 10.0]),
+    lost=st.sampled_from([0.0, 0.3]),
+)
+@settings(max_examples=40)
+def test_nobody_hangs_and_nobody_waits_beyond_patience(limit: int, seed: int, slowest: float, lost: float) -> None:
+    """Whatever is slow, lost or cancelled: each call is answered or refused in time, and nothing is left behind."""
+    with asyncio.Runner(loop_factory=SocketlessLoop) as runner:
+        runner.run(Crowd(limit, seed, slowest, lost).run())
 
 
 @pytest.mark.parametrize(
@@ -319,6 +398,19 @@ async def test_waiters_are_refused_when_the_quota_runs_out_before_them() -> None
     assert caught.value.retry_after == pytest.approx(61.0, abs=0.1)
 
 
+async def test_waiting_for_a_place_past_a_spent_window_is_no_wait_for_the_quota() -> None:
+    """Another client takes the last permit: who waits for a place half a minute was kept by the quota for a second."""
+    limiter, other = await opened(limit=3, window=1.0)
+    slots = Slots(1)
+    held = await acquire(limiter, slots)
+    waiting = asyncio.ensure_future(acquire(limiter, slots))
+    await asyncio.sleep(0)
+    await acquire(limiter, other)
+    await asyncio.sleep(30)
+    limiter.release(held, answered=True)
+    assert (await waiting).waited < 2
+
+
 @pytest.mark.parametrize("granted", [False, True])
 async def test_a_cancelled_waiter_leaves_nothing_behind(granted: bool) -> None:
     """Cancelled while waiting, or between grant and wake-up: place and permit go to the next one."""
@@ -366,6 +458,30 @@ def test_a_limiter_at_work_serves_one_loop() -> None:
             second.run(acquire(limiter, slots))
         first.run(give_back(permit))
         second.run(acquire(limiter, slots))
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "refused"])
+def test_who_waits_no_more_does_not_hold_the_limiter(ending: str) -> None:
+    """A waiter that was cancelled or refused while the quota is spent leaves it idle: another loop may go on."""
+
+    async def wait_in_vain() -> RateLimiter:
+        limiter, _ = await opened()
+        slots = Slots(1)
+        held = await acquire(limiter, slots)
+        waiting = asyncio.ensure_future(acquire(limiter, slots, max_wait=100.0))
+        await asyncio.sleep(0)
+        if ending == "cancelled":
+            limiter.release(held, answered=True, rejected_for=50.0)
+            waiting.cancel()
+        else:
+            limiter.release(held, answered=True, rejected_for=500.0)
+        await asyncio.gather(waiting, return_exceptions=True)
+        return limiter
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        limiter = first.run(wait_in_vain())
+        with pytest.raises(RateLimitError):
+            second.run(acquire(limiter, Slots(1), max_wait=0.0))
 
 
 def test_a_limiter_survives_the_end_of_its_loop() -> None:
@@ -451,3 +567,44 @@ async def test_fail_fast_while_a_walk_waits(emulator: Emulator) -> None:
 
 async def collect(pager: Any) -> list[Any]:
     return [customer async for customer in pager]
+
+
+async def test_waiting_for_a_place_in_the_dark_takes_no_patience() -> None:
+    """While a first request finds out about the quota, the calls behind it in the only place wait for that place."""
+    limiter, slots = RateLimiter(), Slots(1)
+    first = await limiter.acquire(slots, lane="bulk", max_wait=10)
+    second = asyncio.create_task(limiter.acquire(slots, lane="bulk", max_wait=10))
+    await asyncio.sleep(2)
+    third = asyncio.create_task(limiter.acquire(slots, lane="bulk", max_wait=10))
+    await asyncio.sleep(23)
+    limiter.release(first, answered=True, limit=500, remaining=499)
+    permit = await second
+    assert permit.waited == 0
+    third.cancel()
+
+
+async def test_patience_ends_in_the_dark_too() -> None:
+    """Nothing is known, the only request that the limit allows has no answer: a look-up is refused in time."""
+    loop = asyncio.get_running_loop()
+    limiter = RateLimiter(limit=1)
+    await limiter.acquire(Slots(8), lane="bulk", max_wait=10)
+    started = loop.time()
+    with pytest.raises(RateLimitError):
+        await limiter.acquire(Slots(8), lane="interactive", max_wait=3)
+    assert loop.time() - started == pytest.approx(4, abs=0.1)  # the first second in the dark is no wait for the quota
+
+
+def test_a_permit_of_an_ended_loop_is_written_off() -> None:
+    """A call that was torn down with its event loop gives its permit back late: the next loop does not count it."""
+    limiter, slots = RateLimiter(), Slots(1)
+    with asyncio.Runner() as runner:
+        late = runner.run(limiter.acquire(slots, lane="bulk", max_wait=0))
+
+    async def go_on() -> None:
+        permit = await limiter.acquire(Slots(1), lane="bulk", max_wait=0)
+        limiter.release(late, answered=False)
+        limiter.release(permit, answered=True, limit=500, remaining=499)
+        assert limiter._window.in_flight == 0
+
+    with asyncio.Runner() as runner:
+        runner.run(go_on())
