@@ -150,7 +150,7 @@ async def test_fault_44_an_odd_limit_is_no_crash(emulator: Emulator, client: Cus
 
 
 def test_fault_44_four_processes_share_a_quota() -> None:
-    """2,000 requests by four that do not talk to one another: 3 % over the ideal, 15 rejections a spent window."""
+    """2,000 requests by four that do not talk to one another: 3 % over the ideal, few rejections a spent window."""
 
     def run(requests: int, limit: int) -> quota.Run:
         async def pull() -> quota.Run:
@@ -162,7 +162,7 @@ def test_fault_44_four_processes_share_a_quota() -> None:
     shared = run(2_000, quota.LIMIT)
     ideal = 3 * quota.WINDOW + run(500, quota.UNLIMITED).seconds
     assert shared.seconds <= 1.03 * ideal
-    assert shared.rejected_a_window <= 15
+    assert shared.rejected_a_window <= 10  # 15 are promised; 16 and more come without the fair share
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599, 408, 425])
