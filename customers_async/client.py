@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack, get_args
@@ -217,8 +217,8 @@ class CustomersClient:
             raise ValueError("on_incomplete='reconcile' needs unique=True: it must know what was yielded")
         bad_record = _check_on_bad_record(on_bad_record)
 
-        async def fetch(number: int) -> Answer:
-            return await self._call(page_request(number, per_page), "bulk")
+        def fetch(number: int) -> Awaitable[Answer]:
+            return self._call(page_request(number, per_page), "bulk")
 
         def decode(number: int, answer: Answer) -> Page:
             return self._read_page(number, answer, tolerant=bad_record is not None)
@@ -298,8 +298,8 @@ class CustomersClient:
             raw=answer.body,
         )
 
-    async def _call(self, request: Request, lane: Lane) -> Answer:
-        return await self._session.call(Call(request, self._options, self._slots, lane))
+    def _call(self, request: Request, lane: Lane) -> Awaitable[Answer]:
+        return self._session.call(Call(request, self._options, self._slots, lane))
 
 
 def _resolve(token: object, base_url: str | None) -> tuple[TokenSource, str] | Exception:

@@ -306,10 +306,10 @@ class Session:
                 try:
                     head = Answer(response.status, response.headers, b"")
                     if head.status < 400:
-                        await body.read(response, options.max_body)
+                        await body.read(response.content, options.max_body)
                     else:
                         async with asyncio.timeout(_ERROR_BODY_PATIENCE):
-                            await body.read(response, options.max_body)
+                            await body.read(response.content, options.max_body)
                 finally:
                     response.release()
         except TimeoutError:
@@ -337,19 +337,15 @@ class _Body:
         self._pieces: list[bytes] = []
         self.size = 0
 
-    async def read(self, response: aiohttp.ClientResponse, max_body: int) -> None:
+    async def read(self, content: aiohttp.StreamReader, max_body: int) -> None:
         """Read what comes over the wire, whole or until it is over ``max_body``, which is enough to refuse it."""
-        while self.size <= max_body and (size := self._take(await response.content.readany())):
-            self.size += size
+        while self.size <= max_body and not content.at_eof():
+            self._pieces.append(await content.readany())
+            self.size += len(self._pieces[-1])
 
     def whole(self) -> bytes:
         """All that was read."""
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-
-    def _take(self, piece: bytes) -> int:
-        if piece:
-            self._pieces.append(piece)
-        return len(piece)
 
 
 def _reason(error: Exception) -> str:

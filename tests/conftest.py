@@ -4,10 +4,14 @@ from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+from hypothesis import settings
 
 from customers_async import CustomersClient, RetryPolicy
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
+
+settings.register_profile("suite", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("suite")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
@@ -37,7 +41,8 @@ async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL"):
+    # In development mode asyncio of a child process reports each slow step of a busy machine on stderr.
+    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL", "PYTHONDEVMODE"):
         monkeypatch.delenv(name, raising=False)
 
 
