@@ -1,0 +1,92 @@
+"""What the client costs, beside its peers: ``python -m tests.benchmarks``. Needs the extra ``bench``.
+
+It takes a few minutes; ``--only``, ``--parts`` and ``--rounds`` make it shorter. ``--write`` puts the figures and their
+picture into the docs.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.benchmarks import report
+from tests.benchmarks.contest import WARM_UP, Contest, hold, ready
+from tests.benchmarks.contestants import CONTESTANTS, LOOK_UPS, Contestant
+from tests.benchmarks.imports import import_costs
+from tests.benchmarks.latency import walk_far
+from tests.benchmarks.memory import grow
+from tests.benchmarks.service import pages_a_second, serving
+
+DOCS = Path(__file__).parents[2] / "docs" / "explanation"
+FLOOR = "floor"
+LOOK_UPS_A_PAGE = 5
+
+
+def measure_pages(arguments: argparse.Namespace) -> str:
+    """A page of 100 customers, by everybody."""
+    chosen = {name: CONTESTANTS[name] for name in CONTESTANTS if name in {FLOOR, *arguments.only}}
+    result, excuses = compete(chosen, steps=arguments.pages, rounds=arguments.rounds)
+    with serving(pages=1) as service:
+        capacity = pages_a_second(service)
+    if arguments.write:
+        (DOCS / "speed.svg").write_text(report.picture(result, FLOOR), encoding="utf-8")
+    return report.of_pages(result, FLOOR, excuses, capacity)
+
+
+def measure_look_ups(arguments: argparse.Namespace) -> str:
+    """One customer after another."""
+    result, _ = compete(LOOK_UPS, steps=arguments.pages * LOOK_UPS_A_PAGE, rounds=arguments.rounds)
+    return report.of_look_ups(result)
+
+
+def compete(contestants: Mapping[str, Contestant], *, steps: int, rounds: int) -> tuple[Contest, dict[str, str]]:
+    """The contest of those that can take part, and why the others can't."""
+    with TemporaryDirectory() as directory, serving(pages=2 * (WARM_UP + steps)) as service:
+        able, excuses = ready(contestants, Path(directory))
+        result, failures = hold(able, service, steps=steps, rounds=rounds, directory=Path(directory))
+    return result, excuses | failures
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "pages": measure_pages,
+    "look-ups": measure_look_ups,
+    "latency": lambda arguments: report.of_latency(walk_far(arguments.rounds)),
+    "memory": lambda _: report.of_memory(grow(unique=True), grow(unique=False)),
+    "import": lambda arguments: report.of_imports(*import_costs(2 * arguments.rounds)),
+}
+
+
+def write(figures: str) -> None:
+    """Put the figures between their marks in the docs."""
+    page = DOCS / "speed.md"
+    marked = re.compile(r"(?<=% figures begin\n).*(?=% figures end\n)", re.DOTALL)
+    text = marked.sub(lambda _: f"\n{figures}\n", page.read_text(encoding="utf-8"))
+    page.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print each part as it is done, and write if asked to."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each contestant runs")
+    parser.add_argument("--pages", type=int, default=400, help="pages in each run")
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, help="beside the floor")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/explanation/speed.md")
+    arguments = parser.parse_args()
+    if arguments.write and (arguments.only is not CONTESTANTS or arguments.parts is not PARTS):
+        parser.error("the docs show everything: --write goes with neither --only nor --parts")
+    if missing := CONTESTANTS[FLOOR].missing:
+        parser.error(f"{', '.join(missing)} is not installed: pip install '.[bench]'")
+    figures = [report.of_surroundings(arguments.rounds, arguments.pages)]
+    print(figures[0], flush=True)
+    for part in PARTS:
+        if part in arguments.parts:
+            figures.append(PARTS[part](arguments))
+            print(f"\n{figures[-1]}", flush=True)
+    if arguments.write:
+        write("\n\n".join(figures))
+
+
+if __name__ == "__main__":
+    main()
