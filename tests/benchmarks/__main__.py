@@ -68,8 +68,8 @@ def write(figures: str) -> None:
 def main() -> None:
     """Measure, print each part as it is done, and write if asked to."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each contestant runs")
-    parser.add_argument("--pages", type=int, default=400, help="pages in each run")
+    parser.add_argument("--rounds", type=int, default=15, help="how often each contestant runs")
+    parser.add_argument("--pages", type=int, default=500, help="pages in each run")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, help="beside the floor")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/explanation/speed.md")
