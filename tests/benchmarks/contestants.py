@@ -4,7 +4,7 @@ The hand-written ones are as good as one can sensibly make them, the others as g
 connection kept alive, no cookies, no proxies from the environment, validators made once.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import datetime
 from importlib.util import find_spec
 from itertools import count
@@ -15,7 +15,7 @@ import attrs
 from customers_async import CustomersClient, RateLimiter
 from tests.benchmarks.service import LIMIT, PER_PAGE, TOKEN
 
-__all__ = ["CONTESTANTS", "LOOK_UPS", "Contestant", "client"]
+__all__ = ["CONTESTANTS", "LOOK_UPS", "Contestant", "aiohttp_session", "client", "read_bytes"]
 
 _PATH = "/api/v1/customers"
 _HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json"}
@@ -45,34 +45,36 @@ class Contestant:
         return [name for name in self.needs if find_spec(name) is None]
 
 
-def aiohttp_session() -> aiohttp.ClientSession:
+def aiohttp_session(connector: aiohttp.BaseConnector | None = None) -> aiohttp.ClientSession:
     """What a careful author opens once."""
-    return aiohttp.ClientSession(headers=_HEADERS, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(connector=connector, headers=_HEADERS, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def client(url: str) -> CustomersClient:
+def client(url: str, session: aiohttp.ClientSession | None = None) -> CustomersClient:
     """This package's client with its default options, and a quota that is never spent."""
-    return CustomersClient(TOKEN, base_url=url, rate_limiter=RateLimiter(LIMIT))
+    return CustomersClient(TOKEN, base_url=url, rate_limiter=RateLimiter(LIMIT), session=session)
 
 
-async def _bytes(url: str) -> AsyncGenerator[bytes, None]:
-    async with aiohttp_session() as session:
-        for page in count(1):
-            async with session.get(f"{url}{_PATH}?per_page={PER_PAGE}&page={page}") as response:
-                response.raise_for_status()
-                yield await response.read()
+async def read_bytes(session: aiohttp.ClientSession, url: str, numbers: Iterable[int]) -> AsyncGenerator[bytes, None]:
+    """The bodies of these pages, one request after another."""
+    for number in numbers:
+        async with session.get(f"{url}{_PATH}?per_page={PER_PAGE}&page={number}") as response:
+            response.raise_for_status()
+            yield await response.read()
 
 
 async def aiohttp_bytes(url: str) -> Pages:
-    async for _ in _bytes(url):
-        yield PER_PAGE
+    async with aiohttp_session() as session:
+        async for _ in read_bytes(session, url, count(1)):
+            yield PER_PAGE
 
 
 async def floor(url: str) -> Pages:
     from orjson import loads
 
-    async for body in _bytes(url):
-        yield len(loads(body))
+    async with aiohttp_session() as session:
+        async for body in read_bytes(session, url, count(1)):
+            yield len(loads(body))
 
 
 async def pages(url: str) -> Pages:
@@ -135,8 +137,9 @@ def _pydantic_reader() -> Callable[[bytes], list[object]]:
 
 async def aiohttp_pydantic(url: str) -> Pages:
     read = _pydantic_reader()
-    async for body in _bytes(url):
-        yield len(read(body))
+    async with aiohttp_session() as session:
+        async for body in read_bytes(session, url, count(1)):
+            yield len(read(body))
 
 
 async def httpx_pydantic(url: str) -> Pages:
