@@ -6,13 +6,13 @@ picture into the docs.
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.benchmarks import report
-from tests.benchmarks.contest import WARM_UP, Contest, hold, ready
-from tests.benchmarks.contestants import CONTESTANTS, LOOK_UPS, Contestant
+from tests.benchmarks.contest import WARM_UP, hold, ready
+from tests.benchmarks.contestants import CONTESTANTS, LOOK_UPS
 from tests.benchmarks.imports import import_costs
 from tests.benchmarks.latency import walk_far
 from tests.benchmarks.memory import grow
@@ -26,26 +26,20 @@ LOOK_UPS_A_PAGE = 5
 def measure_pages(arguments: argparse.Namespace) -> str:
     """A page of 100 customers, by everybody."""
     chosen = {name: CONTESTANTS[name] for name in CONTESTANTS if name in {FLOOR, *arguments.only}}
-    result, excuses = compete(chosen, steps=arguments.pages, rounds=arguments.rounds)
-    with serving(pages=1) as service:
+    with serving(pages=2 * (WARM_UP + arguments.pages)) as service, TemporaryDirectory() as directory:
+        able, excuses = ready(chosen, Path(directory))
+        result, failures = hold(able, service, arguments.pages, arguments.rounds, Path(directory))
         capacity = pages_a_second(service)
     if arguments.write:
         (DOCS / "speed.svg").write_text(report.picture(result, FLOOR), encoding="utf-8")
-    return report.of_pages(result, FLOOR, excuses, capacity)
+    return report.of_pages(result, FLOOR, excuses | failures, capacity)
 
 
 def measure_look_ups(arguments: argparse.Namespace) -> str:
     """One customer after another."""
-    result, _ = compete(LOOK_UPS, steps=arguments.pages * LOOK_UPS_A_PAGE, rounds=arguments.rounds)
-    return report.of_look_ups(result)
-
-
-def compete(contestants: Mapping[str, Contestant], *, steps: int, rounds: int) -> tuple[Contest, dict[str, str]]:
-    """The contest of those that can take part, and why the others can't."""
-    with TemporaryDirectory() as directory, serving(pages=2 * (WARM_UP + steps)) as service:
-        able, excuses = ready(contestants, Path(directory))
-        result, failures = hold(able, service, steps=steps, rounds=rounds, directory=Path(directory))
-    return result, excuses | failures
+    with serving(pages=1) as service:
+        result, failures = hold(LOOK_UPS, service, LOOK_UPS_A_PAGE * arguments.pages, arguments.rounds)
+    return report.of_look_ups(result, failures)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {

@@ -88,9 +88,17 @@ def _generate(contestant: Contestant, directory: Path) -> str:
 
 
 def hold(
-    contestants: Mapping[str, Contestant], service: Service, *, steps: int, rounds: int, directory: Path
+    contestants: Mapping[str, Contestant], service: Service, steps: int, rounds: int, directory: Path | None = None
 ) -> tuple[Contest, dict[str, str]]:
-    """Let them run in turn, so many rounds; one whose run fails is out, and the reason is told."""
+    """Let them run in turn, so many rounds; one whose run fails is out, and the reason is told.
+
+    Args:
+        contestants: By name.
+        service: What they read.
+        steps: How many pages, or look-ups, each run counts.
+        rounds: How often each runs.
+        directory: Where the generated clients are.
+    """
     runs: dict[str, list[Run]] = {name: [] for name in contestants}
     excuses: dict[str, str] = {}
     for _ in range(rounds):
@@ -104,12 +112,12 @@ def hold(
     return Contest(runs), excuses
 
 
-def _run(name: str, service: Service, steps: int, directory: Path) -> Run | str:
+def _run(name: str, service: Service, steps: int, directory: Path | None) -> Run | str:
     """One run in a fresh process, or what it died of."""
     command = [sys.executable, "-m", __spec__.name, name, service.url, str(steps)]
     before = service.cpu_seconds()
     done = subprocess.run(  # noqa: S603  # ours
-        command, env=os.environ | {"PYTHONPATH": str(directory)}, capture_output=True, text=True, check=False
+        command, env=os.environ | {"PYTHONPATH": str(directory or "")}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         return _last_line(done)

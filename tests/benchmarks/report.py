@@ -48,13 +48,14 @@ def of_pages(contest: Contest, floor: str, excuses: Mapping[str, str], capacity:
     )
 
 
-def of_look_ups(contest: Contest) -> str:
+def of_look_ups(contest: Contest, excuses: Mapping[str, str]) -> str:
     """One customer at a time."""
     lines = ["| one customer | µs of CPU | times | µs of latency | times |", "|---|--:|--:|--:|--:|"]
     for name in contest.runs:
         cpu = f"{contest.median(name):,.0f} | {contest.ratio(name, 'look-up'):.2f}"
         passed = f"{contest.median(name, 'latency'):,.0f} | {contest.ratio(name, 'look-up', 'latency'):.2f}"
         lines.append(f"| {LOOK_UPS[name].title} | {cpu} | {passed} |")
+    lines += [f"| {LOOK_UPS[name].title} | – | – | – | {excuse} |" for name, excuse in excuses.items()]
     return "\n".join(lines)
 
 
