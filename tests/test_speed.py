@@ -47,7 +47,7 @@ def test_a_page_that_costs_30_percent_more_is_noticed() -> None:
 
 def test_the_benchmarks_run() -> None:
     """The suite measures this client beside the floor, and names what it has left out."""
-    printed = _run("tests.benchmarks", "--rounds", "1", "--pages", "10", "--only", "pages", "--parts", "pages")
+    printed = _run("tests.benchmarks", "--rounds", "1", "--turns", "1", "--only", "pages", "--parts", "pages")
     assert "| aiohttp + orjson, untyped: the floor |" in printed
     assert "| customers_async, page by page |" in printed
     assert "pages a second" in printed

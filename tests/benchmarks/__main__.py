@@ -8,38 +8,36 @@ import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tests.benchmarks import report
-from tests.benchmarks.contest import WARM_UP, hold, ready
-from tests.benchmarks.contestants import CONTESTANTS, LOOK_UPS
+from tests.benchmarks.contest import hold
+from tests.benchmarks.contestants import CONTESTANTS, FLOOR, PAGES
 from tests.benchmarks.imports import import_costs
 from tests.benchmarks.latency import walk_far
 from tests.benchmarks.memory import grow
 from tests.benchmarks.service import pages_a_second, serving
 
 DOCS = Path(__file__).parents[2] / "docs" / "explanation"
-FLOOR = "floor"
-LOOK_UPS_A_PAGE = 5
 
 
 def measure_pages(arguments: argparse.Namespace) -> str:
     """A page of 100 customers, by everybody."""
-    chosen = {name: CONTESTANTS[name] for name in CONTESTANTS if name in {FLOOR, *arguments.only}}
-    with serving(pages=2 * (WARM_UP + arguments.pages)) as service, TemporaryDirectory() as directory:
-        able, excuses = ready(chosen, Path(directory))
-        result, failures = hold(able, service, arguments.pages, arguments.rounds, Path(directory))
+    names = [name for name in CONTESTANTS if name in arguments.only]
+    with serving(pages=PAGES) as service:
         capacity = pages_a_second(service)
+        spent, given = service.usage()
+        scores = hold(names, service, turns=arguments.turns, rounds=arguments.rounds)
+        spent_now, given_now = service.usage()
     if arguments.write:
-        (DOCS / "speed.svg").write_text(report.picture(result, FLOOR), encoding="utf-8")
-    return report.of_pages(result, FLOOR, excuses | failures, capacity)
+        (DOCS / "speed.svg").write_text(report.picture(scores), encoding="utf-8")
+    return report.of_pages(scores, (spent_now - spent) / (given_now - given), capacity)
 
 
 def measure_look_ups(arguments: argparse.Namespace) -> str:
     """One customer after another."""
     with serving(pages=1) as service:
-        result, failures = hold(LOOK_UPS, service, LOOK_UPS_A_PAGE * arguments.pages, arguments.rounds)
-    return report.of_look_ups(result, failures)
+        scores = hold(["get_customer"], service, turns=arguments.turns, rounds=arguments.rounds)
+    return report.of_look_ups(scores["get_customer"])
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
@@ -62,17 +60,17 @@ def write(figures: str) -> None:
 def main() -> None:
     """Measure, print each part as it is done, and write if asked to."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="how often each contestant runs")
-    parser.add_argument("--pages", type=int, default=500, help="pages in each run")
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, help="beside the floor")
+    parser.add_argument("--rounds", type=int, default=7, help="processes that each contestant runs in")
+    parser.add_argument("--turns", type=int, default=5, help="walks of the list in each of them")
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, help="who is measured")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/explanation/speed.md")
     arguments = parser.parse_args()
     if arguments.write and (arguments.only is not CONTESTANTS or arguments.parts is not PARTS):
         parser.error("the docs show everything: --write goes with neither --only nor --parts")
-    if missing := CONTESTANTS[FLOOR].missing:
+    if missing := FLOOR.missing:
         parser.error(f"{', '.join(missing)} is not installed: pip install '.[bench]'")
-    figures = [report.of_surroundings(arguments.rounds, arguments.pages)]
+    figures = [report.of_surroundings(arguments.rounds, arguments.turns)]
     print(figures[0], flush=True)
     for part in PARTS:
         if part in arguments.parts:

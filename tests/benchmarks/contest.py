@@ -1,7 +1,7 @@
-"""The contest: every contestant in turn, round after round, each time in a fresh process.
+"""The contest: each contestant takes turns with the floor, in a fresh process each round.
 
-A run warms up, so that imports, the connection and caches are not counted, and then counts the CPU time of its process,
-user and system, over so many steps: a step is a page, or a look-up.
+Both live in one process and read in alternation, a few tenths of a second each, so a busy neighbour slows both; what
+counts is the ratio of one turn to the next. The CPU time is that of the process, user and system.
 """
 
 import asyncio
@@ -10,119 +10,109 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
 
 import attrs
 
-from tests.benchmarks.contestants import CONTESTANTS, LOOK_UPS, Contestant
+from tests.benchmarks.contestants import CONTESTANTS, FLOOR, GET_CUSTOMER, LOOK_UP_FLOOR, Contestant, Turn
 from tests.benchmarks.service import Service
 
-__all__ = ["Contest", "Run", "hold", "ready"]
+__all__ = ["Cost", "Score", "hold"]
 
-Figure = Literal["cpu", "latency", "service"]
-
-WARM_UP = 100
 _DESCRIPTION = Path(__file__).parents[2] / "customers_async" / "emulator" / "openapi.yaml"
+_PAIRS = {name: (FLOOR, contestant) for name, contestant in CONTESTANTS.items()}
+_PAIRS["get_customer"] = (LOOK_UP_FLOOR, GET_CUSTOMER)
 
 
 @attrs.frozen
-class Run:
-    """What one step cost in one run, in microseconds.
-
-    Attributes:
-        cpu: CPU time of the contestant's process.
-        latency: Time that passed.
-        service: CPU time of the service's process.
-    """
+class Cost:
+    """What one customer cost in one turn, in microseconds: of CPU, and of time that passed."""
 
     cpu: float
-    latency: float
-    service: float
+    passed: float
 
 
 @attrs.frozen
-class Contest:
-    """What came of it: for each contestant one run a round."""
+class Score:
+    """What came of one contestant: turns beside the floor's, for each round."""
 
-    runs: Mapping[str, list[Run]]
+    rounds: list[list[tuple[Cost, Cost]]] = attrs.field(factory=list)
 
-    def median(self, name: str, figure: Figure = "cpu") -> float:
-        """The median over the rounds."""
-        return statistics.median(self._figures(name, figure))
+    @property
+    def floor(self) -> Cost:
+        """The floor's medians."""
+        return _median(floor for turns in self.rounds for floor, _ in turns)
 
-    def ratios(self, name: str, floor: str, figure: Figure = "cpu") -> list[float]:
-        """The figure as a multiple of another contestant's in the same round, in ascending order."""
-        pairs = zip(self._figures(name, figure), self._figures(floor, figure), strict=True)
-        return sorted(mine / other for mine, other in pairs)
+    @property
+    def cost(self) -> Cost:
+        """The contestant's medians."""
+        return _median(cost for turns in self.rounds for _, cost in turns)
 
-    def ratio(self, name: str, floor: str, figure: Figure = "cpu") -> float:
+    @property
+    def ratios(self) -> list[Cost]:
+        """For each round the median, over its turns, of what the contestant cost as a multiple of the floor."""
+        return [
+            _median(Cost(cost.cpu / floor.cpu, cost.passed / floor.passed) for floor, cost in turns)
+            for turns in self.rounds
+        ]
+
+    @property
+    def ratio(self) -> Cost:
         """The median of the ratios."""
-        return statistics.median(self.ratios(name, floor, figure))
-
-    def _figures(self, name: str, figure: Figure) -> list[float]:
-        return [getattr(run, figure) for run in self.runs[name]]
+        return _median(self.ratios)
 
 
-def ready(contestants: Mapping[str, Contestant], directory: Path) -> tuple[dict[str, Contestant], dict[str, str]]:
-    """Those that can take part, with the generated clients in ``directory``, and why the others can't."""
-    excuses: dict[str, str] = {}
-    for name, contestant in contestants.items():
-        if contestant.missing:
-            excuses[name] = f"not installed: {', '.join(contestant.missing)}"
-        elif contestant.generator and (failure := _generate(contestant, directory)):
-            excuses[name] = f"not generated: {failure}"
-    return {name: contestant for name, contestant in contestants.items() if name not in excuses}, excuses
+def _median(costs: Iterable[Cost]) -> Cost:
+    every = list(costs)
+    return Cost(statistics.median(cost.cpu for cost in every), statistics.median(cost.passed for cost in every))
 
 
-def _generate(contestant: Contestant, directory: Path) -> str:
-    """Run the generator; returns what went wrong, or nothing."""
+def hold(names: Iterable[str], service: Service, *, turns: int, rounds: int) -> dict[str, Score | str]:
+    """Let them run, round after round: each one's score, or why there is none.
+
+    Args:
+        names: Of contestants.
+        service: What they read.
+        turns: How often each reads in a run.
+        rounds: How many runs each has.
+    """
+    with TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        scores = {name: _excuse(_PAIRS[name][1], directory) or Score() for name in names}
+        for _ in range(rounds):
+            for name, score in scores.items():
+                if isinstance(score, Score):
+                    scores[name] = _run(name, score, service, turns, directory)
+    return scores
+
+
+def _excuse(contestant: Contestant, directory: Path) -> str:
+    """Why it can't take part, or nothing; a client that wants to be generated then is, into ``directory``."""
+    if contestant.missing:
+        return f"not installed: {', '.join(contestant.missing)}"
+    if not contestant.generator:
+        return ""
     scripts = Path(sys.executable).parent
     program, *arguments = contestant.generator
     places = {"description": _DESCRIPTION, "directory": directory}
     command = [str(scripts / program), *(argument.format(**places) for argument in arguments)]
-    path = {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    path = {"PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     done = subprocess.run(command, env=os.environ | path, capture_output=True, text=True, check=False)  # noqa: S603  # ours
-    return _last_line(done) if done.returncode else ""
+    return f"not generated: {_last_line(done)}" if done.returncode else ""
 
 
-def hold(
-    contestants: Mapping[str, Contestant], service: Service, steps: int, rounds: int, directory: Path | None = None
-) -> tuple[Contest, dict[str, str]]:
-    """Let them run in turn, so many rounds; one whose run fails is out, and the reason is told.
-
-    Args:
-        contestants: By name.
-        service: What they read.
-        steps: How many pages, or look-ups, each run counts.
-        rounds: How often each runs.
-        directory: Where the generated clients are.
-    """
-    runs: dict[str, list[Run]] = {name: [] for name in contestants}
-    excuses: dict[str, str] = {}
-    for _ in range(rounds):
-        for name in list(runs):
-            outcome = _run(name, service, steps, directory)
-            if isinstance(outcome, Run):
-                runs[name].append(outcome)
-            else:
-                excuses[name] = f"failed: {outcome}"
-                del runs[name]
-    return Contest(runs), excuses
-
-
-def _run(name: str, service: Service, steps: int, directory: Path | None) -> Run | str:
-    """One run in a fresh process, or what it died of."""
-    command = [sys.executable, "-m", __spec__.name, name, service.url, str(steps)]
-    before = service.cpu_seconds()
-    done = subprocess.run(  # noqa: S603  # ours
-        command, env=os.environ | {"PYTHONPATH": str(directory or "")}, capture_output=True, text=True, check=False
-    )
+def _run(name: str, score: Score, service: Service, turns: int, directory: Path) -> Score | str:
+    """One run in a fresh process, added to the score."""
+    command = [sys.executable, "-m", __spec__.name, name, service.url, str(turns)]
+    environment = os.environ | {"PYTHONPATH": str(directory)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # ours
     if done.returncode:
-        return _last_line(done)
-    cpu, latency = map(float, done.stdout.split())
-    return Run(cpu, latency, (service.cpu_seconds() - before) / (WARM_UP + steps) * 1e6)
+        return f"failed: {_last_line(done)}"
+    figures = [[float(figure) for figure in line.split()] for line in done.stdout.splitlines()]
+    score.rounds.append([(Cost(*line[:2]), Cost(*line[2:])) for line in figures])
+    return score
 
 
 def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
@@ -130,19 +120,22 @@ def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
     return lines[-1] if lines else f"exit code {done.returncode}"
 
 
-async def _measure(contestant: Contestant, url: str, steps: int) -> tuple[float, float]:
-    """CPU time and time passed for a step, in microseconds."""
-    reading = contestant.read(url)
-    for _ in range(WARM_UP):
-        await anext(reading)
+async def _take_turns(floor: Contestant, contestant: Contestant, url: str, turns: int) -> None:
+    """Print a line for each turn of both, after one that warms up: imports, connections and caches."""
+    async with floor.at(url) as first, contestant.at(url) as second:
+        await first()
+        await second()
+        for _ in range(turns):
+            print(*attrs.astuple(await _cost(first)), *attrs.astuple(await _cost(second)))
+
+
+async def _cost(turn: Turn) -> Cost:
     began, spent = time.perf_counter(), time.process_time()
-    for _ in range(steps):
-        await anext(reading)
+    customers = await turn()
     spent, passed = time.process_time() - spent, time.perf_counter() - began
-    await reading.aclose()
-    return spent / steps * 1e6, passed / steps * 1e6
+    return Cost(spent / customers * 1e6, passed / customers * 1e6)
 
 
 if __name__ == "__main__":
-    name, url, steps = sys.argv[1:]
-    print(*asyncio.run(_measure({**CONTESTANTS, **LOOK_UPS}[name], url, int(steps))))
+    name, url, turns = sys.argv[1:]
+    asyncio.run(_take_turns(*_PAIRS[name], url, int(turns)))

@@ -18,7 +18,7 @@ import attrs
 from orjson import loads
 
 from customers_async import CustomersClient
-from tests.benchmarks.contestants import aiohttp_session, client, read_bytes
+from tests.benchmarks.contestants import aiohttp_session, client, read_bodies
 from tests.benchmarks.service import PER_PAGE, Answers
 
 __all__ = ["Figures", "measure"]
@@ -26,6 +26,9 @@ __all__ = ["Figures", "measure"]
 PAGES, WALKS = 40, 16
 SLOWER = 0.3
 _URL = "http://127.0.0.1"
+
+
+_answer = cache(Answers(PAGES).answer)
 
 
 @attrs.frozen
@@ -40,15 +43,14 @@ class Figures:
 class _Wire(asyncio.Transport):
     """A connection whose other end answers in the next round of the loop."""
 
-    def __init__(self, protocol: asyncio.Protocol, answer: Callable[[bytes], bytes]) -> None:
+    def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
         self._protocol = protocol
-        self._answer = answer
         self._closing = False
 
     def write(self, data: Any) -> None:
         target = bytes(data).split(b" ", 2)[1]
-        asyncio.get_running_loop().call_soon(self._protocol.data_received, self._answer(target))
+        asyncio.get_running_loop().call_soon(self._protocol.data_received, _answer(target))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         self.write(b"".join(list_of_data))
@@ -76,12 +78,9 @@ class _ClosedWorld(asyncio.SelectorEventLoop):
         self, protocol_factory: Callable[[], asyncio.Protocol], path: str
     ) -> tuple[_Wire, asyncio.Protocol]:
         protocol = protocol_factory()
-        wire = _Wire(protocol, _answer)
+        wire = _Wire(protocol)
         protocol.connection_made(wire)
         return wire, protocol
-
-
-_answer = cache(Answers(PAGES).answer)
 
 
 def _session() -> aiohttp.ClientSession:
@@ -89,7 +88,7 @@ def _session() -> aiohttp.ClientSession:
 
 
 async def _walk_by_hand(session: aiohttp.ClientSession) -> int:
-    return sum([len(loads(body)) async for body in read_bytes(session, _URL, range(1, PAGES + 1))])
+    return sum([len(loads(body)) async for body in read_bodies(session, _URL, PAGES)])
 
 
 async def _walk(customers: CustomersClient, burden: float) -> int:
@@ -104,15 +103,15 @@ async def _walk(customers: CustomersClient, burden: float) -> int:
 
 
 async def measure(walks: int = WALKS) -> Figures:
-    """The figures of so many walks of each kind, after two that warm up."""
+    """The figures of so many walks of each kind, after one that warms up."""
     costs: list[tuple[float, float, float]] = []
     async with _session() as floor, _session() as session, client(_URL, session) as customers:
-        for _ in range(2 + walks):
+        for _ in range(1 + walks):
             by_hand = await _cost(_walk_by_hand(floor))
             plain = await _cost(_walk(customers, 0.0))
             slowed = await _cost(_walk(customers, SLOWER * plain))
             costs.append((by_hand, plain / by_hand, slowed / by_hand))
-    floors, ratios, slowed_ratios = (statistics.median(figures) for figures in zip(*costs[2:], strict=True))
+    floors, ratios, slowed_ratios = (statistics.median(figures) for figures in zip(*costs[1:], strict=True))
     return Figures(floors * 1e6, ratios, slowed_ratios)
 
 

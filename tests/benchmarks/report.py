@@ -2,14 +2,16 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tests.benchmarks import chart, latency, memory
-from tests.benchmarks.contest import Contest
-from tests.benchmarks.contestants import CONTESTANTS, LOOK_UPS
+from tests.benchmarks.contest import Score
+from tests.benchmarks.contestants import CONTESTANTS, FLOOR, GET_CUSTOMER, LOOK_UP_FLOOR
+from tests.benchmarks.service import PER_PAGE
 
 __all__ = ["of_imports", "of_latency", "of_look_ups", "of_memory", "of_pages", "of_surroundings", "picture"]
 
@@ -17,46 +19,60 @@ _PACKAGES = (
     *("customers-async", "aiohttp", "attrs", "msgspec", "orjson", "pydantic", "httpx", "dlt"),
     *("openapi-generator-cli", "openapi-python-client"),
 )
-_COLOURS = {"bytes": "#999", "floor": "#777", "pages": "#2a7f62", "customers": "#2a7f62"}
-_PEER = "#3566a8"
+_PLAIN, _PEER = "#888", "#3566a8"
+_COLOURS = {"bytes": _PLAIN, "pages": "#2a7f62", "customers": "#2a7f62"}
 
 
-def of_surroundings(rounds: int, pages: int) -> str:
+def of_surroundings(rounds: int, turns: int) -> str:
     """When, where and with what."""
     packages = ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name)))
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} in {rounds} rounds of {pages} pages, on {os.cpu_count()} processors "
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {rounds} rounds of {turns} turns, on {os.cpu_count()} processors "
         f"({_processor()}), {platform.system()} {platform.release()}, {platform.python_implementation()} "
         f"{platform.python_version()}. Packages: {packages}."
     )
 
 
-def of_pages(contest: Contest, floor: str, excuses: Mapping[str, str], capacity: float) -> str:
-    """Each contestant's CPU time a page."""
+def of_pages(scores: Mapping[str, Score | str], service: float, capacity: float) -> str:
+    """Each contestant's CPU time for a page.
+
+    Args:
+        scores: By contestant.
+        service: Seconds of CPU that the service spends on a page.
+        capacity: Pages that it can give in a second.
+    """
+    measured = [score for score in scores.values() if isinstance(score, Score)]
+    floor = statistics.median(score.floor.cpu for score in measured) * PER_PAGE
+    quickest = min(cost.passed for score in measured for cost in (score.cost, score.floor)) * PER_PAGE
     lines = ["| a page of 100 customers | µs of CPU | times the floor | in the rounds |", "|---|--:|--:|--:|"]
-    for name in contest.runs:
-        ratios = contest.ratios(name, floor)
-        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-        figures = f"{contest.median(name):,.0f} | {contest.ratio(name, floor):.2f} | {spread}"
+    lines.append(f"| {FLOOR.title} | {floor:,.0f} | 1.00 | |")
+    for name, score in scores.items():
+        figures = f"– | – | {score}" if isinstance(score, str) else _cpu_of(score)
         lines.append(f"| {CONTESTANTS[name].title} | {figures} |")
-    lines += [f"| {CONTESTANTS[name].title} | – | – | {excuse} |" for name, excuse in excuses.items()]
-    spent = contest.median(floor, "service")
-    quickest = min(contest.median(name, "latency") for name in contest.runs)
     return "\n".join(lines) + (
-        f"\n\nThe service, a process of its own, spends {spent:.0f} µs of CPU a page. To a client that only reads its "
-        f"socket it gives {capacity:,.0f} pages a second; the quickest contestant took {1e6 / quickest:,.0f}."
+        f"\n\nThe service, a process of its own, spends {service * 1e6:.0f} µs of CPU a page. To a client that only "
+        f"reads its socket it gives {capacity:,.0f} pages a second; the quickest contestant took {1e6 / quickest:,.0f}."
     )
 
 
-def of_look_ups(contest: Contest, excuses: Mapping[str, str]) -> str:
+def _cpu_of(score: Score) -> str:
+    ratios = [ratio.cpu for ratio in score.ratios]
+    return f"{score.cost.cpu * PER_PAGE:,.0f} | {score.ratio.cpu:.2f} | {min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def of_look_ups(score: Score | str) -> str:
     """One customer at a time."""
-    lines = ["| one customer | µs of CPU | times | µs of latency | times |", "|---|--:|--:|--:|--:|"]
-    for name in contest.runs:
-        cpu = f"{contest.median(name):,.0f} | {contest.ratio(name, 'look-up'):.2f}"
-        passed = f"{contest.median(name, 'latency'):,.0f} | {contest.ratio(name, 'look-up', 'latency'):.2f}"
-        lines.append(f"| {LOOK_UPS[name].title} | {cpu} | {passed} |")
-    lines += [f"| {LOOK_UPS[name].title} | – | – | – | {excuse} |" for name, excuse in excuses.items()]
-    return "\n".join(lines)
+    if isinstance(score, str):
+        return f"{GET_CUSTOMER.title}: {score}"
+    return "\n".join(
+        (
+            "| one customer | µs of CPU | times the floor | µs of latency | times the floor |",
+            "|---|--:|--:|--:|--:|",
+            f"| {LOOK_UP_FLOOR.title} | {score.floor.cpu:.0f} | 1.00 | {score.floor.passed:.0f} | 1.00 |",
+            f"| {GET_CUSTOMER.title} | {score.cost.cpu:.0f} | {score.ratio.cpu:.2f} "
+            f"| {score.cost.passed:.0f} | {score.ratio.passed:.2f} |",
+        )
+    )
 
 
 def of_latency(walk: latency.Walk) -> str:
@@ -90,16 +106,12 @@ def of_imports(aiohttp: float, customers_async: float) -> str:
     )
 
 
-def picture(contest: Contest, floor: str) -> str:
-    """The CPU time a page, as bars."""
-    bars = [
-        chart.Bar(
-            CONTESTANTS[name].title,
-            contest.ratio(name, floor),
-            f"{contest.ratio(name, floor):.2f} ×",
-            _COLOURS.get(name, _PEER),
-        )
-        for name in contest.runs
+def picture(scores: Mapping[str, Score | str]) -> str:
+    """The CPU time for a page, as bars."""
+    ratios = {name: score.ratio.cpu for name, score in scores.items() if isinstance(score, Score)}
+    bars = [chart.Bar(FLOOR.title, 1.0, "1", _PLAIN)] + [
+        chart.Bar(CONTESTANTS[name].title, ratio, f"{ratio:.2f}", _COLOURS.get(name, _PEER))
+        for name, ratio in ratios.items()
     ]
     return chart.draw(bars, unit=1.0, caption="CPU time for a page of 100 customers, as multiples of the floor")
 

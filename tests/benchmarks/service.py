@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
-from itertools import count
 
 import attrs
 import msgspec
@@ -27,6 +26,7 @@ __all__ = ["LIMIT", "PER_PAGE", "TOKEN", "Service", "pages_a_second", "serving"]
 PER_PAGE = 100
 LIMIT = 10**9
 TOKEN = "a-token-of-no-account"
+_USAGE = b"/usage"
 _STAMP = b"@@@@@@@@"
 """Stands where a page's number goes, as the first eight characters of each uuid, or the uuid that is asked for."""
 
@@ -38,13 +38,13 @@ class Service:
     url: str
     port: int
 
-    def cpu_seconds(self) -> float:
-        """What the service's process has spent so far, user and system."""
+    def usage(self) -> tuple[float, int]:
+        """The seconds of CPU that the service's process has spent so far, and the answers that it gave."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.request("GET", "/cpu")
-        seconds = float(connection.getresponse().read())
+        connection.request("GET", _USAGE.decode())
+        seconds, answers = connection.getresponse().read().split()
         connection.close()
-        return seconds
+        return float(seconds), int(answers)
 
 
 @contextmanager
@@ -90,12 +90,13 @@ class Answers:
         self._page = msgspec.json.encode(records)
         self._customer = msgspec.json.encode(records[1] | {"uuid": _STAMP.decode()})
         self._date = formatdate(usegmt=True)
-        self._asked = count(1)
+        self._given = 0
 
     def answer(self, target: bytes) -> bytes:
         """The whole answer to a GET."""
-        if target == b"/cpu":
-            return self._with_head(repr(time.process_time()).encode())
+        self._given += 1
+        if target == _USAGE:
+            return self._with_head(f"{time.process_time()} {self._given}".encode())
         found = self._page_of(target)
         if found is None:
             return self._with_head(self._customer.replace(_STAMP, target.rpartition(b"/")[2]))
@@ -112,7 +113,7 @@ class Answers:
             "HTTP/1.1 200 OK\r\nServer: prepared\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: keep-alive\r\nCache-Control: no-cache, private\r\n"
             f"Date: {self._date}\r\n{more}"
-            f"X-RateLimit-Limit: {LIMIT}\r\nX-RateLimit-Remaining: {LIMIT - next(self._asked)}\r\n\r\n"
+            f"X-RateLimit-Limit: {LIMIT}\r\nX-RateLimit-Remaining: {LIMIT - self._given}\r\n\r\n"
         )
         return head.encode() + body
 
