@@ -9,7 +9,7 @@ they hardly move when other processes want the processor.
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -115,7 +115,7 @@ async def measure(walks: int = WALKS) -> Figures:
     return Figures(floors * 1e6, ratios, slowed_ratios)
 
 
-async def _cost(walk: Any) -> float:
+async def _cost(walk: Awaitable[int]) -> float:
     """Seconds of CPU for each page of a walk."""
     started = time.process_time()
     assert await walk == PAGES * PER_PAGE
