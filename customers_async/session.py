@@ -81,7 +81,7 @@ class OptionOverrides(TypedDict, total=False):
     on_event: Callable[[Event], None] | None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Call:
     """One call: what is asked, how, and by whom."""
 
@@ -119,7 +119,7 @@ class Session:
         self._borrowed = http is not None
         self._carried: tuple[Credential, CIMultiDict[str]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._calls: set[asyncio.Timeout] = set()
+        self._calls: dict[Call, asyncio.Task[Any]] = {}  # each with the task that waits for it
         self._closed = False
         self._ended = asyncio.Event()
 
@@ -130,19 +130,18 @@ class Session:
             CustomersError: As the tree in `errors` says.
             RuntimeError: The client is closed, or belongs to another event loop.
         """
-        http = self._open()
+        http, task = self._open(), _current_task()
+        cancelled_before = task.cancelling()
+        self._calls[call] = task
         try:
-            async with asyncio.timeout(None) as scope:  # only close() ever sets it off
-                self._calls.add(scope)
-                try:
-                    return await self._attempts(http, call)
-                finally:
-                    self._calls.discard(scope)
-                    if self._closed and not self._calls:
-                        self._ended.set()
-        except TimeoutError:
-            if not scope.expired():
-                raise
+            return await self._attempts(http, call)
+        except asyncio.CancelledError:
+            if not self._closed or task.uncancel() > cancelled_before:
+                raise  # not only by close()
+        finally:
+            del self._calls[call]
+            if self._closed and not self._calls:
+                self._ended.set()
         raise RuntimeError("client is closed")
 
     async def close(self) -> None:
@@ -151,8 +150,8 @@ class Session:
             raise RuntimeError("this client belongs to another event loop: close it there")
         if not self._closed:
             self._closed = True
-            for scope in self._calls:
-                scope.reschedule(0.0)
+            for task in self._calls.values():
+                task.cancel()
         try:
             if self._calls:
                 await self._ended.wait()
@@ -346,6 +345,14 @@ class _Body:
     def whole(self) -> bytes:
         """All that was read."""
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+
+def _current_task() -> asyncio.Task[Any]:
+    """The task that runs this: a coroutine always runs in one."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("the client works in asyncio tasks only")
+    return task
 
 
 def _reason(error: Exception) -> str:
