@@ -1,5 +1,6 @@
 """Every test runs on virtual time: a wait of a minute costs a few milliseconds."""
 
+import signal
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -10,6 +11,7 @@ from customers_async import CustomersClient, RetryPolicy
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
 settings.register_profile("suite", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("suite")
 
