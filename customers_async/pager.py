@@ -7,7 +7,7 @@ and goes on where it stopped.
 import asyncio
 import logging
 import operator
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableSet
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -20,7 +20,7 @@ from customers_async.protocol import Answer
 from customers_async.retry import is_transient
 from customers_async.walk import Walk, key_of
 
-__all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader"]
+__all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader", "PageSource"]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
@@ -30,6 +30,15 @@ _Tasks = dict[asyncio.Task[Answer], int]  # each with the number of its page, in
 _Done = asyncio.Queue[asyncio.Task[Answer]]
 
 _log = logging.getLogger("customers_async")
+
+
+@attrs.frozen
+class PageSource:
+    """Where pages come from: the service's base URL, how to fetch a page by its number, and how to read it."""
+
+    base_url: str
+    fetch: Callable[[int], Awaitable[Answer]]
+    decode: Callable[[int, Answer], Page]
 
 
 class PageReader:
@@ -48,6 +57,7 @@ class PageReader:
         on_bad_record: Takes each record that does not fit, once.
         persistent: Ask again for a page whose call failed, if most others came.
         tell: Takes events.
+        seen: See `Walk`.
     """
 
     SECOND_CHANCES = 2
@@ -72,6 +82,7 @@ class PageReader:
         on_bad_record: OnBadRecord | None,
         persistent: bool,
         tell: Callable[..., None],
+        seen: MutableSet[str | bytes] | None = None,
     ) -> None:
         self._fetch = fetch
         self._decode = decode
@@ -87,7 +98,7 @@ class PageReader:
         self._handed_on: set[str | bytes] = set()  # by the walks before this one
         self._held: Page | None = None  # noted, and still to be handed on
         self._reported = 0  # of its bad records
-        self.walk = Walk(first_page, per_page, unique=unique)
+        self.walk = Walk(first_page, per_page, unique=unique, seen=seen)
         self.completeness: Completeness | None = None
 
     @property

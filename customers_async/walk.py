@@ -1,7 +1,7 @@
 """Which page of the list comes next, what was seen, and what to think of it. Bookkeeping without any I/O."""
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableSet, Sequence
 from typing import Any
 
 import attrs
@@ -30,9 +30,12 @@ class Walk:
         first_page: Where to begin.
         per_page: Customers a page, as asked for.
         unique: Remember everybody and drop repetitions; else drop nobody, and remember the last few thousand only.
+        seen: Where to remember them; a set of its own unless given, as by a bulk job that needs a smaller one.
     """
 
-    def __init__(self, first_page: int, per_page: int, *, unique: bool) -> None:
+    def __init__(
+        self, first_page: int, per_page: int, *, unique: bool, seen: MutableSet[str | bytes] | None = None
+    ) -> None:
         self._first_page = first_page
         self._per_page = per_page
         self._unique = unique
@@ -45,8 +48,8 @@ class Walk:
         # What came.
         self._first: Page | None = None
         self._first_keys: set[str | bytes] = set()
-        self.seen: set[str | bytes] = set()
-        self._seen_before: set[str | bytes] = set()  # without unique: by the generation before
+        self.seen: MutableSet[str | bytes] = set() if seen is None else seen
+        self._seen_before: MutableSet[str | bytes] = set()  # without unique: by the generation before
         self._distinct = self._duplicates = self._rejected = self._pages = 0
         self._empty: set[int] = set()
         self._stale: set[int] = set()
