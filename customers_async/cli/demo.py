@@ -37,14 +37,16 @@ async def demo(
     if output is None:
         output = Path("customers.jsonl" if find_spec("pyarrow") is None else "customers.parquet")
     with checking():
-        Order.check(output, format=None, fields=None)
+        order = Order.check(output, format=None if output.suffix else "jsonl", fields=None)
     async with (
         Emulator(customers=customers) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
         choose_watch()(client) as on_progress,
     ):
         try:
-            report = await export_customers(client, output, on_incomplete="ignore", resume=False, progress=on_progress)
+            report = await export_customers(
+                client, output, format=order.format, on_incomplete="ignore", resume=False, progress=on_progress
+            )
         except (asyncio.CancelledError, CustomersError):
             remove_journal(output)  # nobody can go on with it: the emulator is gone
             raise

@@ -37,7 +37,7 @@ _PIECES = 1000
 
 
 async def export(
-    path: str,
+    path: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     format: str | None = None,  # noqa: A002  # the option's name
@@ -66,6 +66,8 @@ async def export(
     names = None if fields is None else [name.strip() for name in fields.split(",")]
     on_bad_record: OnBadRecord = "reject" if rejected else "raise"
     with checking():
+        if path.startswith("-") and path != "-":
+            raise ValueError(f"there is no option {path.partition('=')[0]}")
         Order.check(path, format=format, fields=names, on_bad_record=on_bad_record)
     if path == "-" and json:
         raise UsageError("--json needs a file: on stdout are the customers")

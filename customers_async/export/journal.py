@@ -28,6 +28,8 @@ __all__ = ["Cost", "Journal", "journal_path", "remove_journal", "sqlite_errors"]
 Result = TypeVar("Result")
 
 _VERSION = 1
+_BLOCK = 32768
+"""SQLite's page size: a body is larger than that, and small blocks would take twice the time."""
 _APPLICATION = 0x43757374  # "Cust", by which SQLite files are told apart
 _HEADERS = (
     "X-Api-Total",
@@ -207,12 +209,18 @@ class Journal:
             raise
 
     def _lock(self, inode: int) -> None:
+        """Take the file for as long as it is open, if it is a journal or new."""
         database = self._database
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (application,) = database.execute("PRAGMA application_id").fetchone()
+        database.execute("COMMIT")
+        if tables and application != _APPLICATION:
+            raise ExportError(f"{self._path} is not an export's journal: move it away")
+        database.execute(f"PRAGMA page_size = {_BLOCK}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        database.execute("BEGIN EXCLUSIVE")
-        database.execute("COMMIT")
         try:
             same = self._path.stat().st_ino == inode
         except FileNotFoundError:
@@ -232,13 +240,10 @@ class Journal:
         return ExportError(f"another export to {self._target} is at work")
 
     def _identify(self, identity: dict[str, str], resume: bool) -> None:
-        """Make sure that the file is a journal, and of this export."""
+        """Make sure that the journal is of this export, or begin one."""
         database = self._database
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
-        if tables and application != _APPLICATION:
-            raise ExportError(f"{self._path} is not an export's journal: move it away")
         if tables and resume:
             self._compare(identity, version)
             return

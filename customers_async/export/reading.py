@@ -12,7 +12,7 @@ import msgspec
 
 from customers_async.errors import ExportError
 from customers_async.export.journal import sqlite_errors
-from customers_async.export.rows import TIMES
+from customers_async.export.rows import FIELDS, TIMES
 
 __all__ = ["Record", "read_records"]
 
@@ -51,7 +51,10 @@ _decode = msgspec.json.Decoder(Record).decode
 
 def _csv(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8", newline="") as file:
-        for record in csv.DictReader(file, strict=True):
+        reader = csv.DictReader(file, strict=True)
+        if not {*(reader.fieldnames or [""])} <= {*FIELDS}:
+            raise ValueError
+        for record in reader:
             yield _plain({name: value or None for name, value in record.items()})
 
 

@@ -1,8 +1,9 @@
 """From the bodies of pages to what is written: raw records, and rows of plain values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
+from types import NoneType
 from typing import Any
 
 import attrs
@@ -10,7 +11,7 @@ import msgspec
 
 from customers_async.models import Customer, Page
 
-__all__ = ["FIELDS", "TIMES", "Rejected", "accepted", "check_fields", "raw_records", "tuples", "without_fields"]
+__all__ = ["FIELDS", "TIMES", "Rejected", "accepted", "check_fields", "columns", "raw_records", "without_fields"]
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer) if field.name != "extra")
 """Those of the API reference, in its order."""
@@ -34,14 +35,21 @@ class Row(msgspec.Struct, gc=False):
     post_address_country_code: str | None = None
     post_address_line: str | None = None
     post_address_index: str | None = None
+    related_persons: Any = None
+
+
+class _Persons(msgspec.Struct):
+    """The one field that may hold anything, as it came."""
+
     related_persons: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode_rows = msgspec.json.Decoder(list[Row]).decode
+_decode_persons = msgspec.json.Decoder(list[_Persons]).decode
 _decode_records = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_dicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
-Values = tuple[str | int | float | None, ...]
+Value = str | int | float | None
 
 
 def check_fields(fields: Sequence[str] | None) -> tuple[str, ...]:
@@ -82,12 +90,16 @@ def without_fields(body: bytes, fields: Sequence[str]) -> list[msgspec.Raw]:
     ]
 
 
-def tuples(body: bytes, fields: Sequence[str]) -> list[Values]:
-    """The records of a page as plain values: times in Unix seconds, ``related_persons`` as JSON text."""
+def columns(body: bytes, fields: Sequence[str]) -> list[Sequence[Value]]:
+    """The records of a page as plain values, field by field: times in Unix seconds, related persons as JSON text."""
     rows = _decode_rows(body)
-    columns = {field: map(attrgetter(field), rows) for field in fields}
-    values = [map(_READERS[field], column) if field in _READERS else column for field, column in columns.items()]
-    return list(zip(*values, strict=True))
+    values: dict[str, Sequence[Any]] = {field: list(map(attrgetter(field), rows)) for field in fields}
+    for field in TIMES & values.keys():
+        if not {*map(type, values[field])} <= {int, NoneType}:
+            values[field] = list(map(_seconds, values[field]))
+    if any(value is not None for value in values.get("related_persons", ())):
+        values["related_persons"] = [_text(row.related_persons) for row in _decode_persons(body)]
+    return list(values.values())
 
 
 @attrs.frozen(repr=False)
@@ -120,9 +132,9 @@ def accepted(page: Page, original: Page) -> tuple[bytes, list[Rejected]]:
     return b"[" + b",".join(rows) + b"]", aside
 
 
-def _seconds(value: int | float | str | None) -> int | float | None:
+def _seconds(value: float | str | None) -> float | None:
     """Unix seconds. The converter also understands a number as text, and an RFC 3339 time."""
-    if value is None or type(value) is int:
+    if value is None or isinstance(value, int):
         return value
     seconds = msgspec.convert(value, datetime, strict=False).astimezone(UTC).timestamp()
     return int(seconds) if seconds.is_integer() else seconds
@@ -131,10 +143,3 @@ def _seconds(value: int | float | str | None) -> int | float | None:
 def _text(value: msgspec.Raw) -> str | None:
     text = bytes(value).decode()
     return None if text == "null" else text
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "created_at": _seconds,
-    "updated_at": _seconds,
-    "related_persons": _text,
-}

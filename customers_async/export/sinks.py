@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from customers_async.export.journal import sqlite_errors
-from customers_async.export.rows import FIELDS, TIMES, raw_records, tuples, without_fields
+from customers_async.export.rows import FIELDS, TIMES, columns, raw_records, without_fields
 
 __all__ = ["FORMATS", "Sink", "Write", "format_of", "new_file", "open_sink"]
 
@@ -19,6 +19,8 @@ Write = Callable[[bytes], int]
 """Writes the records of a page, given as a JSON array; returns how many."""
 Sink = Callable[[Path, Sequence[str]], AbstractContextManager[Write]]
 
+BATCH = 1_000
+"""Rows that are turned into columns at once."""
 ROW_GROUP = 20_000
 """Rows of a Parquet row group, and of an Arrow record batch."""
 
@@ -46,7 +48,8 @@ def format_of(path: str | os.PathLike[str], chosen: str | None) -> str:
 def _import_pyarrow(format_: str) -> None:
     """Now rather than in the middle of the work: it takes a while, and may be missing."""
     try:
-        import_module("pyarrow.parquet")
+        for module in ("pyarrow", "pyarrow.parquet"):
+            import_module(module)
     except ModuleNotFoundError as error:
         if error.name != "pyarrow":
             raise
@@ -96,17 +99,17 @@ def _csv(path: Path, fields: Sequence[str]) -> Iterator[Write]:
         writer.writerow(fields)
 
         def write(body: bytes) -> int:
-            rows = tuples(body, fields)
-            writer.writerows(rows)
-            return len(rows)
+            values = columns(body, fields)
+            writer.writerows(zip(*values, strict=True))
+            return len(values[0])
 
         yield write
 
 
 @contextmanager
 def _sqlite(path: Path, fields: Sequence[str]) -> Iterator[Write]:
-    columns = [f"{field} {'INTEGER' if field in TIMES else 'TEXT'}" for field in fields]
-    columns[fields.index("uuid")] = "uuid TEXT PRIMARY KEY NOT NULL"
+    declared = [f"{field} {'INTEGER' if field in TIMES else 'TEXT'}" for field in fields]
+    declared[fields.index("uuid")] = "uuid TEXT PRIMARY KEY NOT NULL"
     updates = ", ".join(f"{field} = excluded.{field}" for field in fields)
     insert = (
         f"INSERT INTO customers VALUES ({', '.join('?' * len(fields))}) "  # noqa: S608  # names from a fixed list
@@ -117,11 +120,11 @@ def _sqlite(path: Path, fields: Sequence[str]) -> Iterator[Write]:
         try:
             for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # the file counts only once it is whole
                 database.execute(f"PRAGMA {pragma}")
-            database.execute(f"CREATE TABLE customers ({', '.join(columns)})")
+            database.execute(f"CREATE TABLE customers ({', '.join(declared)})")
             database.execute("BEGIN")
 
             def write(body: bytes) -> int:
-                return database.executemany(insert, tuples(body, fields)).rowcount
+                return database.executemany(insert, zip(*columns(body, fields), strict=True)).rowcount
 
             yield write
             database.execute("COMMIT")
@@ -134,8 +137,9 @@ def _parquet(path: Path, fields: Sequence[str]) -> Iterator[Write]:
     from pyarrow import parquet
 
     schema = _schema(fields)
+    repeated = [field for field in fields if field not in ("uuid", "identity_uuid")]  # those are worth a dictionary
     with (
-        parquet.ParquetWriter(str(path), schema, compression="zstd") as writer,
+        parquet.ParquetWriter(str(path), schema, compression="zstd", use_dictionary=repeated) as writer,
         _grouped(schema, lambda table: writer.write_table(table, row_group_size=ROW_GROUP)) as write,
     ):
         yield write
@@ -164,42 +168,45 @@ def _schema(fields: Sequence[str]) -> Any:
 
 @contextmanager
 def _grouped(schema: Any, write_group: Callable[[Any], None]) -> Iterator[Write]:
-    """Turns pages into columns one by one, so that no step takes long, and writes them by the row group."""
+    """Turns records into columns a thousand at a time, so that no step takes long, and writes them by the row group."""
     import pyarrow
 
+    pending: list[list[Any]] = [[] for _ in schema]
     batches: list[Any] = []
-    rows = 0
+
+    def convert() -> None:
+        arrays = [_array(values, field.type) for values, field in zip(pending, schema, strict=True)]
+        batches.append(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
+        for values in pending:
+            values.clear()
 
     def flush() -> None:
-        nonlocal rows
-        if batches:
-            write_group(pyarrow.Table.from_batches(batches, schema))
+        write_group(pyarrow.Table.from_batches(batches, schema))
         batches.clear()
-        rows = 0
 
     def write(body: bytes) -> int:
-        nonlocal rows
-        records = tuples(body, schema.names)
-        if not records:
-            return 0
-        columns = zip(*records, strict=True)
-        arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-        batches.append(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
-        rows += len(records)
-        if rows >= ROW_GROUP:
+        values = columns(body, schema.names)
+        for held, more in zip(pending, values, strict=True):
+            held.extend(more)
+        if len(pending[0]) >= BATCH:
+            convert()
+        if sum(map(len, batches)) >= ROW_GROUP:
             flush()
-        return len(records)
+        return len(values[0])
 
     yield write
-    flush()
+    if pending[0]:
+        convert()
+    if batches:
+        flush()
 
 
-def _array(values: Sequence[Any], kind: Any) -> Any:
+def _array(values: list[Any], kind: Any) -> Any:
     import pyarrow
 
-    if pyarrow.types.is_timestamp(kind):
-        values = [None if value is None else round(value * 1_000_000) for value in values]
-    return pyarrow.array(values, kind)
+    if not pyarrow.types.is_timestamp(kind):
+        return pyarrow.array(values, kind)
+    return pyarrow.array([None if value is None else round(value * 1_000_000) for value in values], kind)
 
 
 FORMATS: dict[str, Sink] = {
