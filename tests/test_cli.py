@@ -479,7 +479,7 @@ def test_the_demo_tells_how_far_it_is(command: Command, tmp_path: Path, monkeypa
     monkeypatch.setattr("customers_async.cli.progress._PLAIN_EVERY", 0.01)
     outcome = command("demo", "--customers", "1000", "--output", f"{tmp_path / 'pulled.jsonl'}")
     assert outcome.code == 0
-    assert re.search(r"^customers-async: \d+ pages, [\d,]+ of 1,000, [\d,]+ a second, quota \d+/500", outcome.err, re.M)
+    assert re.search(r"^customers-async: \d+ pages, [\d,]+ of 1,000, [\d,]+/s, quota \d+/500", outcome.err, re.M)
     assert dict(line.rsplit(maxsplit=1) for line in outcome.out.splitlines()).items() >= {
         ("customers", "1,000"),
         ("requests", "10"),

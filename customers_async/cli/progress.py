@@ -15,7 +15,7 @@ from customers_async.cli.output import message
 from customers_async.export import ExportProgress
 from customers_async.request import MAX_PER_PAGE
 
-__all__ = ["OnProgress", "Watch", "live_line", "plain_lines", "silence"]
+__all__ = ["OnProgress", "Status", "Watch", "live_line", "plain_lines", "silence"]
 
 OnProgress = Callable[[ExportProgress], None]
 Watch = Callable[[CustomersClient], AbstractAsyncContextManager[OnProgress]]
@@ -26,12 +26,13 @@ _WINDOW = 60.0
 """Seconds that a window of the service's quota lasts."""
 
 
-class _Status:
+class Status:
     """What there is to say: pages, customers, speed, quota and the time that is left."""
 
-    def __init__(self, client: CustomersClient) -> None:
+    def __init__(self, client: CustomersClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=50)
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)], maxlen=50)
         self.now: ExportProgress | None = None
 
     def take(self, progress: ExportProgress) -> None:
@@ -39,7 +40,7 @@ class _Status:
         if self.now is not None and (progress.stage, progress.walk) != (self.now.stage, self.now.walk):
             self._samples.clear()
         self.now = progress
-        self._samples.append((time.monotonic(), progress.customers))
+        self._samples.append((self._clock(), progress.customers))
 
     def __str__(self) -> str:
         now = self.now
@@ -49,12 +50,14 @@ class _Status:
         if now.stage == "write":
             return f"writing {done}"
         again = f"walk {now.walk}: " if now.walk > 1 else ""
-        parts = [f"{again}{now.pages:,} pages", done, f"{self._speed():,.0f} a second", self._quota(), self._left(now)]
+        quota = self._quota()
+        speed = "" if quota.startswith("waiting") else f"{self._speed():,.0f}/s"
+        parts = [f"{again}{now.pages:,} pages", done, speed, quota, self._left(now)]
         return ", ".join(filter(None, parts))
 
     def _speed(self) -> float:
         (begin, before), (_, after) = self._samples[0], self._samples[-1]
-        return (after - before) / max(time.monotonic() - begin, 0.001)
+        return (after - before) / max(self._clock() - begin, 0.001)
 
     def _quota(self) -> str:
         quota = self._client.rate_limit
@@ -81,7 +84,7 @@ class _Status:
 @asynccontextmanager
 async def live_line(client: CustomersClient) -> AsyncIterator[OnProgress]:
     """A line with a bar. It is drawn by the event loop, so no thread looks into the client."""
-    status = _Status(client)
+    status = Status(client)
     columns = BarColumn(8), TextColumn("{task.description}")
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, redirect_stdout=False) as line:
         bar = line.add_task("", total=None)
@@ -106,7 +109,7 @@ async def live_line(client: CustomersClient) -> AsyncIterator[OnProgress]:
 @asynccontextmanager
 async def plain_lines(client: CustomersClient) -> AsyncIterator[OnProgress]:
     """A line every few seconds, also while nothing comes."""
-    status = _Status(client)
+    status = Status(client)
 
     async def keep_telling() -> None:
         while True:

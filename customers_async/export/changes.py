@@ -102,6 +102,7 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         ValueError: A suffix tells of no format.
 
     Example:
+        >>> from customers_async import export_customers
         >>> report = await export_customers(client, "monday.csv")
         >>> report = await export_customers(client, "tuesday.jsonl")
         >>> with diff_exports("monday.csv", "tuesday.jsonl") as changes:

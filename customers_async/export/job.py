@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
@@ -199,7 +198,8 @@ class _Walker:
         self._journal = journal
         self._order = order
         self._on_progress = on_progress
-        self._started = time.monotonic()
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
         self._cost = journal.cost
         self._seconds_before = journal.cost.seconds
         self.source: PageSource = self._client._page_source(MAX_PER_PAGE, tolerant=order.on_bad_record == "reject")
@@ -278,7 +278,7 @@ class _Walker:
     @property
     def cost(self) -> Cost:
         """What the export has cost until now, with the runs before this one."""
-        self._cost.seconds = self._seconds_before + time.monotonic() - self._started
+        self._cost.seconds = self._seconds_before + self._clock() - self._started
         return self._cost
 
     def _count(self, event: Event) -> None:

@@ -130,13 +130,14 @@ def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
     """Compare an export with its manifest, by reading the whole file.
 
     Returns:
-        What differs: for each name of the manifest what it says, and what the file says. Empty if all is well.
+        For each name of the manifest that differs what it says, and what the file says. Empty if all is well.
 
     Raises:
         ExportError: The manifest is missing or none.
         OSError: A file cannot be read.
 
     Example:
+        >>> from customers_async import export_customers
         >>> report = await export_customers(client, "customers.csv")
         >>> verify_export("customers.csv")
         {}

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from customers_async import CustomersClient
 from customers_async.emulator import Emulator
 
-TARGET = Path(__file__).parents[2] / "docs" / "explanation" / "export.md"
+TARGET = Path(__file__).parents[2] / "docs" / "howto" / "export-figures.md"
 CUSTOMERS, MANY, FEW = 100_000, 1_000_000, 10_000
 UNLIMITED = 10**9
 BEAT = 0.001
