@@ -589,8 +589,7 @@ def test_a_file_without_a_manifest_cannot_be_verified(tmp_path: Path, manifest: 
 # Changes
 
 
-@pytest.mark.parametrize("new", FORMATS)
-@pytest.mark.parametrize("old", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(("old", "new"), zip(FORMATS, [*FORMATS][1:] + [*FORMATS][:1], strict=True))
 async def test_changes_between_any_two_formats(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, old: str, new: str
 ) -> None:

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits
 
 @pytest.fixture
 def service() -> Iterator[Emulator]:
-    """A service of 800 customers, as fast as it can be."""
-    with in_a_thread(Emulator(customers=800, limit=10**6, gzip=False)) as emulator:
+    """A service of 600 customers, as fast as it can be."""
+    with in_a_thread(Emulator(customers=600, limit=10**6, gzip=False)) as emulator:
         yield emulator
 
 
@@ -51,7 +51,7 @@ def test_killed_at_20_random_moments_it_ends_as_if_undisturbed(service: Emulator
     }
 
 
-@pytest.mark.parametrize("kilobytes", [64, 300])
+@pytest.mark.parametrize("kilobytes", [64, 200])
 def test_without_room_it_exits_1_and_loses_nothing(service: Emulator, tmp_path: Path, kilobytes: int) -> None:
     """One sentence, whether the journal or the file found none; with room again it goes on, and all is there."""
     path = tmp_path / "customers.jsonl"
@@ -66,7 +66,7 @@ def test_without_room_it_exits_1_and_loses_nothing(service: Emulator, tmp_path: 
     assert path.read_text() == "old"
     with started("export", f"{path}", "--json", **environment(service)) as process:
         report = json.loads(process.communicate(timeout=20)[0])
-    assert (process.returncode, report["rows"]) == (0, 800)
+    assert (process.returncode, report["rows"]) == (0, 600)
     assert verify_export(path) == {}
 
 
@@ -81,7 +81,7 @@ def test_two_exports_at_once(service: Emulator, tmp_path: Path) -> None:
             assert second.communicate(timeout=20) == ("", f"customers-async: another export to {path} is at work\n")
         assert second.returncode == 1
         report = json.loads(first.communicate(timeout=20)[0])
-    assert (first.returncode, report["rows"], report["retries"]) == (0, 800, 1)
+    assert (first.returncode, report["rows"], report["retries"]) == (0, 600, 1)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

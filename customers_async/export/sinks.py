@@ -37,7 +37,7 @@ def format_of(path: str | os.PathLike[str], chosen: str | None) -> str:
         chosen = next((format_ for format_ in FORMATS if name.endswith(f".{format_}")), None)
         chosen = "jsonl" if str(path) == "-" else chosen
         if chosen is None:
-            raise ValueError(f"the suffix of {name!r} tells no format: use one of {known}, or name the format")
+            raise ValueError(f"the file's suffix tells no format: use one of {known}, or name the format")
     elif chosen not in FORMATS:
         raise ValueError(f"there is no format {chosen!r}: use one of {known.replace('.', '')}")
     if chosen in ("parquet", "arrow"):
