@@ -1,5 +1,7 @@
 """An asyncio client for the customers API: typed, quota-optimal, and never silently incomplete."""
 
+from typing import TYPE_CHECKING, Any
+
 from customers_async._version import __version__
 from customers_async.client import CustomersClient
 from customers_async.converter import customer_from_dict, customer_to_dict
@@ -12,6 +14,7 @@ from customers_async.errors import (
     BadRequestError,
     ConfigurationError,
     CustomersError,
+    ExportError,
     IncompleteListError,
     NotFoundError,
     PermissionDeniedError,
@@ -38,6 +41,9 @@ from customers_async.request import PRODUCTION_URL, VENDOR_SANDBOX_URL
 from customers_async.retry import RetryPolicy
 from customers_async.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
 
+if TYPE_CHECKING:
+    from customers_async.export import export_customers
+
 __all__ = [
     "PRODUCTION_URL",
     "VENDOR_SANDBOX_URL",
@@ -57,6 +63,7 @@ __all__ = [
     "CustomersError",
     "EnvToken",
     "Event",
+    "ExportError",
     "FileToken",
     "IncompleteListError",
     "NotFoundError",
@@ -84,4 +91,14 @@ __all__ = [
     "__version__",
     "customer_from_dict",
     "customer_to_dict",
+    "export_customers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``export_customers`` is loaded when it is first asked for: it brings SQLite along."""
+    if name == "export_customers":
+        from customers_async.export import export_customers
+
+        return export_customers
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

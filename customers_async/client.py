@@ -14,7 +14,7 @@ from customers_async import converter, protocol
 from customers_async.errors import APIResponseError, ConfigurationError
 from customers_async.events import Event
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
-from customers_async.pager import CustomerPager, OnBadRecord, OnIncomplete, PageReader
+from customers_async.pager import CustomerPager, OnBadRecord, OnIncomplete, PageReader, PageSource
 from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, RateLimiter, Slots
 from customers_async.request import (
@@ -217,16 +217,10 @@ class CustomersClient:
             raise ValueError("on_incomplete='reconcile' needs unique=True: it must know what was yielded")
         bad_record = _check_on_bad_record(on_bad_record)
 
-        def fetch(number: int) -> Awaitable[Answer]:
-            return self._call(page_request(number, per_page), "bulk")
-
-        def decode(number: int, answer: Answer) -> Page:
-            return self._read_page(number, answer, tolerant=bad_record is not None)
-
+        source = self._page_source(per_page, tolerant=bad_record is not None)
         return CustomerPager(
             PageReader(
-                fetch,
-                decode,
+                source,
                 concurrency=self._options.concurrency,
                 first_page=first_page,
                 per_page=per_page,
@@ -278,6 +272,17 @@ class CustomersClient:
         """
         answer = await self._call(owner_request(), "interactive")
         return _unwrap(converter.decode_owner(answer.body), answer)
+
+    def _page_source(self, per_page: int, *, tolerant: bool) -> PageSource:
+        """Where a walk gets its pages from; ``tolerant`` sets records aside that do not fit."""
+
+        def fetch(number: int) -> Awaitable[Answer]:
+            return self._call(page_request(number, per_page), "bulk")
+
+        def decode(number: int, answer: Answer) -> Page:
+            return self._read_page(number, answer, tolerant=tolerant)
+
+        return PageSource(self._session.base_url, fetch, decode)
 
     def _read_page(self, number: int, answer: Answer, *, tolerant: bool) -> Page:
         customers, rejected = _unwrap(

@@ -17,7 +17,8 @@
     │   ├── UnprocessableEntityError   422
     │   ├── RateLimitError             429, or the client's own limiter refused: .retry_after .sent
     │   └── ServerError                5xx
-    └── IncompleteListError            .completeness .next_page
+    ├── IncompleteListError            .completeness .next_page
+    └── ExportError                    an export's files stand in the way: in use, of another export, damaged
 
 Bad arguments are plain ``ValueError`` or ``TypeError``. Each error pickles, and none holds a token or a
 customer's data (a customer's uuid may stand in an error).
@@ -38,6 +39,7 @@ __all__ = [
     "BadRequestError",
     "ConfigurationError",
     "CustomersError",
+    "ExportError",
     "IncompleteListError",
     "NotFoundError",
     "PermissionDeniedError",
@@ -236,3 +238,7 @@ class IncompleteListError(CustomersError):
         super().__init__(f"the list is not complete: {completeness.describe()}")
         self.completeness = completeness
         self.next_page = next_page
+
+
+class ExportError(CustomersError):
+    """An export's files stand in the way: a journal in use or of another export, or a file that cannot be read."""

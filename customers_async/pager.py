@@ -18,9 +18,9 @@ from customers_async.events import PageFetched, WalkFinished
 from customers_async.models import Completeness, Customer, Page, Verdict
 from customers_async.protocol import Answer
 from customers_async.retry import is_transient
-from customers_async.walk import Walk, key_of
+from customers_async.walk import Memory, Walk, key_of
 
-__all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader"]
+__all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader", "PageSource"]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
@@ -32,13 +32,27 @@ _Done = asyncio.Queue[asyncio.Task[Answer]]
 _log = logging.getLogger("customers_async")
 
 
+@attrs.frozen
+class PageSource:
+    """Where pages come from.
+
+    Attributes:
+        base_url: The service.
+        fetch: Fetches a page by its number.
+        decode: Reads it, when its turn has come: until then only the bytes are kept, and the objects are still in the
+            processor's cache when they are used.
+    """
+
+    base_url: str
+    fetch: Callable[[int], Awaitable[Answer]]
+    decode: Callable[[int, Answer], Page]
+
+
 class PageReader:
     """Fetches the pages of a walk, several at a time, and passes the verdict at its end.
 
     Args:
-        fetch: Fetches a page by its number.
-        decode: Reads it, when its turn has come: until then only the bytes are kept, and the objects are still in the
-            processor's cache when they are used.
+        source: Where pages come from.
         concurrency: Pages in flight or waiting to be consumed.
         first_page: Where to begin.
         per_page: Customers a page.
@@ -48,6 +62,7 @@ class PageReader:
         on_bad_record: Takes each record that does not fit, once.
         persistent: Ask again for a page whose call failed, if most others came.
         tell: Takes events.
+        seen: See `Walk`.
     """
 
     SECOND_CHANCES = 2
@@ -60,8 +75,7 @@ class PageReader:
 
     def __init__(
         self,
-        fetch: Callable[[int], Awaitable[Answer]],
-        decode: Callable[[int, Answer], Page],
+        source: PageSource,
         *,
         concurrency: int,
         first_page: int,
@@ -72,9 +86,9 @@ class PageReader:
         on_bad_record: OnBadRecord | None,
         persistent: bool,
         tell: Callable[..., None],
+        seen: Memory | None = None,
     ) -> None:
-        self._fetch = fetch
-        self._decode = decode
+        self._source = source
         self._second_chances = self.SECOND_CHANCES if persistent else 0
         self._fetched = self._forgiven = 0
         self._concurrency = concurrency
@@ -84,10 +98,10 @@ class PageReader:
         self._on_bad_record = on_bad_record
         self._tell = tell
         self._again = self.RECONCILIATIONS if on_incomplete == "reconcile" else 0
-        self._handed_on: set[str | bytes] = set()  # by the walks before this one
+        self._handed_on: list[Memory] = []  # by the walks before this one
         self._held: Page | None = None  # noted, and still to be handed on
         self._reported = 0  # of its bad records
-        self.walk = Walk(first_page, per_page, unique=unique)
+        self.walk = Walk(first_page, per_page, unique=unique, seen=seen)
         self.completeness: Completeness | None = None
 
     @property
@@ -140,7 +154,7 @@ class PageReader:
         chances = self._second_chances
         while True:
             try:
-                answer = await self._fetch(number)
+                answer = await self._source.fetch(number)
             except CustomersError as error:
                 if not chances or self._forgiven >= self._fetched // self.PAGES_A_FAILURE or not _may_pass(error):
                     raise
@@ -159,7 +173,7 @@ class PageReader:
                 raise
             del tasks[task]
             return None
-        page = self.walk.add(self._decode(tasks[task], answer))
+        page = self.walk.add(self._source.decode(tasks[task], answer))
         del tasks[task]
         if self._handed_on:
             page = self._without_handed_on(page)
@@ -177,9 +191,12 @@ class PageReader:
     def _without_handed_on(self, page: Page) -> Page:
         return attrs.evolve(
             page,
-            customers=tuple(customer for customer in page.customers if customer.uuid not in self._handed_on),
-            rejected=tuple(pair for pair in page.rejected if key_of(pair[0]) not in self._handed_on),
+            customers=tuple(customer for customer in page.customers if not self._was_handed_on(customer.uuid)),
+            rejected=tuple(pair for pair in page.rejected if not self._was_handed_on(key_of(pair[0]))),
         )
+
+    def _was_handed_on(self, key: str | bytes) -> bool:
+        return any(key in seen for seen in self._handed_on)
 
     def _conclude(self) -> None:
         """Accept the verdict, or walk again."""
@@ -188,7 +205,7 @@ class PageReader:
         if incomplete and found.verdict is not Verdict.CAPPED and self._again:
             self._again -= 1
             _log.info("The list is walked again: %s.", found.describe())
-            self._handed_on |= self.walk.seen
+            self._handed_on.append(self.walk.seen)
             self.walk = Walk(1, self._per_page, unique=True)
             return
         self.completeness = found

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import msgspec
@@ -11,7 +11,7 @@ from customers_async.errors import APIResponseError, APIStatusError
 from customers_async.models import Completeness, Customer, Page, Verdict
 from customers_async.protocol import RESULT_CAP
 
-__all__ = ["Walk"]
+__all__ = ["Memory", "Walk"]
 
 _EMPTY_PAGES = 2
 """So many empty pages in a row end a walk."""
@@ -23,6 +23,20 @@ _REMEMBERED = 5_000
 """Without ``unique``, repetitions are noticed when they are at most so many customers apart."""
 
 
+class Memory(Protocol):
+    """Remembers keys, as a set does."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def isdisjoint(self, keys: Iterable[str | bytes], /) -> bool:
+        """Whether none of the keys is known."""
+        ...
+
+    def update(self, keys: Iterable[str | bytes], /) -> None:
+        """Remember the keys."""
+        ...
+
+
 class Walk:
     """What is known of the list while it is walked. Told of each page once, in whatever order they come.
 
@@ -30,9 +44,10 @@ class Walk:
         first_page: Where to begin.
         per_page: Customers a page, as asked for.
         unique: Remember everybody and drop repetitions; else drop nobody, and remember the last few thousand only.
+        seen: Where to remember them; a set of its own unless given, as by a bulk job that needs a smaller one.
     """
 
-    def __init__(self, first_page: int, per_page: int, *, unique: bool) -> None:
+    def __init__(self, first_page: int, per_page: int, *, unique: bool, seen: Memory | None = None) -> None:
         self._first_page = first_page
         self._per_page = per_page
         self._unique = unique
@@ -45,8 +60,8 @@ class Walk:
         # What came.
         self._first: Page | None = None
         self._first_keys: set[str | bytes] = set()
-        self.seen: set[str | bytes] = set()
-        self._seen_before: set[str | bytes] = set()  # without unique: by the generation before
+        self.seen: Memory = set() if seen is None else seen
+        self._seen_before: Memory = set()  # without unique: by the generation before
         self._distinct = self._duplicates = self._rejected = self._pages = 0
         self._empty: set[int] = set()
         self._stale: set[int] = set()

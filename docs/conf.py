@@ -8,13 +8,15 @@ copyright = "the customers-async authors"  # noqa: A001  # Sphinx's name for it
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "explanation/quota.md"]
+exclude_patterns = ["_build", "explanation/quota.md", "howto/export-figures.md"]
 html_theme = "furo"
 html_title = f"customers-async {version}"
 
 nitpicky = True
 # Types of other projects, which cannot be looked up without the network, and one that only type checkers see.
-nitpick_ignore_regex = [("py:class", r"(aiohttp|collections|datetime|os)\..*|customers_async\.session\..*")]
+nitpick_ignore_regex = [
+    ("py:class", r"(aiohttp|collections|datetime|os|pathlib|sqlite3)\..*|customers_async\.session\..*")
+]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

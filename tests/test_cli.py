@@ -24,6 +24,7 @@ import customers_async
 from customers_async import CustomersClient, customer_from_dict
 from customers_async.cli import main
 from customers_async.emulator import Emulator, Exchange
+from customers_async.export.reading import read_records
 
 DOCUMENTED = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
@@ -262,6 +263,14 @@ def test_debug_tells_of_each_request(command: Command, service: Emulator) -> Non
         ("emulator", "--customers", "-1"),
         ("emulator", "--edition", "c"),
         ("demo", "--customers", "-1"),
+        ("demo", "--output", "customers.xlsx"),
+        ("export",),
+        ("export", "customers.xlsx"),
+        ("export", "customers.csv", "--format", "xlsx"),
+        ("export", "customers.csv", "--fields", "shoe_size"),
+        ("export", "-", "--json"),
+        ("export", "-", "--rejected"),
+        ("diff", "old.csv", "new.xlsx"),
     ],
     ids=" ".join,
 )
@@ -282,6 +291,9 @@ def test_wrong_usage_exits_2(command: Command, service: Emulator, arguments: tup
         ("count", "CANARY"),
         ("get", "CANARY"),
         ("get", DOCUMENTED, "CANARY"),
+        ("export", "CANARY"),
+        ("export", "--token=CANARY"),
+        ("export", "--token", "CANARY"),
         ("count", "--base-url", "https://user:CANARY@example.com"),
     ],
     ids=" ".join,
@@ -298,7 +310,9 @@ def test_a_malformed_uuid_is_wrong_without_a_token_too(command: Command) -> None
     assert command("get", "../auth").code == 2
 
 
-@pytest.mark.parametrize("arguments", [("get", DOCUMENTED), ("list",), ("count",), ("whoami",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("get", DOCUMENTED), ("list",), ("count",), ("whoami",), ("export", "-")], ids=" ".join
+)
 def test_no_token_exits_3(command: Command, arguments: tuple[str, ...]) -> None:
     """The message says where a token may come from."""
     outcome = command(*arguments)
@@ -442,24 +456,33 @@ def test_a_full_disk_exits_1(command: Command, service: Emulator, monkeypatch: p
 
 
 def test_the_demo_pulls_the_whole_list(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 customers, each once, in 101 requests or fewer and without a 429."""
+    """10,000 customers, each once, in 101 requests or fewer and without a 429; in Parquet, with a manifest."""
     monkeypatch.chdir(tmp_path)
     outcome = command("demo", "--json")
     report = outcome.document
     assert outcome.code == 0
     assert (report["customers"], report["verdict"], report["answers_429"]) == (10_000, "COMPLETE", 0)
     assert report["requests"] <= 101
-    assert report["path"] == "customers.jsonl"
-    lines = Path("customers.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len({json.loads(line)["uuid"] for line in lines}) == len(lines) == 10_000
-    assert list(tmp_path.iterdir()) == [tmp_path / "customers.jsonl"]
+    assert report["path"] == "customers.parquet"
+    records = list(read_records(Path("customers.parquet"), "parquet"))
+    assert len({record["uuid"] for record in records}) == len(records) == 10_000
+    assert {path.name for path in tmp_path.iterdir()} == {"customers.parquet", "customers.parquet.manifest.json"}
 
 
-def test_the_demo_tells_how_far_it_is(command: Command, tmp_path: Path) -> None:
-    """Where there is no terminal: a line for each tenth on stderr, the report on stdout."""
+def test_the_demo_without_pyarrow(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes JSON Lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("customers_async.cli.demo.find_spec", lambda _: None)
+    assert command("demo", "--customers", "250", "--json").document["path"] == "customers.jsonl"
+    assert Path("customers.jsonl").read_bytes().count(b"\n") == 250
+
+
+def test_the_demo_tells_how_far_it_is(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no terminal: a line now and then on stderr, the report on stdout."""
+    monkeypatch.setattr("customers_async.cli.progress._PLAIN_EVERY", 0.01)
     outcome = command("demo", "--customers", "1000", "--output", f"{tmp_path / 'pulled.jsonl'}")
     assert outcome.code == 0
-    assert outcome.err.splitlines() == [f"customers-async: pulled {n:,} of 1,000" for n in range(100, 1001, 100)]
+    assert re.search(r"^customers-async: \d+ pages, [\d,]+ of 1,000, [\d,]+/s, quota \d+/500", outcome.err, re.M)
     assert dict(line.rsplit(maxsplit=1) for line in outcome.out.splitlines()).items() >= {
         ("customers", "1,000"),
         ("requests", "10"),
@@ -633,7 +656,7 @@ def test_a_closed_stdout_exits_1(command: Command, monkeypatch: pytest.MonkeyPat
 # Help
 
 
-@pytest.mark.parametrize("name", ["get", "list", "count", "whoami", "emulator", "demo"])
+@pytest.mark.parametrize("name", ["get", "list", "count", "whoami", "export", "verify", "diff", "emulator", "demo"])
 def test_help_needs_no_token(command: Command, name: str) -> None:
     """Each command is in the overview and explains itself on stdout."""
     assert name in command("--help").out
@@ -642,7 +665,7 @@ def test_help_needs_no_token(command: Command, name: str) -> None:
     assert f"customers-async {name}" in outcome.out
 
 
-@pytest.mark.parametrize("name", ["get", "list", "count", "whoami"])
+@pytest.mark.parametrize("name", ["get", "list", "count", "whoami", "export"])
 def test_there_is_no_option_for_the_token_itself(command: Command, name: str) -> None:
     """It would be seen in the list of processes."""
     assert "--token " not in command(name, "--help").out

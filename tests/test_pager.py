@@ -27,7 +27,7 @@ from customers_async import (
     UnprocessableEntityError,
     Verdict,
 )
-from customers_async.pager import PageReader
+from customers_async.pager import PageReader, PageSource
 
 Server = Callable[[int], Page]
 
@@ -69,7 +69,6 @@ class Fetches:
 
 def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
     defaults = {
-        "decode": lambda number, page: page,
         "concurrency": 4,
         "first_page": 1,
         "per_page": 10,
@@ -80,8 +79,8 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "persistent": False,
         "tell": lambda kind, *values: None,
     }
-    reader: Any = PageReader
-    return CustomerPager(reader(fetch, **{**defaults, **options}))
+    source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]
+    return CustomerPager(PageReader(source, **{**defaults, **options}))
 
 
 async def numbers_of(pager: CustomerPager) -> list[int]:

@@ -12,11 +12,13 @@ from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
 from customers_async.cli.demo import demo
+from customers_async.cli.export import diff, export, verify
 from customers_async.cli.output import customers_table, fields_table, json_line, message, render, write
-from customers_async.cli.progress import OnPage, live_bar, silence
+from customers_async.cli.progress import OnProgress, live_line, silence
 from customers_async.cli.service import Service, checking
 from customers_async.converter import check_uuid
 from customers_async.emulator import Emulator
+from customers_async.export import ExportProgress
 
 __all__ = ["app"]
 
@@ -25,7 +27,8 @@ Flag = Annotated[bool, Parameter(negative="")]
 _SERVICE = Service()
 
 app = App(name="customers-async", help="Look into the customers API.", version=__version__)
-app.command(demo)
+for command in (export, verify, diff, demo):
+    app.command(command)
 
 
 @app.command
@@ -65,17 +68,17 @@ async def list_customers(
         json: Print JSON Lines: a customer a line, as the service writes it.
         service: The service.
     """
-    watch = live_bar if sys.stderr.isatty() and not sys.stdout.isatty() else silence
-    async with service.client() as client, watch(client) as on_page:
+    watch = live_line if sys.stderr.isatty() and not sys.stdout.isatty() else silence
+    async with service.client() as client, watch(client) as on_progress:
         if limit is not None:
             client = client.with_options(concurrency=1)  # more would fetch pages ahead of need
             per_page = min(per_page, limit)
         async with client.list_customers(per_page=per_page, on_incomplete="ignore") as pager:
-            return await _print_list(pager, limit, on_page, json=json)
+            return await _print_list(pager, limit, on_progress, json=json)
 
 
-async def _print_list(pager: CustomerPager, limit: int | None, on_page: OnPage, *, json: bool) -> int:
-    left = sys.maxsize if limit is None else limit
+async def _print_list(pager: CustomerPager, limit: int | None, on_progress: OnProgress, *, json: bool) -> int:
+    left, shown = sys.maxsize if limit is None else limit, 0
     async for page in pager.pages():
         last = left <= len(page.customers)
         if last:  # closed before anything is awaited, the pager has not asked for the next page
@@ -86,7 +89,8 @@ async def _print_list(pager: CustomerPager, limit: int | None, on_page: OnPage, 
             await write("".join(json_line(customer_to_dict(customer)) for customer in customers))
         else:
             await write(render(customers_table(customers, header=page.number == 1)))
-        on_page(page)
+        shown += len(customers)
+        on_progress(ExportProgress("walk", 1, page.number, shown, page.total, 0))
         if last:
             return 0
     found = pager.completeness

@@ -1,33 +1,97 @@
-"""How far a walk of the list has come, on stderr: a live bar on a terminal, plain lines elsewhere."""
+"""How far the work has come, on stderr: one live line on a terminal, a plain one every few seconds elsewhere."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from customers_async import CustomersClient, Page
+from customers_async import CustomersClient
 from customers_async.cli.output import message
+from customers_async.export import ExportProgress
+from customers_async.request import MAX_PER_PAGE
 
-__all__ = ["OnPage", "live_bar", "plain_lines", "silence"]
+__all__ = ["OnProgress", "Status", "Watch", "live_line", "plain_lines", "silence"]
 
-OnPage = Callable[[Page], None]
+OnProgress = Callable[[ExportProgress], None]
+Watch = Callable[[CustomersClient], AbstractAsyncContextManager[OnProgress]]
 
 _REFRESH = 0.1
+_PLAIN_EVERY = 5.0
+_WINDOW = 60.0
+"""Seconds that a window of the service's quota lasts."""
+
+
+class Status:
+    """What there is to say: pages, customers, speed, quota and the time that is left."""
+
+    def __init__(self, client: CustomersClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)], maxlen=50)
+        self.now: ExportProgress | None = None
+
+    def take(self, progress: ExportProgress) -> None:
+        """Note how far the work is."""
+        if self.now is not None and (progress.stage, progress.walk) != (self.now.stage, self.now.walk):
+            self._samples.clear()
+        self.now = progress
+        self._samples.append((self._clock(), progress.customers))
+
+    def __str__(self) -> str:
+        now = self.now
+        if now is None:
+            return self._quota()
+        done = f"{now.customers:,} so far" if now.total is None else f"{now.customers:,} of {now.total:,}"
+        if now.stage == "write":
+            return f"writing {done}"
+        again = f"walk {now.walk}: " if now.walk > 1 else ""
+        quota = self._quota()
+        speed = "" if quota.startswith("waiting") else f"{self._speed():,.0f}/s"
+        parts = [f"{again}{now.pages:,} pages", done, speed, quota, self._left(now)]
+        return ", ".join(filter(None, parts))
+
+    def _speed(self) -> float:
+        (begin, before), (_, after) = self._samples[0], self._samples[-1]
+        return (after - before) / max(self._clock() - begin, 0.001)
+
+    def _quota(self) -> str:
+        quota = self._client.rate_limit
+        if quota.remaining == 0 and quota.resets_in is not None:
+            return f"waiting {quota.resets_in:.0f} s for the quota"
+        return f"quota {quota.limit if quota.remaining is None else quota.remaining}/{quota.limit}"
+
+    def _left(self, now: ExportProgress) -> str:
+        """The time that is left: of the work, and of the windows of the quota that have to be waited for."""
+        if now.total is None or now.customers >= now.total:
+            return ""
+        quota, pages = self._client.rate_limit, -(-(now.total - now.customers) // MAX_PER_PAGE)
+        beyond = pages - (quota.limit if quota.remaining is None else quota.remaining)
+        seconds = 0.0
+        if beyond > 0:
+            seconds = (_WINDOW if quota.resets_in is None else quota.resets_in) + (beyond - 1) // quota.limit * _WINDOW
+            pages = (beyond - 1) % quota.limit + 1
+        (begin, before), (end, after) = self._samples[0], self._samples[-1]
+        if after > before and end > begin:
+            seconds += pages * MAX_PER_PAGE * (end - begin) / (after - before)
+        return f"{timedelta(seconds=round(seconds))} left"
 
 
 @asynccontextmanager
-async def live_bar(client: CustomersClient) -> AsyncIterator[OnPage]:
-    """A bar that also tells of the quota. It is drawn by the event loop, so no thread looks into the client."""
-    columns = BarColumn(), TextColumn("{task.fields[status]}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, redirect_stdout=False) as progress:
-        bar = progress.add_task("", total=None, status="")
+async def live_line(client: CustomersClient) -> AsyncIterator[OnProgress]:
+    """A line with a bar. It is drawn by the event loop, so no thread looks into the client."""
+    status = Status(client)
+    columns = BarColumn(8), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, redirect_stdout=False) as line:
+        bar = line.add_task("", total=None)
 
         def draw() -> None:
-            task = progress.tasks[0]
-            status = f"{_count(task.completed, task.total)}, {task.speed or 0:,.0f} a second, {_quota(client)}"
-            progress.update(bar, status=status, refresh=True)
+            done, total = (status.now.customers, status.now.total) if status.now is not None else (0, None)
+            line.update(bar, description=f"{status}", completed=done, total=total, refresh=True)
 
         async def keep_drawing() -> None:
             while True:
@@ -36,39 +100,30 @@ async def live_bar(client: CustomersClient) -> AsyncIterator[OnPage]:
 
         artist = asyncio.create_task(keep_drawing())
         try:
-            yield lambda page: progress.update(bar, advance=len(page.customers), total=page.total)
+            yield status.take
         finally:
             artist.cancel()
             draw()
 
 
 @asynccontextmanager
-async def plain_lines(_: CustomersClient) -> AsyncIterator[OnPage]:
-    """A line for each tenth of the list."""
-    done = 0
+async def plain_lines(client: CustomersClient) -> AsyncIterator[OnProgress]:
+    """A line every few seconds, also while nothing comes."""
+    status = Status(client)
 
-    def on_page(page: Page) -> None:
-        nonlocal done
-        before, done = done, done + len(page.customers)
-        tenth = max((page.total or 0) / 10, 1)
-        if done // tenth > before // tenth:
-            message(f"pulled {_count(done, page.total)}")
+    async def keep_telling() -> None:
+        while True:
+            await asyncio.sleep(_PLAIN_EVERY)
+            message(f"{status}")
 
-    yield on_page
+    teller = asyncio.create_task(keep_telling())
+    try:
+        yield status.take
+    finally:
+        teller.cancel()
 
 
 @asynccontextmanager
-async def silence(_: CustomersClient) -> AsyncIterator[OnPage]:
+async def silence(_: CustomersClient) -> AsyncIterator[OnProgress]:
     """Nothing."""
     yield lambda _: None
-
-
-def _count(done: float, total: float | None) -> str:
-    return f"{done:,.0f} so far" if total is None else f"{done:,.0f} of {total:,.0f}"
-
-
-def _quota(client: CustomersClient) -> str:
-    quota = client.rate_limit
-    if quota.remaining == 0 and quota.resets_in is not None:
-        return f"waiting {quota.resets_in:.0f} s for the quota"
-    return f"quota {quota.limit if quota.remaining is None else quota.remaining}/{quota.limit}"

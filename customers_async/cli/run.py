@@ -19,6 +19,8 @@ from customers_async import (
     AuthenticationError,
     ConfigurationError,
     CustomersError,
+    ExportError,
+    IncompleteListError,
     PermissionDeniedError,
     RateLimitError,
     ServerError,
@@ -61,13 +63,24 @@ def _run_command(argv: Sequence[str]) -> int:
         return 2
     except CustomersError as error:
         message(_describe(error))
-        return 3 if isinstance(error, ConfigurationError | AuthenticationError | PermissionDeniedError) else 4
+        return _code(error)
     except KeyboardInterrupt:
         message("interrupted")
         return 128 + signal.SIGINT
     except asyncio.CancelledError:
         message("terminated")
         return 128 + signal.SIGTERM
+
+
+def _code(error: CustomersError) -> int:
+    match error:
+        case ConfigurationError() | AuthenticationError() | PermissionDeniedError():
+            return 3
+        case IncompleteListError():
+            return 5
+        case ExportError():
+            return 1
+    return 4
 
 
 def _call_command(argv: Sequence[str]) -> int | None:

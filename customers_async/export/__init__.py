@@ -1,0 +1,15 @@
+"""Bulk export: the whole list as a file or a table; resumable, and verified."""
+
+from customers_async.export.changes import Change, Changes, diff_exports
+from customers_async.export.job import ExportProgress, export_customers
+from customers_async.export.manifest import ExportReport, verify_export
+
+__all__ = [
+    "Change",
+    "Changes",
+    "ExportProgress",
+    "ExportReport",
+    "diff_exports",
+    "export_customers",
+    "verify_export",
+]

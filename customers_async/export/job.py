@@ -1,0 +1,408 @@
+"""The export: the walk into the journal, the verdict, and one pass over the journal into the file."""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+import attrs
+import msgspec
+
+from customers_async.client import CustomersClient
+from customers_async.errors import CustomersError, ExportError
+from customers_async.events import Event, RequestAnswered, RequestSent
+from customers_async.export.journal import Cost, Journal
+from customers_async.export.manifest import ExportReport, digest, manifest_path, rejected_path, versions
+from customers_async.export.memory import CompactSet
+from customers_async.export.rows import Rejected, accepted, check_fields
+from customers_async.export.sinks import format_of, new_file, open_sink
+from customers_async.models import Completeness, Verdict
+from customers_async.pager import OnIncomplete, PageReader, PageSource
+from customers_async.protocol import Answer
+from customers_async.request import MAX_PER_PAGE
+from customers_async.walk import Walk
+
+__all__ = ["ExportProgress", "OnBadRecord", "Order", "export_customers"]
+
+OnBadRecord = Literal["raise", "reject"]
+SetAside = Callable[[Iterable[Rejected]], None]
+
+_AHEAD = 4
+"""So many pages for each that may be in flight wait at most to be written down or for their turn."""
+_STEP = 10
+"""Pages that are written before the event loop hears of it."""
+
+_log = logging.getLogger("customers_async")
+
+
+@attrs.frozen
+class ExportProgress:
+    """How far an export has come.
+
+    Attributes:
+        stage: ``"walk"`` while pages come, ``"write"`` while the file is made of them.
+        walk: Which walk of the list this is, from 1; more than one where the list changed meanwhile.
+        pages: Pages of this walk that are safe, or that are written.
+        customers: Customers on them.
+        total: Customers on the list, or None where that is not known.
+        resumed: Pages that an earlier run had left.
+    """
+
+    stage: Literal["walk", "write"]
+    walk: int
+    pages: int
+    customers: int
+    total: int | None
+    resumed: int
+
+
+OnProgress = Callable[[ExportProgress], None]
+
+
+@attrs.frozen
+class Order:
+    """What was asked for, checked; see `export_customers`."""
+
+    format: str
+    fields: tuple[str, ...]
+    on_incomplete: OnIncomplete
+    on_bad_record: OnBadRecord
+    resume: bool
+
+    @classmethod
+    def check(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None,  # noqa: A002  # as `export_customers` calls it
+        fields: Sequence[str] | None,
+        on_incomplete: OnIncomplete = "reconcile",
+        on_bad_record: OnBadRecord = "raise",
+        resume: bool = True,
+    ) -> Self:
+        """Refuse what cannot be meant, before anything is sent.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: An argument is out of range, or the format needs what is not installed.
+        """
+        for name, value, known in (
+            ("on_incomplete", on_incomplete, get_args(OnIncomplete)),
+            ("on_bad_record", on_bad_record, get_args(OnBadRecord)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}")
+        chosen, names = format_of(path, format), check_fields(fields)
+        if chosen == "sqlite" and "uuid" not in names:
+            raise ValueError("a table of customers needs their uuid: name it among the fields")
+        if on_bad_record == "reject" and os.fspath(path) == "-":
+            raise ValueError("rejected records need a place: there is none beside stdout")
+        return cls(chosen, names, on_incomplete, on_bad_record, resume)
+
+
+async def export_customers(
+    client: CustomersClient,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002  # the name that users look for
+    fields: Sequence[str] | None = None,
+    on_incomplete: OnIncomplete = "reconcile",
+    on_bad_record: OnBadRecord = "raise",
+    resume: bool = True,
+    progress: OnProgress | None = None,
+) -> ExportReport:
+    """Write every customer into a file, with a manifest beside it that says how whole it is.
+
+    Pages go into a journal beside the file as they come. Whatever ends the export, the next one with the same
+    arguments goes on there. The file appears only whole; an older one stays until then. Both are readable by their
+    owner only.
+
+    Args:
+        client: Whose customers.
+        path: The file, or ``"-"`` for stdout, which leaves no journal and no manifest.
+        format: ``"jsonl"``, ``"jsonl.gz"``, ``"csv"``, ``"sqlite"``, ``"parquet"`` or ``"arrow"``; None: what the
+            suffix says.
+        fields: What to write of each customer, in this order; None: everything, and in JSON Lines also what the
+            model does not know.
+        on_incomplete: What to do when the list was not seen whole. ``"reconcile"`` walks it again, up to three times,
+            and raises if that does not help; ``"raise"`` raises at once; ``"warn"`` writes what there is, and logs;
+            ``"ignore"`` writes what there is. The file holds what the last walk saw. After an error, ``"warn"`` and
+            ``"ignore"`` write what that walk saw, without asking again.
+        on_bad_record: ``"raise"``, or ``"reject"``: write records that do not fit into ``PATH.rejected.jsonl``, each
+            with its page and the reason, and go on.
+        resume: Go on with the journal that an earlier run left; False discards it.
+        progress: Called in the event loop whenever there is something to tell: it must return at once.
+
+    Raises:
+        CustomersError: A page could not be fetched; run again to go on.
+        ExportError: The journal is in use, or of another service.
+        IncompleteListError: The list was not seen whole.
+        OSError: The file or the journal cannot be written.
+        RecordError: A record does not fit.
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range, or the format needs what is not installed.
+
+    Example:
+        >>> report = await export_customers(client, "customers.jsonl")
+        >>> print(report.rows, report.completeness.verdict)
+        250 COMPLETE
+    """
+    order = Order.check(
+        path, format=format, fields=fields, on_incomplete=on_incomplete, on_bad_record=on_bad_record, resume=resume
+    )
+    on_progress = progress or (lambda _: None)
+    if os.fspath(path) != "-":
+        return await _export(client, Path(path), order, on_progress)
+    with tempfile.TemporaryDirectory(prefix="customers-async-") as scratch:
+        report = await _export(client, Path(scratch, f"stdout.{order.format}"), order, on_progress)
+        await asyncio.to_thread(_copy, Path(report.path))
+    return attrs.evolve(report, path="-")
+
+
+def _copy(path: Path) -> None:
+    """Write the file to stdout."""
+    sys.stdout.flush()
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+async def _export(client: CustomersClient, path: Path, order: Order, on_progress: OnProgress) -> ExportReport:
+    base_url = client._page_source(MAX_PER_PAGE, tolerant=False).base_url
+    journal = await Journal.open(path, base_url=base_url, per_page=MAX_PER_PAGE, resume=order.resume)
+    try:
+        walker = _Walker(client, journal, order, on_progress)
+        found = await walker.walk_until_whole()
+        report = await _Writer(path, journal, order, walker, on_progress).write(found)
+        await journal.discard()
+    finally:
+        await journal.close()
+    return report
+
+
+class _Walker:
+    """Walks the list, from the journal as far as that reaches."""
+
+    def __init__(self, client: CustomersClient, journal: Journal, order: Order, on_progress: OnProgress) -> None:
+        self._client = client.with_options(on_event=self._count)
+        self._listener = client._options.on_event
+        self._journal = journal
+        self._order = order
+        self._on_progress = on_progress
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+        self._cost = journal.cost
+        self._seconds_before = journal.cost.seconds
+        self.source: PageSource = self._client._page_source(MAX_PER_PAGE, tolerant=order.on_bad_record == "reject")
+        self.resumed = len(journal.numbers)
+        self.walks = 0
+        self.numbers = array("Q")  # of the pages of the last walk, in the order of the list
+
+    async def walk_until_whole(self) -> Completeness:
+        """Walk, and again where that may help; returns the verdict on the last walk, if it is to be written.
+
+        Raises:
+            IncompleteListError: It is not to be written.
+        """
+        order, journal = self._order, self._journal
+        again = PageReader.RECONCILIATIONS if order.on_incomplete == "reconcile" else 0
+        if journal.concluded and order.on_incomplete in ("reconcile", "raise"):
+            await self._begin_again()
+        while (found := await self._walk()).verdict is not Verdict.COMPLETE:
+            await journal.conclude()
+            if found.verdict is Verdict.CAPPED or not again:
+                break
+            again -= 1
+            _log.info("The list is walked again: %s.", found.describe())
+            await self._begin_again()
+        if order.on_incomplete in ("reconcile", "raise"):
+            found.raise_if_incomplete()
+        if order.on_incomplete == "warn" and found.verdict is not Verdict.COMPLETE:
+            _log.warning("The list is not complete: %s.", found.describe())
+        return found
+
+    async def _begin_again(self) -> None:
+        self.resumed = 0
+        await self._journal.begin_walk()
+
+    async def _walk(self) -> Completeness:
+        options = self._client._options
+        reader = PageReader(
+            attrs.evolve(self.source, fetch=self._fetch),
+            concurrency=_AHEAD * options.concurrency,
+            first_page=1,
+            per_page=MAX_PER_PAGE,
+            ordered=True,
+            unique=True,
+            on_incomplete="ignore",
+            on_bad_record=None,
+            persistent=options.retry.max_attempts > 1,
+            tell=options.tell,
+            seen=CompactSet(),
+        )
+        self.walks += 1
+        self.numbers = array("Q")
+        customers = 0
+        try:
+            async with aclosing(reader.pages()) as pages:
+                async for page in pages:
+                    self.numbers.append(page.number)
+                    customers += len(page.customers)
+                    self._on_progress(
+                        ExportProgress("walk", self.walks, len(self.numbers), customers, page.total, self.resumed)
+                    )
+        except CustomersError as error:
+            if error.next_page is not None:  # should it be that page that cannot be read, another may come
+                await self._journal.forget(error.next_page)
+            raise
+        assert reader.completeness is not None  # noqa: S101  # the walk has come to its end
+        return reader.completeness
+
+    async def _fetch(self, number: int) -> Answer:
+        if number in self._journal.numbers:
+            return await self._journal.get(number)
+        answer = await self.source.fetch(number)
+        await self._journal.put(number, answer, self.cost)
+        return answer
+
+    @property
+    def cost(self) -> Cost:
+        """What the export has cost until now, with the runs before this one."""
+        self._cost.seconds = self._seconds_before + self._clock() - self._started
+        return self._cost
+
+    def _count(self, event: Event) -> None:
+        cost = self._cost
+        if isinstance(event, RequestSent):
+            cost.requests += 1
+            cost.retries += event.attempt > 1
+        elif isinstance(event, RequestAnswered):
+            cost.answers_429 += event.status == 429
+        if self._listener is not None:
+            self._listener(event)
+
+
+class _Writer:
+    """Makes the file of what the journal holds, and publishes it."""
+
+    def __init__(self, path: Path, journal: Journal, order: Order, walker: _Walker, on_progress: OnProgress) -> None:
+        self._path = path
+        self._journal = journal
+        self._order = order
+        self._walker = walker
+        self._on_progress = on_progress
+        self._partial = self._partial_of("data")
+
+    async def write(self, found: Completeness) -> ExportReport:
+        """Write the file, a few pages at a time in the journal's thread, and put it in its place."""
+        journal, walker = self._journal, self._walker
+        steps = self._steps(found)
+        rows = 0
+        try:
+            while (step := await journal.in_thread(next, steps, None)) is not None:
+                pages, rows = step
+                self._on_progress(ExportProgress("write", walker.walks, pages, rows, found.last_total, walker.resumed))
+            return await journal.in_thread(self._publish, found, rows)
+        finally:
+            await journal.in_thread(steps.close)
+            await journal.in_thread(self._tidy)
+
+    def _steps(self, found: Completeness) -> Generator[tuple[int, int], None, None]:
+        """Write; yields the pages and rows that are written so far."""
+        rows = 0
+        with ExitStack() as stack:
+            write = stack.enter_context(open_sink(self._partial, self._order.format, self._order.fields))
+            set_aside = stack.enter_context(self._rejects()) if found.rejected else None
+            for count, body in enumerate(self._bodies(found, set_aside), 1):
+                rows += write(body)
+                if count % _STEP == 0:
+                    yield count, rows
+        if rows != found.distinct:
+            raise ExportError(f"the journal of {self._path} has changed under the export: {rows} rows")
+        yield len(self._walker.numbers), rows
+
+    def _bodies(self, found: Completeness, set_aside: SetAside | None) -> Iterator[bytes]:
+        """What is to be written of each page. Only where something is left out, each record is looked at again."""
+        pages = self._journal.pages(self._walker.numbers)
+        if not found.duplicates and not found.rejected:
+            yield from (answer.body for _, answer in pages)
+            return
+        walk = Walk(1, MAX_PER_PAGE, unique=True, seen=CompactSet())
+        for number, answer in pages:
+            page = self._walker.source.decode(number, answer)
+            body, rejected = accepted(walk.add(page), page)
+            if set_aside is not None and rejected:
+                set_aside(rejected)
+            yield body
+
+    def _publish(self, found: Completeness, rows: int) -> ExportReport:
+        """Put the files in their places, the manifest last; the journal can make them again until then."""
+        _sync(self._partial)
+        report = self._report(found, rows)
+        document = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
+        with new_file(self._partial_of("manifest")).open("w", encoding="utf-8") as file:
+            file.write(f"{document}\n")
+        _sync(self._partial_of("manifest"))
+        self._partial.replace(self._path)
+        if found.rejected:
+            _sync(self._partial_of("rejected"))
+            self._partial_of("rejected").replace(rejected_path(self._path))
+        else:
+            rejected_path(self._path).unlink(missing_ok=True)  # of an earlier export
+        self._partial_of("manifest").replace(manifest_path(self._path))
+        if os.name == "posix":
+            _sync(self._path.parent)
+        return report
+
+    def _report(self, found: Completeness, rows: int) -> ExportReport:
+        first, last = self._journal.fetched_between()
+        cost = self._walker.cost
+        return ExportReport(
+            path=str(self._path),
+            format=self._order.format,
+            fields=self._order.fields,
+            rows=rows,
+            completeness=found,
+            sha256=digest(self._partial),
+            size=self._partial.stat().st_size,
+            walks=self._walker.walks,
+            pages_resumed=self._walker.resumed,
+            requests=cost.requests,
+            retries=cost.retries,
+            answers_429=cost.answers_429,
+            seconds=cost.seconds,
+            first_page_at=datetime.fromtimestamp(first, UTC),
+            last_page_at=datetime.fromtimestamp(last, UTC),
+            base_url=self._walker.source.base_url,
+            versions=versions(self._order.format),
+        )
+
+    @contextmanager
+    def _rejects(self) -> Iterator[SetAside]:
+        with new_file(self._partial_of("rejected")).open("wb") as file:
+            yield lambda rejected: file.writelines(msgspec.json.encode(record) + b"\n" for record in rejected)
+
+    def _partial_of(self, part: str) -> Path:
+        return self._path.with_name(f".{self._path.name}.{part}.partial")
+
+    def _tidy(self) -> None:
+        for part in ("data", "rejected", "manifest"):
+            self._partial_of(part).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Let the disk have it, before anything relies on it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

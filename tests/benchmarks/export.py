@@ -1,0 +1,141 @@
+"""What an export costs: ``python -m tests.benchmarks.export`` prints it, and writes it into the docs.
+
+Every run is a process of its own, against an emulator without a quota in another one. The time is compared with that
+of walking the list and doing nothing with it; the two alternate, and the median counts. The longest stall of the event
+loop is the longest time by which a heartbeat of 1 ms came too late, less the same of the plain walk: two processes
+that share the machine stall one another, too. The peak of memory is the process's own.
+"""
+
+import asyncio
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from customers_async import CustomersClient
+from customers_async.emulator import Emulator
+
+TARGET = Path(__file__).parents[2] / "docs" / "howto" / "export-figures.md"
+CUSTOMERS, MANY, FEW = 100_000, 1_000_000, 10_000
+UNLIMITED = 10**9
+BEAT = 0.001
+
+
+async def heartbeat() -> float:
+    """Beat until cancelled; returns the longest delay in seconds."""
+    longest = 0.0
+    try:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(BEAT)
+            longest = max(longest, time.perf_counter() - before - BEAT)
+    except asyncio.CancelledError:
+        return longest
+
+
+async def walk(client: CustomersClient) -> None:
+    """Walk the list, and do nothing with it."""
+    async with client.list_customers(on_incomplete="raise") as pager:
+        async for _ in pager.pages():
+            pass
+
+
+async def work(url: str, token: str, what: str) -> None:
+    """One run; prints seconds, the longest stall and the peak of memory."""
+    from customers_async.export import export_customers
+    from customers_async.export.sinks import format_of
+
+    async with CustomersClient(token, base_url=url) as client:
+        await client.count_customers()
+        if what != "walk":
+            format_of(what, None)  # which imports what it needs
+        heart = asyncio.create_task(heartbeat())
+        await asyncio.sleep(0)
+        started = time.perf_counter()
+        await (walk(client) if what == "walk" else export_customers(client, what))
+        seconds = time.perf_counter() - started
+        heart.cancel()
+        stall = await heart
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps([seconds, stall, peak]))
+
+
+async def serve(customers: int) -> None:
+    """The emulator as a process; every page is made once, so that the runs find them made."""
+    async with Emulator(customers=customers, limit=UNLIMITED, gzip=False) as emulator:
+        print(emulator.url, emulator.token, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+def run(url: str, token: str, what: str) -> tuple[float, float, int]:
+    """One run in a fresh process."""
+    command = (sys.executable, "-m", "tests.benchmarks.export", url, token, what)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  # our own
+    seconds, stall, peak = json.loads(done.stdout)
+    return seconds, stall, peak
+
+
+class Service:
+    """An emulator in a process of its own."""
+
+    def __init__(self, customers: int) -> None:
+        command = (sys.executable, "-m", "tests.benchmarks.export", f"{customers}")
+        self._process = subprocess.Popen(  # noqa: S603  # our own
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> tuple[str, str]:
+        assert self._process.stdout is not None
+        url, token = self._process.stdout.readline().split()
+        return url, token
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate("")
+
+
+def report(rounds: int = 5) -> str:
+    """The figures, as Markdown."""
+    lines = ["| 100,000 customers | seconds | times the walk | longest stall of the event loop |", "|---|---|---|---|"]
+    with TemporaryDirectory() as directory:
+        runs: dict[str, list[tuple[float, float, int]]] = {}
+        kinds = ["walk", *(f"customers.{format_}" for format_ in ("jsonl", "csv", "sqlite", "parquet", "arrow"))]
+        with Service(CUSTOMERS) as (url, token):
+            run(url, token, "walk")
+            for _ in range(rounds):
+                for kind in kinds:
+                    what = kind if kind == "walk" else str(Path(directory, kind))
+                    runs.setdefault(kind, []).append(run(url, token, what))
+        base = statistics.median(seconds for seconds, _, _ in runs["walk"])
+        for kind in kinds:
+            seconds = statistics.median(seconds for seconds, _, _ in runs[kind])
+            stall = statistics.median(stall for _, stall, _ in runs[kind])
+            name = "only walked" if kind == "walk" else f"to {kind.partition('.')[2]}"
+            lines.append(f"| {name} | {seconds:.2f} | {seconds / base:.2f} | {stall * 1e3:.0f} ms |")
+        peaks = {}
+        for customers in (FEW, MANY):
+            with Service(customers) as (url, token):
+                peaks[customers] = run(url, token, str(Path(directory, "many.parquet")))[2]
+    growth = (peaks[MANY] - peaks[FEW]) / 2**20
+    lines += ["", f"The peak of memory grows by {growth:.0f} MB from {FEW:,} to {MANY:,} customers (to parquet)."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the figures, and write them into the docs."""
+    match sys.argv[1:]:
+        case [url, token, what]:
+            asyncio.run(work(url, token, what))
+        case [customers]:
+            asyncio.run(serve(int(customers)))
+        case _:
+            figures = report()
+            TARGET.write_text(figures, encoding="utf-8")
+            print(figures, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,665 @@
+"""Exports over a real socket: each format, the journal, the verdict, the manifest."""
+
+import csv
+import gzip
+import json
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.web import StreamResponse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import customers_async
+from customers_async import (
+    CustomersClient,
+    ExportError,
+    IncompleteListError,
+    RecordError,
+    RetryPolicy,
+    ServerError,
+    Verdict,
+)
+from customers_async.emulator import Emulator, Exchange
+from customers_async.events import Event, RequestSent
+from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
+from customers_async.export.journal import Journal, journal_path
+from customers_async.export.memory import CompactSet
+from customers_async.export.reading import read_records
+from customers_async.export.rows import FIELDS
+from customers_async.export.sinks import FORMATS
+from customers_async.protocol import Answer
+
+NAME = "Živilė Σ 日本 עברית 🙂"
+
+
+def names(path: Path) -> set[str]:
+    """What is in a directory."""
+    return {entry.name for entry in path.iterdir()}
+
+
+def interrupting(after: int) -> Callable[[ExportProgress], None]:
+    """A listener that ends the export when so many pages have come."""
+
+    def on_progress(progress: ExportProgress) -> None:
+        if progress.stage == "walk" and progress.pages == after:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+# The formats
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_what_goes_in_comes_back_from_each_format(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """A leading zero, a non-Latin name, nothing, a nested value, times: as the service has them, in its order."""
+    emulator.touch(1, name=NAME, registration_address_index="01109", related_persons=[{"name": NAME, "share": 0.5}])
+    emulator.touch(2, name='quo"te, comma\nline', registration_address_index="0000")
+    path = tmp_path / f"customers.{format_}"
+    report = await export_customers(client, path)
+    records = list(read_records(path, format_))
+    assert (report.rows, report.completeness.verdict, report.format) == (250, Verdict.COMPLETE, format_)
+    assert [record["uuid"] for record in records] == list(emulator.uuids())
+    assert list(records[0]) == list(FIELDS)
+    assert records[0]["created_at"] == 1744373843
+    assert records[0]["registration_address_index"] == records[1]["registration_address_index"] == "01109"
+    assert records[0]["risk_country_code"] is None
+    assert records[1]["name"] == NAME
+    assert records[1]["related_persons"] == [{"name": NAME, "share": 0.5}]
+    assert records[2]["name"] == 'quo"te, comma\nline'
+    assert verify_export(path) == {}
+
+
+async def test_json_lines_are_the_wires_own_records(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """Byte by byte, with fields that the model does not know."""
+    emulator.touch(0, shoe_size=43)
+    page = await client.get_page(1, per_page=100)
+    await export_customers(client, tmp_path / "customers.jsonl")
+    lines = (tmp_path / "customers.jsonl").read_bytes().split(b"\n")
+    assert b"[" + b",".join(lines[:100]) + b"]" == page.raw
+    assert json.loads(lines[0])["shoe_size"] == 43
+    assert lines[250:] == [b""]
+
+
+async def test_pretty_printed_pages_become_lines(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
+    """A service may write JSON over several lines; JSON Lines may not."""
+
+    async def pretty(exchange: Exchange) -> StreamResponse:
+        response = await exchange.answer()
+        assert isinstance(response.body, bytes)
+        response.body = json.dumps(json.loads(response.body), indent=2).encode()
+        return response
+
+    emulator.fail_next(pretty, times=None)
+    await export_customers(client, tmp_path / "customers.jsonl")
+    assert [record["uuid"] for record in read_records(tmp_path / "customers.jsonl", "jsonl")] == list(emulator.uuids())
+
+
+async def test_a_table_is_typed_and_ready_to_query(client: CustomersClient, tmp_path: Path) -> None:
+    """Integers for times, text for postal codes, the uuid as key."""
+    await export_customers(client, tmp_path / "customers.sqlite")
+    with sqlite3.connect(tmp_path / "customers.sqlite") as database:
+        columns = {name: (kind, key) for _, name, kind, _, _, key in database.execute("PRAGMA table_info(customers)")}
+        (row,) = database.execute(
+            "SELECT typeof(created_at), registration_address_index FROM customers WHERE name = 'John Doe'"
+        )
+    database.close()
+    assert columns["uuid"] == ("TEXT", 1)
+    assert columns["created_at"] == ("INTEGER", 0)
+    assert row == ("integer", "01109")
+
+
+@pytest.mark.parametrize("format_", ["parquet", "arrow"])
+async def test_columns_are_typed(client: CustomersClient, tmp_path: Path, format_: str) -> None:
+    """UTC timestamps, strings, zstd, and row groups of more than 10,000 rows."""
+    import pyarrow
+    from pyarrow import feather, parquet
+
+    path = tmp_path / f"customers.{format_}"
+    await export_customers(client, path)
+    table = parquet.read_table(path) if format_ == "parquet" else feather.read_table(path)
+    assert table.schema.field("created_at").type == pyarrow.timestamp("us", "UTC")
+    assert table.schema.field("post_address_index").type == pyarrow.string()
+    assert not table.schema.field("uuid").nullable
+    assert table.column("created_at")[0].as_py().isoformat() == "2025-04-11T12:17:23+00:00"
+    if format_ == "parquet":
+        column = parquet.ParquetFile(path).metadata.row_group(0).column(0)
+        assert column.compression == "ZSTD"
+
+
+async def test_row_groups_are_large(tmp_path: Path) -> None:
+    """All but the last hold 10,000 rows or more, so that a reader has something to chew."""
+    from pyarrow import parquet
+
+    async with (
+        Emulator(customers=25_050, limit=10**6, gzip=False) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        await export_customers(client, tmp_path / "customers.parquet")
+    metadata = parquet.ParquetFile(tmp_path / "customers.parquet").metadata
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [20_000, 5_050]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_fields_are_chosen_in_their_order(client: CustomersClient, tmp_path: Path, format_: str) -> None:
+    """Only what was asked for is written, and the manifest says what that was."""
+    path = tmp_path / f"customers.{format_}"
+    report = await export_customers(client, path, fields=["name", "uuid", "created_at"])
+    assert list(next(read_records(path, format_))) == ["name", "uuid", "created_at"]
+    assert report.fields == ("name", "uuid", "created_at")
+    assert verify_export(path) == {}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_an_empty_list_is_an_empty_export(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """Nobody there is no failure, and the file can be read."""
+    emulator.delete(250)
+    path = tmp_path / f"customers.{format_}"
+    assert (await export_customers(client, path)).rows == 0
+    assert list(read_records(path, format_)) == []
+    assert verify_export(path) == {}
+
+
+async def test_a_format_may_be_named(client: CustomersClient, tmp_path: Path) -> None:
+    """Whatever the suffix is."""
+    await export_customers(client, tmp_path / "customers.txt", format="csv")
+    with (tmp_path / "customers.txt").open(newline="", encoding="utf-8") as file:
+        assert next(csv.reader(file)) == list(FIELDS)
+
+
+async def test_stdout_gets_json_lines(
+    client: CustomersClient, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a whole list only, and nothing is left on the disk."""
+    monkeypatch.setattr("tempfile.tempdir", f"{tmp_path}")
+    report = await export_customers(client, "-")
+    assert capfdbinary.readouterr().out.count(b"\n") == report.rows == 250
+    assert (report.path, report.manifest, names(tmp_path)) == ("-", None, set())
+
+
+async def test_compressed_lines_are_the_same_bytes_each_time(client: CustomersClient, tmp_path: Path) -> None:
+    """No time of day in them."""
+    for name in ("one.jsonl.gz", "two.jsonl.gz"):
+        await export_customers(client, tmp_path / name)
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.jsonl.gz", "two.jsonl.gz"))
+    assert one == two
+    assert gzip.decompress(one).count(b"\n") == 250
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"path": "customers.xlsx"}, ValueError),
+        ({"path": "customers"}, ValueError),
+        ({"path": "c.jsonl", "format": "xlsx"}, ValueError),
+        ({"path": "c.jsonl", "fields": []}, ValueError),
+        ({"path": "c.jsonl", "fields": ["uuid", "uuid"]}, ValueError),
+        ({"path": "c.jsonl", "fields": ["shoe_size"]}, ValueError),
+        ({"path": "c.jsonl", "fields": "uuid"}, TypeError),
+        ({"path": "c.jsonl", "fields": [1]}, TypeError),
+        ({"path": "c.sqlite", "fields": ["name"]}, ValueError),
+        ({"path": "c.jsonl", "on_incomplete": "shrug"}, ValueError),
+        ({"path": "c.jsonl", "on_bad_record": "shrug"}, ValueError),
+        ({"path": "-", "on_bad_record": "reject"}, ValueError),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+    emulator: Emulator,
+    client: CustomersClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any],
+    error: type[Exception],
+) -> None:
+    """And nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error):
+        await export_customers(client, **arguments)
+    assert (emulator.stats.requests, names(tmp_path)) == (0, set())
+
+
+async def test_a_missing_extra_is_named(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what to install."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"pip install 'customers-async\[arrow\]'"):
+        await export_customers(client, tmp_path / "customers.parquet")
+
+
+# The journal
+
+
+async def test_an_interrupted_export_goes_on_where_it_stopped(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """The pages that came are not asked for again, and the file is as if nothing had happened."""
+    client = client.with_options(concurrency=1)
+    await export_customers(client, tmp_path / "undisturbed.jsonl")
+    path = tmp_path / "customers.jsonl"
+    emulator.fail_next(501, page=3)
+    before = emulator.stats.requests
+    with pytest.raises(ServerError) as failure:
+        await export_customers(client, path)
+    assert failure.value.next_page == 3
+    assert names(tmp_path) == {"undisturbed.jsonl", "undisturbed.jsonl.manifest.json", "customers.jsonl.journal"} | {
+        name for name in names(tmp_path) if name.endswith("-wal")
+    }
+    report = await export_customers(client, path)
+    assert emulator.stats.requests - before == 4
+    assert (report.pages_resumed, report.requests) == (2, 4)
+    assert path.read_bytes() == (tmp_path / "undisturbed.jsonl").read_bytes()
+
+
+async def test_the_files_are_their_owners_only(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
+    """They hold customers, so the umask does not matter."""
+    emulator.fail_next(501, page=3)
+    with pytest.raises(ServerError):
+        await export_customers(client, tmp_path / "customers.jsonl")
+    await export_customers(client, tmp_path / "customers.csv")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+async def test_a_journal_of_another_service_is_refused_and_discarded_on_request(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """A sentence says whose it is."""
+    path = tmp_path / "customers.jsonl"
+    emulator.fail_next(501, page=3)
+    with pytest.raises(ServerError):
+        await export_customers(client, path)
+    async with (
+        Emulator(customers=120) as other,
+        CustomersClient(other.token, base_url=other.url) as elsewhere,
+    ):
+        with pytest.raises(ExportError, match=f"left by an export from {emulator.url} with 100 customers a page"):
+            await export_customers(elsewhere, path)
+        assert other.stats.requests == 0
+        assert (await export_customers(elsewhere, path, resume=False)).rows == 120
+
+
+async def test_a_journal_of_another_version_is_refused(client: CustomersClient, tmp_path: Path) -> None:
+    """And named with both versions."""
+    path = tmp_path / "customers.jsonl"
+    journal = await Journal.open(path, base_url="http://127.0.0.1:1", per_page=100, resume=True)
+    await journal.close()
+    with sqlite3.connect(journal_path(path)) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(ExportError, match=r"another version \(99, not 1\)"):
+        await export_customers(client, path)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("kind", ["text", "database"])
+async def test_a_file_that_is_no_journal_is_left_alone(
+    client: CustomersClient, tmp_path: Path, kind: str, resume: bool
+) -> None:
+    """Even when the journal is to be discarded."""
+    path = tmp_path / "customers.jsonl"
+    if kind == "text":
+        journal_path(path).write_text("my diary, dear to me" * 1000)
+    else:
+        with sqlite3.connect(journal_path(path)) as database:
+            database.execute("CREATE TABLE diary (day)")
+        database.close()
+    before = journal_path(path).read_bytes()
+    with pytest.raises(ExportError, match="is not an export's journal: move it away"):
+        await export_customers(client, path, resume=resume)
+    assert journal_path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_path: Path, resume: bool) -> None:
+    """The second is refused, whatever it wants, and the first goes on."""
+    path = tmp_path / "customers.jsonl"
+    journal = await Journal.open(path, base_url="http://127.0.0.1:1", per_page=100, resume=True)
+    await journal.put(1, Answer(200, {}, b"[]"), journal.cost)
+    with pytest.raises(ExportError, match=f"another export to {path} is at work"):
+        await export_customers(client, path, resume=resume)
+    await journal.put(2, Answer(200, {}, b"[]"), journal.cost)
+    assert (await journal.get(2)).body == b"[]"
+    await journal.close()
+
+
+async def test_a_stale_log_does_not_come_back(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
+    """Killed between removing the journal and removing SQLite's log of it, the export leaves nothing that counts."""
+    path = tmp_path / "customers.jsonl"
+    journal = await Journal.open(path, base_url=emulator.url, per_page=100, resume=True)
+    await journal.put(1, Answer(200, {}, b"[]"), journal.cost)
+    log = Path(f"{journal_path(path)}-wal").read_bytes()
+    await journal.discard()
+    await journal.close()
+    Path(f"{journal_path(path)}-wal").write_bytes(log)
+    report = await export_customers(client, path)
+    assert (report.rows, report.pages_resumed) == (250, 0)
+
+
+async def test_a_page_that_cannot_be_read_is_asked_for_again(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """A record that was repaired meanwhile does not fail from the journal for ever."""
+    path = tmp_path / "customers.jsonl"
+    emulator.touch(150, name=17)
+    with pytest.raises(RecordError) as failure:
+        await export_customers(client, path)
+    assert failure.value.page == 2
+    emulator.touch(150, name="Ona")
+    report = await export_customers(client, path)
+    assert report.rows == 250
+
+
+async def test_each_event_is_passed_on(client: CustomersClient, tmp_path: Path) -> None:
+    """The export counts requests by events, and the client's own listener hears them, too."""
+    events: list[Event] = []
+    report = await export_customers(client.with_options(on_event=events.append), tmp_path / "customers.jsonl")
+    assert sum(isinstance(event, RequestSent) for event in events) == report.requests == 3
+
+
+async def test_retries_are_counted(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, impatient: RetryPolicy
+) -> None:
+    """The manifest tells how hard it was."""
+    emulator.fail_next(503, page=2, times=2)
+    report = await export_customers(client.with_options(retry=impatient), tmp_path / "customers.jsonl")
+    assert (report.requests, report.retries, report.answers_429) == (5, 2, 0)
+
+
+# The verdict
+
+
+async def test_a_list_that_changes_is_walked_again(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
+    """The file holds exactly the list as the last walk saw it, without those who have left it meanwhile."""
+    gone = next(emulator.uuids(0, 1))
+    emulator.on_page(2, insert=3, delete=1)
+    report = await export_customers(client.with_options(concurrency=1), tmp_path / "customers.jsonl")
+    uuids = [record["uuid"] for record in read_records(tmp_path / "customers.jsonl", "jsonl")]
+    assert (report.walks, report.rows, report.completeness.verdict) == (2, 252, Verdict.COMPLETE)
+    assert uuids == list(emulator.uuids())
+    assert gone not in uuids
+
+
+async def test_a_list_that_never_holds_still_is_given_up(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """After four walks; the next run begins another."""
+
+    async def restless(exchange: Exchange) -> StreamResponse:
+        emulator.insert(1)
+        return await exchange.answer()
+
+    emulator.fail_next(restless, page=2, times=None)
+    path = tmp_path / "customers.jsonl"
+    with pytest.raises(IncompleteListError):
+        await export_customers(client.with_options(concurrency=1), path)
+    assert not path.exists()
+    walked = emulator.stats.requests
+    assert walked == 4 * 3
+    with pytest.raises(IncompleteListError):
+        await export_customers(client.with_options(concurrency=1), path)
+    assert emulator.stats.requests == 2 * walked
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_an_incomplete_list_is_written_on_request(client: CustomersClient, tmp_path: Path, format_: str) -> None:
+    """A capped one, here; the manifest says so, and nothing is asked again for the pages that came."""
+    async with (
+        Emulator(customers=300, capped=True, cap=200) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        path = tmp_path / f"customers.{format_}"
+        with pytest.raises(IncompleteListError):
+            await export_customers(client, path)
+        walked = emulator.stats.requests
+        report = await export_customers(client, path, on_incomplete="ignore")
+    assert emulator.stats.requests == walked
+    assert (report.rows, report.completeness.verdict) == (200, Verdict.CAPPED)
+    assert verify_export(path) == {}
+
+
+async def test_an_incomplete_list_is_logged(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With "warn", as for a walk."""
+    emulator.on_page(2, insert=3)
+    client = client.with_options(concurrency=1)
+    report = await export_customers(client, tmp_path / "customers.jsonl", on_incomplete="warn")
+    assert report.completeness.verdict is Verdict.DRIFTED
+    assert "The list is not complete: DRIFTED" in caplog.text
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_nobody_is_written_twice(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """Repetitions are left out of the file and counted."""
+    emulator.on_page(2, insert=3)
+    path = tmp_path / f"customers.{format_}"
+    report = await export_customers(client.with_options(concurrency=1), path, on_incomplete="ignore")
+    uuids = [record["uuid"] for record in read_records(path, format_)]
+    assert len(uuids) == len(set(uuids)) == report.rows == report.completeness.distinct == 250
+    assert report.completeness.duplicates == 3
+    assert verify_export(path) == {}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_rejected_records_are_set_aside(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """With page, place and reason; rows, rejected and duplicates add up to what the service gave."""
+    emulator.touch(7, name=17)
+    emulator.touch(150, created_at="yesterday")
+    path = tmp_path / f"customers.{format_}"
+    report = await export_customers(client, path, on_bad_record="reject")
+    rejected = path.with_name(f"{path.name}.rejected.jsonl")
+    lines = [json.loads(line) for line in rejected.read_text(encoding="utf-8").splitlines()]
+    assert [(line["page"], line["index"]) for line in lines] == [(1, 7), (2, 50)]
+    assert "'name' is not text or null" in lines[0]["reason"]
+    assert lines[1]["record"]["created_at"] == "yesterday"
+    found = report.completeness
+    assert (report.rows, found.rejected, found.duplicates) == (248, 2, 0)
+    assert len(list(read_records(path, format_))) == 248
+    assert stat.S_IMODE(rejected.stat().st_mode) == 0o600
+    assert verify_export(path) == {}
+    emulator.touch(7, name="Ona")
+    emulator.touch(150, created_at=1744373843)
+    await export_customers(client, path)
+    assert not rejected.exists()
+
+
+# The target
+
+
+async def test_an_older_file_stays_until_the_new_one_is_whole(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """And is then replaced in one step."""
+    path = tmp_path / "customers.jsonl"
+    path.write_text("old")
+    emulator.fail_next(501, page=3)
+    with pytest.raises(ServerError):
+        await export_customers(client, path)
+    assert path.read_text() == "old"
+    await export_customers(client, path)
+    assert path.read_bytes().count(b"\n") == 250
+
+
+@pytest.mark.parametrize("place", ["missing/customers.jsonl", "file/customers.jsonl", "directory.jsonl"])
+async def test_a_file_that_cannot_be_made_is_named(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, place: str
+) -> None:
+    """Before anything is sent."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "directory.jsonl").mkdir()
+    with pytest.raises(OSError, match=place) as failure:
+        await export_customers(client, tmp_path / place)
+    assert failure.value.filename == f"{tmp_path / place}"
+    assert emulator.stats.requests == 0
+
+
+async def test_a_directory_that_cannot_be_written_to(client: CustomersClient) -> None:
+    """Not even by root."""
+    with pytest.raises(OSError, match=r"/proc/customers\.jsonl"):
+        await export_customers(client, "/proc/customers.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+async def test_a_full_disk_loses_nothing(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says so, what came is kept, and with room again the export goes on."""
+    path = tmp_path / "customers.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr("customers_async.export.sinks.new_file", lambda _: Path("/dev/full"))
+        with pytest.raises(OSError, match="No space left on device"):
+            await export_customers(client, path)
+    assert not path.exists()
+    report = await export_customers(client, path)
+    assert (report.rows, emulator.stats.requests) == (250, 3)
+
+
+# The manifest
+
+
+async def test_the_manifest_says_what_the_report_says(client: CustomersClient, tmp_path: Path) -> None:
+    """Rows, verdict, checksum, requests, versions."""
+    report = await export_customers(client, tmp_path / "customers.parquet")
+    assert report.manifest is not None
+    document = json.loads(report.manifest.read_text(encoding="utf-8"))
+    assert document == json.loads(json.dumps(report.as_dict()))
+    assert document.items() >= {"rows": 250, "distinct": 250, "verdict": "COMPLETE", "first_total": 250}.items()
+    assert document["size"] == (tmp_path / "customers.parquet").stat().st_size
+    assert {"customers_async", "python", "pyarrow"} == set(document["versions"])
+    assert type(report).read(tmp_path / "customers.parquet").rows == 250
+
+
+@pytest.mark.parametrize(
+    ("damage", "differs"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-2]), {"size", "sha256"}),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"John", b"Jane")), {"sha256"}),
+        (lambda path: _edit_manifest(path, rows=249), {"rows"}),
+        (lambda path: _edit_manifest(path, distinct=249), {"distinct"}),
+        (lambda path: _edit_manifest(path, rejected=1), {"rejected"}),
+    ],
+    ids=["cut", "changed", "rows", "distinct", "rejected"],
+)
+async def test_verify_finds_each_difference(
+    client: CustomersClient, tmp_path: Path, damage: Callable[[Path], None], differs: set[str]
+) -> None:
+    """Of the file or of the manifest."""
+    path = tmp_path / "customers.jsonl"
+    await export_customers(client, path)
+    damage(path)
+    assert set(verify_export(path)) == differs
+
+
+def _edit_manifest(path: Path, **figures: int) -> None:
+    manifest = path.with_name(f"{path.name}.manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | figures))
+
+
+@pytest.mark.parametrize("manifest", [None, "", "[]", "{}", '{"rows": 1}'])
+def test_a_file_without_a_manifest_cannot_be_verified(tmp_path: Path, manifest: str | None) -> None:
+    """One that is none is no manifest either."""
+    path = tmp_path / "customers.jsonl"
+    path.write_text("")
+    if manifest is not None:
+        path.with_name("customers.jsonl.manifest.json").write_text(manifest)
+    with pytest.raises(ExportError, match="is missing" if manifest is None else "is not a manifest"):
+        verify_export(path)
+
+
+# Changes
+
+
+@pytest.mark.parametrize(("old", "new"), list(zip(FORMATS, [*FORMATS][1:] + [*FORMATS][:1], strict=True)))
+async def test_changes_between_any_two_formats(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, old: str, new: str
+) -> None:
+    """Who was added, what changed field by field, and who was removed."""
+    await export_customers(client, tmp_path / f"old.{old}")
+    uuids = list(emulator.uuids())
+    emulator.touch(3, name=NAME, updated_at=1800000000)
+    emulator.delete(1, at=5)
+    emulator.insert(2)
+    await export_customers(client, tmp_path / f"new.{new}")
+    with diff_exports(tmp_path / f"old.{old}", tmp_path / f"new.{new}") as changes:
+        assert {record["uuid"] for record in changes.added()} == set(emulator.uuids(0, 2))
+        (change,) = changes.changed()
+        assert list(changes.removed()) == [uuids[5]]
+        assert changes.withheld is None
+    assert change.uuid == uuids[3]
+    assert change.fields["name"][1] == NAME
+    assert change.fields["updated_at"][1] == 1800000000
+    assert NAME not in repr(change)
+
+
+async def test_nobody_is_called_removed_who_may_have_been_missed(tmp_path: Path, client: CustomersClient) -> None:
+    """With a list that was not seen whole, and without a manifest."""
+    await export_customers(client, tmp_path / "old.jsonl")
+    async with (
+        Emulator(customers=250, capped=True, cap=100) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as capped,
+    ):
+        await export_customers(capped, tmp_path / "new.jsonl", on_incomplete="ignore")
+    with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
+        assert list(changes.removed()) == []
+        assert changes.withheld == f"the manifest of {tmp_path / 'new.jsonl'} says CAPPED"
+    (tmp_path / "old.jsonl.manifest.json").unlink()
+    with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
+        assert changes.withheld is not None
+        assert "is missing" in changes.withheld
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_damaged_export_is_not_compared(tmp_path: Path, format_: str) -> None:
+    """It is named; nothing of it is quoted."""
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.{format_}").write_bytes(b'{"uuid": 1, "name": "CANARY' * 3)
+    with pytest.raises(ExportError, match=f"old.{format_} ") as failure:
+        diff_exports(tmp_path / f"old.{format_}", tmp_path / f"new.{format_}")
+    assert "CANARY" not in str(failure.value)
+    assert failure.value.__context__ is None
+
+
+# The memory
+
+
+@settings(max_examples=30)
+@given(st.lists(st.one_of(st.text(max_size=3), st.binary(max_size=2).map(b"{".__add__))))
+def test_the_compact_set_is_a_set(keys: list[str | bytes]) -> None:
+    """It knows who was added, and nobody else."""
+    compact, known = CompactSet(), set[str | bytes]()
+    for key in keys:
+        assert (key in compact) == (key in known)
+        assert compact.isdisjoint([key, "other"]) == known.isdisjoint([key, "other"])
+        compact.update([key, key])
+        known.update([key])
+        assert len(compact) == len(known)
+
+
+# The name
+
+
+def test_the_top_level_name_is_loaded_when_asked_for() -> None:
+    """It is the same function; another name is still missing."""
+    assert customers_async.export_customers is export_customers
+    with pytest.raises(AttributeError, match="no attribute 'import_customers'"):
+        _ = customers_async.import_customers
