@@ -96,6 +96,11 @@ class Walk:
         """The lowest page that has not come."""
         return min([self._next, *self._again, *self._outstanding])
 
+    @property
+    def left_out(self) -> int:
+        """How many rows were repetitions, or did not fit."""
+        return self._duplicates + self._rejected
+
     def add(self, page: Page) -> Page:
         """Note a page; returns it with what is to be handed on: with ``unique``, who was not seen before.
 

@@ -134,11 +134,16 @@ def test_a_journal_in_the_way_exits_1(command: Command, service: Emulator, tmp_p
 def test_a_live_line_on_the_terminal(
     command: Command, service: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages, customers, and the writing of the file."""
-    screens = [""]
+    """Pages and customers; then the writing of the file, where it has to be made anew without a bad record."""
+    path, screens = tmp_path / "customers.jsonl", [""]
     with terminal(monkeypatch, "stderr", on_output=screens.append):
-        assert command("export", f"{tmp_path / 'customers.jsonl'}").code == 0
-    assert "writing 250 of 250" in screens[-1]
+        assert command("export", f"{path}").code == 0
+    assert "3 pages, 250 of 250" in screens[-1]
+    assert "writing" not in screens[-1]
+    service.touch(8, name=5)
+    with terminal(monkeypatch, "stderr", on_output=screens.append):
+        assert command("export", f"{path}", "--rejected").code == 0
+    assert "writing 249 of 250" in screens[-1]
 
 
 def test_verify_agrees(command: Command, service: Emulator, tmp_path: Path) -> None:

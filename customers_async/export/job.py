@@ -1,4 +1,4 @@
-"""The export: the walk into the journal, the verdict, and one pass over the journal into the file."""
+"""The export: the walk into the journal and into a draft, the verdict, and the file in its place."""
 
 import asyncio
 import json
@@ -8,8 +8,8 @@ import shutil
 import sys
 import tempfile
 from array import array
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -24,7 +24,7 @@ from customers_async.export.journal import Cost, Journal
 from customers_async.export.manifest import ExportReport, digest, manifest_path, rejected_path, versions
 from customers_async.export.memory import CompactSet
 from customers_async.export.rows import Rejected, accepted, check_fields
-from customers_async.export.sinks import format_of, new_file, open_sink
+from customers_async.export.sinks import Write, format_of, new_file, open_sink
 from customers_async.models import Completeness, Verdict
 from customers_async.pager import OnIncomplete, PageReader, PageSource
 from customers_async.protocol import Answer
@@ -38,8 +38,6 @@ SetAside = Callable[[Iterable[Rejected]], None]
 
 _AHEAD = 4
 """So many pages for each that may be in flight wait at most to be written down or for their turn."""
-_STEP = 10
-"""Pages that are written before the event loop hears of it."""
 
 _log = logging.getLogger("customers_async")
 
@@ -49,7 +47,8 @@ class ExportProgress:
     """How far an export has come.
 
     Attributes:
-        stage: ``"walk"`` while pages come, ``"write"`` while the file is made of them.
+        stage: ``"walk"`` while pages come and are written, ``"write"`` while the file is made anew, where something
+            must be left out of it.
         walk: Which walk of the list this is, from 1; more than one where the list changed meanwhile.
         pages: Pages of this walk that are safe, or that are written.
         customers: Customers on them.
@@ -179,23 +178,60 @@ def _copy(path: Path) -> None:
 async def _export(client: CustomersClient, path: Path, order: Order, on_progress: OnProgress) -> ExportReport:
     base_url = client._page_source(MAX_PER_PAGE, tolerant=False).base_url
     journal = await Journal.open(path, base_url=base_url, per_page=MAX_PER_PAGE, resume=order.resume)
+    draft = _Draft(path, order)
     try:
-        walker = _Walker(client, journal, order, on_progress)
+        walker = _Walker(client, journal, draft, order, on_progress)
         found = await walker.walk_until_whole()
-        report = await _Writer(path, journal, order, walker, on_progress).write(found)
+        report = await _Writer(path, journal, draft, order, walker, on_progress).write(found)
         await journal.discard()
     finally:
+        await journal.in_thread(draft.drop)
         await journal.close()
     return report
+
+
+class _Draft:
+    """The file while it grows, page by page. Used in the journal's thread only."""
+
+    def __init__(self, path: Path, order: Order) -> None:
+        self.path = _partial(path, "data")
+        self.rows = 0
+        self._order = order
+        self._sink: AbstractContextManager[Write] | None = None
+
+    def begin(self) -> None:
+        """Begin the file, or begin it again."""
+        self.drop()
+        sink = open_sink(self.path, self._order.format, self._order.fields)
+        self._write, self._sink, self.rows = sink.__enter__(), sink, 0
+
+    def add(self, body: bytes) -> None:
+        """Write the records of a page."""
+        self.rows += self._write(body)
+
+    def end(self) -> None:
+        """Write what is left; the file is whole."""
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.__exit__(None, None, None)
+
+    def drop(self) -> None:
+        """Give the file up, if there is one."""
+        with suppress(Exception):  # a full disk may be the reason for giving up
+            self.end()
+        self.path.unlink(missing_ok=True)
 
 
 class _Walker:
     """Walks the list, from the journal as far as that reaches."""
 
-    def __init__(self, client: CustomersClient, journal: Journal, order: Order, on_progress: OnProgress) -> None:
+    def __init__(
+        self, client: CustomersClient, journal: Journal, draft: _Draft, order: Order, on_progress: OnProgress
+    ) -> None:
         self._client = client.with_options(on_event=self._count)
         self._listener = client._options.on_event
         self._journal = journal
+        self._draft = draft
         self._order = order
         self._on_progress = on_progress
         self._clock = asyncio.get_running_loop().time
@@ -253,8 +289,10 @@ class _Walker:
         self.numbers = array("Q")
         customers = 0
         try:
-            async with aclosing(reader.pages()) as pages:
+            async with aclosing(reader.pages()) as pages, self._drafting() as add:
                 async for page in pages:
+                    if not reader.walk.left_out:
+                        await add(page.raw)
                     self.numbers.append(page.number)
                     customers += len(page.customers)
                     self._on_progress(
@@ -266,6 +304,24 @@ class _Walker:
             raise
         assert reader.completeness is not None  # noqa: S101  # the walk has come to its end
         return reader.completeness
+
+    @asynccontextmanager
+    async def _drafting(self) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+        """Write pages in the journal's thread while the walk goes on: whoever adds one waits for the one before."""
+        await self._journal.in_thread(self._draft.begin)
+        adding: asyncio.Future[None] | None = None
+
+        async def add(body: bytes) -> None:
+            nonlocal adding
+            if adding is not None:
+                await adding
+            adding = asyncio.ensure_future(self._journal.in_thread(self._draft.add, body))
+
+        try:
+            yield add
+        finally:
+            if adding is not None:
+                await adding
 
     async def _fetch(self, number: int) -> Answer:
         if number in self._journal.numbers:
@@ -292,88 +348,92 @@ class _Walker:
 
 
 class _Writer:
-    """Makes the file of what the journal holds, and publishes it."""
+    """Makes the file of what the journal holds, where the draft is not it already, and publishes it."""
 
-    def __init__(self, path: Path, journal: Journal, order: Order, walker: _Walker, on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        path: Path,
+        journal: Journal,
+        draft: _Draft,
+        order: Order,
+        walker: _Walker,
+        on_progress: OnProgress,
+    ) -> None:
         self._path = path
         self._journal = journal
+        self._draft = draft
         self._order = order
         self._walker = walker
         self._on_progress = on_progress
-        self._partial = self._partial_of("data")
 
     async def write(self, found: Completeness) -> ExportReport:
-        """Write the file, a few pages at a time in the journal's thread, and put it in its place."""
-        journal, walker = self._journal, self._walker
-        steps = self._steps(found)
-        rows = 0
+        """Put the file in its place. What must not be in it was drafted with the rest: then it is written anew."""
+        in_thread = self._journal.in_thread
         try:
-            while (step := await journal.in_thread(next, steps, None)) is not None:
-                pages, rows = step
-                self._on_progress(ExportProgress("write", walker.walks, pages, rows, found.last_total, walker.resumed))
-            return await journal.in_thread(self._publish, found, rows)
+            if found.duplicates or found.rejected:
+                await self._write_anew(found)
+            await in_thread(self._draft.end)
+            if self._draft.rows != found.distinct:
+                raise ExportError(f"the journal of {self._path} has changed under the export: {self._draft.rows} rows")
+            return await in_thread(self._publish, found)
         finally:
-            await journal.in_thread(steps.close)
-            await journal.in_thread(self._tidy)
+            await in_thread(self._tidy)
 
-    def _steps(self, found: Completeness) -> Generator[tuple[int, int], None, None]:
-        """Write; yields the pages and rows that are written so far."""
-        rows = 0
+    async def _write_anew(self, found: Completeness) -> None:
+        """Write from the journal, a page at a time, so that the event loop hears of each."""
+        in_thread, draft, walker = self._journal.in_thread, self._draft, self._walker
+        await in_thread(draft.begin)
         with ExitStack() as stack:
-            write = stack.enter_context(open_sink(self._partial, self._order.format, self._order.fields))
-            set_aside = stack.enter_context(self._rejects()) if found.rejected else None
-            for count, body in enumerate(self._bodies(found, set_aside), 1):
-                rows += write(body)
-                if count % _STEP == 0:
-                    yield count, rows
-        if rows != found.distinct:
-            raise ExportError(f"the journal of {self._path} has changed under the export: {rows} rows")
-        yield len(self._walker.numbers), rows
+            bodies = self._bodies(found, stack)
+            pages = 0
+            while (body := await in_thread(next, bodies, None)) is not None:
+                await in_thread(draft.add, body)
+                pages += 1
+                self._on_progress(
+                    ExportProgress("write", walker.walks, pages, draft.rows, found.last_total, walker.resumed)
+                )
 
-    def _bodies(self, found: Completeness, set_aside: SetAside | None) -> Iterator[bytes]:
-        """What is to be written of each page. Only where something is left out, each record is looked at again."""
-        pages = self._journal.pages(self._walker.numbers)
-        if not found.duplicates and not found.rejected:
-            yield from (answer.body for _, answer in pages)
-            return
+    def _bodies(self, found: Completeness, stack: ExitStack) -> Iterator[bytes]:
+        """What is to be written of each page; what is set aside goes into a file of its own."""
+        set_aside = stack.enter_context(self._rejects()) if found.rejected else None
         walk = Walk(1, MAX_PER_PAGE, unique=True, seen=CompactSet())
-        for number, answer in pages:
+        for number, answer in self._journal.pages(self._walker.numbers):
             page = self._walker.source.decode(number, answer)
             body, rejected = accepted(walk.add(page), page)
             if set_aside is not None and rejected:
                 set_aside(rejected)
             yield body
 
-    def _publish(self, found: Completeness, rows: int) -> ExportReport:
+    def _publish(self, found: Completeness) -> ExportReport:
         """Put the files in their places, the manifest last; the journal can make them again until then."""
-        _sync(self._partial)
-        report = self._report(found, rows)
+        _sync(self._draft.path)
+        report = self._report(found)
         document = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
-        with new_file(self._partial_of("manifest")).open("w", encoding="utf-8") as file:
+        with new_file(_partial(self._path, "manifest")).open("w", encoding="utf-8") as file:
             file.write(f"{document}\n")
-        _sync(self._partial_of("manifest"))
-        self._partial.replace(self._path)
+        _sync(_partial(self._path, "manifest"))
+        self._draft.path.replace(self._path)
         if found.rejected:
-            _sync(self._partial_of("rejected"))
-            self._partial_of("rejected").replace(rejected_path(self._path))
+            _sync(_partial(self._path, "rejected"))
+            _partial(self._path, "rejected").replace(rejected_path(self._path))
         else:
             rejected_path(self._path).unlink(missing_ok=True)  # of an earlier export
-        self._partial_of("manifest").replace(manifest_path(self._path))
+        _partial(self._path, "manifest").replace(manifest_path(self._path))
         if os.name == "posix":
             _sync(self._path.parent)
         return report
 
-    def _report(self, found: Completeness, rows: int) -> ExportReport:
+    def _report(self, found: Completeness) -> ExportReport:
         first, last = self._journal.fetched_between()
         cost = self._walker.cost
         return ExportReport(
             path=str(self._path),
             format=self._order.format,
             fields=self._order.fields,
-            rows=rows,
+            rows=self._draft.rows,
             completeness=found,
-            sha256=digest(self._partial),
-            size=self._partial.stat().st_size,
+            sha256=digest(self._draft.path),
+            size=self._draft.path.stat().st_size,
             walks=self._walker.walks,
             pages_resumed=self._walker.resumed,
             requests=cost.requests,
@@ -388,15 +448,16 @@ class _Writer:
 
     @contextmanager
     def _rejects(self) -> Iterator[SetAside]:
-        with new_file(self._partial_of("rejected")).open("wb") as file:
+        with new_file(_partial(self._path, "rejected")).open("wb") as file:
             yield lambda rejected: file.writelines(msgspec.json.encode(record) + b"\n" for record in rejected)
 
-    def _partial_of(self, part: str) -> Path:
-        return self._path.with_name(f".{self._path.name}.{part}.partial")
-
     def _tidy(self) -> None:
-        for part in ("data", "rejected", "manifest"):
-            self._partial_of(part).unlink(missing_ok=True)
+        for part in ("rejected", "manifest"):
+            _partial(self._path, part).unlink(missing_ok=True)
+
+
+def _partial(path: Path, part: str) -> Path:
+    return path.with_name(f".{path.name}.{part}.partial")
 
 
 def _sync(path: Path) -> None:
