@@ -643,7 +643,7 @@ def test_a_damaged_export_is_not_compared(tmp_path: Path, format_: str) -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.one_of(st.text(max_size=3), st.binary(max_size=2).map(b"{".__add__))))
+@given(st.lists(st.text(st.characters(exclude_characters="{"), max_size=3) | st.binary(max_size=2).map(b"{".__add__)))
 def test_the_compact_set_is_a_set(keys: list[str | bytes]) -> None:
     """It knows who was added, and nobody else."""
     compact, known = CompactSet(), set[str | bytes]()
