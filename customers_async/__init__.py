@@ -1,6 +1,7 @@
 """An asyncio client for the customers API: typed, quota-optimal, and never silently incomplete."""
 
 from customers_async._version import __version__
+from customers_async.batch import BatchPlan, BatchResult, CustomerBatch
 from customers_async.client import CustomersClient
 from customers_async.converter import customer_from_dict, customer_to_dict
 from customers_async.errors import (
@@ -47,10 +48,13 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "BatchPlan",
+    "BatchResult",
     "CallableToken",
     "Completeness",
     "ConfigurationError",
     "Customer",
+    "CustomerBatch",
     "CustomerPager",
     "CustomerType",
     "CustomersClient",

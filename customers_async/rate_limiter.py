@@ -128,6 +128,15 @@ class RateLimiter:
         ends = max(window.closed_until, window.ends if window.known else 0.0)
         return RateLimit(window.limit, max(free, 0), ends - now) if ends else RateLimit(window.limit, None, None)
 
+    def wait_for(self, requests: int) -> float:
+        """How many seconds the quota makes so many requests wait in all, as far as it is known now."""
+        state, length = self.state, self._window.length
+        later = requests - (state.limit if state.remaining is None else state.remaining)
+        if later <= 0:
+            return 0.0
+        opens_in = length if state.resets_in is None else state.resets_in
+        return opens_in + (later - 1) // state.limit * length
+
     async def acquire(self, slots: Slots, *, lane: Lane, max_wait: float) -> Permit:
         """Wait for a place in flight and a request of the quota, granted together.
 
