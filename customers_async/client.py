@@ -259,7 +259,7 @@ class CustomersClient:
         answer = await self._call(page_request(1, 1), "interactive") if is_worth_asking(customers) else None
         total = None if answer is None else protocol.read_page_metadata(answer.headers).total
         strategy, requests = plan(customers, total)
-        return BatchPlan(strategy=strategy, requests=requests, seconds=self._session.limiter.wait_for(requests))
+        return BatchPlan(strategy=strategy, requests=requests, seconds=self._session.limiter.bulk_wait(requests))
 
     def list_customers(
         self,
