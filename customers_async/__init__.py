@@ -37,6 +37,7 @@ from customers_async.pager import CustomerPager
 from customers_async.rate_limiter import RateLimiter
 from customers_async.request import PRODUCTION_URL, VENDOR_SANDBOX_URL
 from customers_async.retry import RetryPolicy
+from customers_async.sharing import TTLCache
 from customers_async.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "RetryScheduled",
     "ServerError",
     "StaticToken",
+    "TTLCache",
     "TokenExpiredError",
     "TokenOwner",
     "TokenReloaded",

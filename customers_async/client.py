@@ -39,6 +39,7 @@ from customers_async.request import (
 )
 from customers_async.retry import RetryPolicy
 from customers_async.session import Call, OptionOverrides, Options, Session
+from customers_async.sharing import SingleFlight, TTLCache
 from customers_async.tokens import EnvToken, FileToken, StaticToken, TokenSource
 
 __all__ = ["CustomersClient"]
@@ -68,6 +69,7 @@ class CustomersClient:
             connector limit) hold.
         keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
         on_event: Called with each `Event`, in the event loop: it must return at once.
+        cache: Remembers whom `get_customer` found. None: each call asks the service.
 
     Raises:
         ConfigurationError: There is no token anywhere.
@@ -93,6 +95,7 @@ class CustomersClient:
         session: aiohttp.ClientSession | None = None,
         keep_unknown: bool = False,
         on_event: Callable[[Event], None] | None = None,
+        cache: TTLCache | None = None,
     ) -> None:
         resolved = _resolve(token, base_url)
         token = base_url = None  # a traceback that shows locals must show no secret
@@ -114,7 +117,13 @@ class CustomersClient:
             keep_unknown=keep_unknown,
             on_event=on_event,
         )
+        if cache is not None:
+            if not isinstance(cache, TTLCache):
+                raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
+            cache.take()
+        self._cache = cache
         self._slots = Slots(concurrency)
+        self._flights: SingleFlight[tuple[str, Options], Customer] = SingleFlight()
         self._session = Session(
             url,
             source,
@@ -167,7 +176,9 @@ class CustomersClient:
         return self._session.limiter.state
 
     async def get_customer(self, uuid: str) -> Customer:
-        """Fetch one customer.
+        """Fetch one customer. Simultaneous calls for the same one share a request, its answer or its error.
+
+        Cancelling one call leaves the others; where it was the first, the request is sent once more for them.
 
         Args:
             uuid: 8-4-4-4-12 letters and digits; not hex only.
@@ -178,7 +189,15 @@ class CustomersClient:
             TypeError: ``uuid`` is not a string.
             ValueError: ``uuid`` is not of that form. Nothing was sent.
         """
-        return await self._look_up(uuid, "interactive")
+        request, keep_unknown = customer_request(uuid), self._options.keep_unknown
+        if self._cache is not None and (known := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
+            self._session.check_open()
+            return known
+        key = uuid, self._options
+        customer = await self._flights.join(key, lambda: self._look_up(uuid, request, "interactive"))
+        if self._cache is not None:
+            self._cache.put(customer, keep_unknown=keep_unknown)
+        return customer
 
     def get_customers(
         self,
@@ -230,7 +249,7 @@ class CustomersClient:
         return CustomerBatch(
             BatchReader(
                 checked,
-                lambda uuid: self._look_up(uuid, "bulk"),
+                lambda uuid: self._look_up(uuid, customer_request(uuid), "bulk"),
                 read_page,
                 concurrency=self._options.concurrency,
                 strategy=strategy,
@@ -366,8 +385,8 @@ class CustomersClient:
         answer = await self._call(owner_request(), "interactive")
         return _unwrap(converter.decode_owner(answer.body), answer)
 
-    async def _look_up(self, uuid: str, lane: Lane) -> Customer:
-        answer = await self._call(customer_request(uuid), lane)
+    async def _look_up(self, uuid: str, request: Request, lane: Lane) -> Customer:
+        answer = await self._call(request, lane)
         customer = _unwrap(converter.decode_customer(answer.body, keep_unknown=self._options.keep_unknown), answer)
         if customer.uuid != uuid:
             raise protocol.located(APIResponseError("the answer is another customer than the one asked for"), answer)
