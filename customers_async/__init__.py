@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from customers_async._version import __version__
+from customers_async.batch import BatchPlan, BatchResult, CustomerBatch
 from customers_async.client import CustomersClient
 from customers_async.converter import customer_from_dict, customer_to_dict
 from customers_async.errors import (
@@ -39,6 +40,7 @@ from customers_async.pager import CustomerPager
 from customers_async.rate_limiter import RateLimiter
 from customers_async.request import PRODUCTION_URL, VENDOR_SANDBOX_URL
 from customers_async.retry import RetryPolicy
+from customers_async.sharing import TTLCache
 from customers_async.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
 
 if TYPE_CHECKING:
@@ -53,10 +55,13 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "BatchPlan",
+    "BatchResult",
     "CallableToken",
     "Completeness",
     "ConfigurationError",
     "Customer",
+    "CustomerBatch",
     "CustomerPager",
     "CustomerType",
     "CustomersClient",
@@ -81,6 +86,7 @@ __all__ = [
     "RetryScheduled",
     "ServerError",
     "StaticToken",
+    "TTLCache",
     "TokenExpiredError",
     "TokenOwner",
     "TokenReloaded",

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack, get_args
@@ -11,6 +11,16 @@ import aiohttp
 import attrs
 
 from customers_async import converter, protocol
+from customers_async.batch import (
+    BatchPlan,
+    BatchReader,
+    CustomerBatch,
+    OnMissing,
+    Strategy,
+    check_uuids,
+    is_worth_asking,
+    plan,
+)
 from customers_async.errors import APIResponseError, ConfigurationError
 from customers_async.events import Event
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
@@ -29,6 +39,7 @@ from customers_async.request import (
 )
 from customers_async.retry import RetryPolicy
 from customers_async.session import Call, OptionOverrides, Options, Session
+from customers_async.sharing import SingleFlight, TTLCache
 from customers_async.tokens import EnvToken, FileToken, StaticToken, TokenSource
 
 __all__ = ["CustomersClient"]
@@ -58,6 +69,7 @@ class CustomersClient:
             connector limit) hold.
         keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
         on_event: Called with each `Event`, in the event loop: it must return at once.
+        cache: Remembers whom `get_customer` found. None: each call asks the service.
 
     Raises:
         ConfigurationError: There is no token anywhere.
@@ -83,6 +95,7 @@ class CustomersClient:
         session: aiohttp.ClientSession | None = None,
         keep_unknown: bool = False,
         on_event: Callable[[Event], None] | None = None,
+        cache: TTLCache | None = None,
     ) -> None:
         resolved = _resolve(token, base_url)
         token = base_url = None  # a traceback that shows locals must show no secret
@@ -104,7 +117,13 @@ class CustomersClient:
             keep_unknown=keep_unknown,
             on_event=on_event,
         )
+        if cache is not None:
+            if not isinstance(cache, TTLCache):
+                raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
+            cache.take()
+        self._cache = cache
         self._slots = Slots(concurrency)
+        self._flights: SingleFlight[tuple[str, Options], Customer] = SingleFlight()
         self._session = Session(
             url,
             source,
@@ -157,7 +176,9 @@ class CustomersClient:
         return self._session.limiter.state
 
     async def get_customer(self, uuid: str) -> Customer:
-        """Fetch one customer.
+        """Fetch one customer. Simultaneous calls for the same one share a request, its answer or its error.
+
+        Cancelling one call leaves the others; where it was the first, the request is sent once more for them.
 
         Args:
             uuid: 8-4-4-4-12 letters and digits; not hex only.
@@ -168,11 +189,96 @@ class CustomersClient:
             TypeError: ``uuid`` is not a string.
             ValueError: ``uuid`` is not of that form. Nothing was sent.
         """
-        answer = await self._call(customer_request(uuid), "interactive")
-        customer = _unwrap(converter.decode_customer(answer.body, keep_unknown=self._options.keep_unknown), answer)
-        if customer.uuid != uuid:
-            raise protocol.located(APIResponseError("the answer is another customer than the one asked for"), answer)
+        request, keep_unknown = customer_request(uuid), self._options.keep_unknown
+        if self._cache is not None and (known := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
+            self._session.check_open()
+            return known
+        key = uuid, self._options
+        customer = await self._flights.join(key, lambda: self._look_up(uuid, request, "interactive"))
+        if self._cache is not None:
+            self._cache.put(customer, keep_unknown=keep_unknown)
         return customer
+
+    def get_customers(
+        self,
+        uuids: Iterable[str],
+        *,
+        strategy: Strategy = "auto",
+        on_missing: OnMissing = "yield",
+        ordered: bool = True,
+    ) -> CustomerBatch:
+        """Fetch many customers, in the way that takes the fewest requests: by look-ups, or by a walk of the list.
+
+        One failure does not end the others: it is the ``error`` of its result. Only what no customer would escape is
+        raised, such as a refused token. A uuid that comes twice costs one request and gives two results.
+
+        Args:
+            uuids: Each 8-4-4-4-12 letters and digits; not hex only.
+            strategy: ``"auto"`` looks up to ten customers up. For more it reads the list's first page, which tells
+                its length, and goes on with the list as long as fewer pages are left than customers. A list whose
+                length is not told, or that is longer than 10,000 and may be capped, is not walked. Whom the walk
+                did not show is looked up before it is called missing. ``"lookups"`` and ``"list"`` leave no choice.
+            on_missing: What to do about a customer that the service does not know. ``"yield"`` gives a result with
+                a `NotFoundError`, ``"raise"`` raises it, ``"skip"`` leaves it out.
+            ordered: Yield in the order of ``uuids``; then a walk keeps whom it finds until their turn. False yields
+                results as they come, and keeps no more of them than requests in flight brought.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: A uuid is not of that form; the message names its position. Nothing was sent.
+
+        Example:
+            >>> uuids = ["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g", "00000000-0000-0000-0000-00000000000z"]
+            >>> async with CustomersClient() as client:
+            ...     async for result in client.get_customers(uuids):
+            ...         print(result.customer or type(result.error).__name__)
+            Customer(uuid='e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g', ...)
+            NotFoundError
+        """
+        checked = check_uuids(uuids)
+        for name, value, choices in (("strategy", strategy, Strategy), ("on_missing", on_missing, OnMissing)):
+            if value not in get_args(choices):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}")
+        if not isinstance(ordered, bool):
+            raise TypeError(f"ordered must be a bool, not {type(ordered).__name__}")
+
+        async def read_page(number: int) -> Page:
+            answer = await self._call(page_request(number, MAX_PER_PAGE), "bulk")
+            return self._read_page(number, answer, tolerant=True)
+
+        return CustomerBatch(
+            BatchReader(
+                checked,
+                lambda uuid: self._look_up(uuid, customer_request(uuid), "bulk"),
+                read_page,
+                concurrency=self._options.concurrency,
+                strategy=strategy,
+                on_missing=on_missing,
+                ordered=ordered,
+            )
+        )
+
+    async def plan_customers(self, uuids: Iterable[str]) -> BatchPlan:
+        """What `get_customers` would cost. Sends one request at most, for the length of the list.
+
+        Args:
+            uuids: As `get_customers` takes them.
+
+        Raises:
+            CustomersError: The length could not be asked for; see `customers_async.errors`.
+            TypeError: An argument is of the wrong type.
+            ValueError: A uuid is not of the service's form. Nothing was sent.
+
+        Example:
+            >>> async with CustomersClient() as client:
+            ...     await client.plan_customers(["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"])
+            BatchPlan(strategy='lookups', requests=1, seconds=0.0)
+        """
+        customers = len(set(check_uuids(uuids)))
+        answer = await self._call(page_request(1, 1), "interactive") if is_worth_asking(customers) else None
+        total = None if answer is None else protocol.read_page_metadata(answer.headers).total
+        strategy, requests = plan(customers, total)
+        return BatchPlan(strategy=strategy, requests=requests, seconds=self._session.limiter.bulk_wait(requests))
 
     def list_customers(
         self,
@@ -283,6 +389,13 @@ class CustomersClient:
             return self._read_page(number, answer, tolerant=tolerant)
 
         return PageSource(self._session.base_url, fetch, decode)
+
+    async def _look_up(self, uuid: str, request: Request, lane: Lane) -> Customer:
+        answer = await self._call(request, lane)
+        customer = _unwrap(converter.decode_customer(answer.body, keep_unknown=self._options.keep_unknown), answer)
+        if customer.uuid != uuid:
+            raise protocol.located(APIResponseError("the answer is another customer than the one asked for"), answer)
+        return customer
 
     def _read_page(self, number: int, answer: Answer, *, tolerant: bool) -> Page:
         customers, rejected = _unwrap(

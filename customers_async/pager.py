@@ -18,6 +18,7 @@ from customers_async.events import PageFetched, WalkFinished
 from customers_async.models import Completeness, Customer, Page, Verdict
 from customers_async.protocol import Answer
 from customers_async.retry import is_transient
+from customers_async.stream import Stream
 from customers_async.walk import Memory, Walk, key_of
 
 __all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader", "PageSource"]
@@ -223,37 +224,14 @@ class _Bookmark:
     """Where a pager is: the page at hand, what is left of it, and the stream of those to come."""
 
     def __init__(self, reader: PageReader) -> None:
-        self._reader = reader
         self.page: Page | None = None
         self.rest: Iterator[Customer] = iter(())
-        self._stream: AsyncGenerator[Page, None] | None = None
-        self._turning = False
+        self.stream = Stream(reader.pages, lambda: reader.completeness is not None, owner="pager")
 
     async def turn_page(self) -> Page | None:
-        """The next page, or None at the end. An error ends the stream; the next call begins another."""
-        self._check_idle()
-        self._turning = True
-        stream, self._stream = self._stream or self._reader.pages(), None
-        try:
-            self.page = await anext(stream, None)
-            if self.page is None and self._reader.completeness is None:  # its event loop had closed it
-                stream = self._reader.pages()
-                self.page = await anext(stream, None)
-        finally:
-            self._turning = False
-        self._stream = stream if self.page is not None else None
+        """The next page, or None at the end."""
+        self.page = await self.stream.next()
         return self.page
-
-    async def close(self) -> None:
-        """End the stream."""
-        self._check_idle()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.aclose()
-
-    def _check_idle(self) -> None:
-        if self._turning:
-            raise RuntimeError("another task is waiting for this pager's next page: a pager serves one at a time")
 
 
 class _Customers:
@@ -361,4 +339,4 @@ class CustomerPager:
         Raises:
             RuntimeError: Another task is waiting for the next page.
         """
-        await self._bookmark.close()
+        await self._bookmark.stream.close()

@@ -54,8 +54,8 @@ class Slots:
         self.limit = limit
         self.used = 0
         self.waiting: dict[Lane, deque[_Waiter]] = {lane: deque() for lane in _LANES}
-        self._shut_before = 0.0
-        self._shut_since: float | None = None
+        self._shut_before = dict.fromkeys(_LANES, 0.0)
+        self._shut_since: dict[Lane, float | None] = dict.fromkeys(_LANES)
 
     @property
     def free(self) -> bool:
@@ -70,14 +70,15 @@ class Slots:
                 queue.popleft()
         return any(queues)
 
-    def shut_seconds(self, now: float) -> float:
-        """For how long nothing but the quota kept its calls waiting, in all: what patience is measured by."""
-        return self._shut_before + (0.0 if self._shut_since is None else now - self._shut_since)
+    def shut_seconds(self, lane: Lane, now: float) -> float:
+        """For how long nothing but the quota kept a lane waiting, in all: what patience is measured by."""
+        since = self._shut_since[lane]
+        return self._shut_before[lane] + (0.0 if since is None else now - since)
 
-    def note(self, now: float, *, shut: bool) -> None:
-        """From now on the quota keeps calls waiting, or does not; without a place they wait for that."""
-        self._shut_before = self.shut_seconds(now)
-        self._shut_since = now if shut and self.free else None
+    def note(self, lane: Lane, now: float, *, shut: bool) -> None:
+        """From now on the quota keeps a lane waiting, or does not; without a place its calls wait for that."""
+        self._shut_before[lane] = self.shut_seconds(lane, now)
+        self._shut_since[lane] = now if shut and self.free else None
 
 
 class RateLimiter:
@@ -89,10 +90,12 @@ class RateLimiter:
     Args:
         limit: Requests a window, until an answer says otherwise.
         window: Seconds that a window lasts.
+        reserve: Requests of each window that bulk work (walks and batches) leaves to look-ups. It has the rest, and
+            at least one where the limit turns out to be lower.
 
     Raises:
         TypeError: A value is not a number.
-        ValueError: A value is not above 0.
+        ValueError: A value is not above 0, or ``reserve`` is below 0 or not below ``limit``.
 
     Example:
         >>> limiter = RateLimiter()
@@ -100,22 +103,27 @@ class RateLimiter:
         >>> second = CustomersClient("token-2", rate_limiter=limiter)
     """
 
-    def __init__(self, limit: int = 500, window: float = 60.0) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int):
-            raise TypeError(f"limit must be an int, not {type(limit).__name__}")
+    def __init__(self, limit: int = 500, window: float = 60.0, *, reserve: int = 0) -> None:
+        for name, value in (("limit", limit), ("reserve", reserve)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
         if isinstance(window, bool) or not isinstance(window, int | float):
             raise TypeError(f"window must be a number of seconds, not {type(window).__name__}")
         if limit < 1 or not 0 < window < math.inf:
             raise ValueError("limit and window must be above 0, and finite")
+        if not 0 <= reserve < limit:
+            raise ValueError("reserve must be 0 or more, and below limit")
         self._window = Window(limit, float(window))
+        self._reserve = reserve
         self._queues: list[Slots] = []
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._judged: float | None = None  # by this end of the spent window, who waits has been judged
+        self._judged: dict[Lane, float | None] = dict.fromkeys(_LANES)  # by this end of a spent window, who waits was
 
     def __repr__(self) -> str:
-        return f"RateLimiter(limit={self._window.limit}, window={self._window.length:g})"
+        reserve = f", reserve={self._reserve}" if self._reserve else ""
+        return f"RateLimiter(limit={self._window.limit}, window={self._window.length:g}{reserve})"
 
     @property
     def state(self) -> RateLimit:
@@ -127,6 +135,16 @@ class RateLimiter:
         free = window.free(now)
         ends = max(window.closed_until, window.ends if window.known else 0.0)
         return RateLimit(window.limit, max(free, 0), ends - now) if ends else RateLimit(window.limit, None, None)
+
+    def bulk_wait(self, requests: int) -> float:
+        """How many seconds the quota makes so much bulk work wait in all, as far as it is known now."""
+        state, reserve = self.state, self._reserved("bulk")
+        remaining = state.limit if state.remaining is None else state.remaining
+        later = requests - max(0, remaining - reserve)
+        if later <= 0:
+            return 0.0
+        opens_in = self._window.length if state.resets_in is None else state.resets_in
+        return opens_in + (later - 1) // (state.limit - reserve) * self._window.length
 
     async def acquire(self, slots: Slots, *, lane: Lane, max_wait: float) -> Permit:
         """Wait for a place in flight and a request of the quota, granted together.
@@ -142,18 +160,18 @@ class RateLimiter:
             RateLimitError: The quota is spent for longer than that. Nothing was sent.
             RuntimeError: The limiter is at work on another event loop.
         """
-        now = self._now()
-        if self._queues and self._window.free(now) > 0:
+        now, reserve = self._now(), self._reserved(lane)
+        if self._queues and self._window.free(now, reserve) > 0:
             self._dispatch(now)
-        if slots.free and self._window.free(now) > 0:
+        if slots.free and self._window.free(now, reserve) > 0:
             permit = self._grant(slots, now)
             if self._queues:
                 self._review(now)  # it may have been the last of the window
             return permit
         self._arrivals += 1
         future = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(future, max_wait, slots.shut_seconds(now), self._arrivals)
-        opens_at = self._window.opens_at(now)
+        waiter = _Waiter(future, max_wait, slots.shut_seconds(lane, now), self._arrivals)
+        opens_at = self._window.opens_at(now, reserve)
         if opens_at is not None and opens_at - now > max_wait:
             raise _refusal(opens_at - now, max_wait)
         slots.waiting[lane].append(waiter)
@@ -207,56 +225,68 @@ class RateLimiter:
         slots.used += 1
         return Permit(slots, self._window.send(now), asyncio.get_running_loop())
 
+    def _reserved(self, lane: Lane) -> int:
+        """What a lane leaves of the window to the other."""
+        return min(self._reserve, self._window.limit - 1) if lane == "bulk" else 0
+
     def _dispatch(self, now: float) -> None:
         """Grant what can be granted, in order."""
-        while self._window.free(now) > 0 and (first := self._take_first()) is not None:
-            slots, waiter = first
+        while (first := self._take_first(now)) is not None:
+            slots, lane, waiter = first
             permit = self._grant(slots, now)
-            permit.waited = slots.shut_seconds(now) - waiter.shut_before
+            permit.waited = slots.shut_seconds(lane, now) - waiter.shut_before
             waiter.granted.set_result(permit)
         self._review(now)
 
-    def _take_first(self) -> tuple[Slots, _Waiter] | None:
-        """The first waiter whose client has a place, out of its queue."""
+    def _take_first(self, now: float) -> tuple[Slots, Lane, _Waiter] | None:
+        """The first waiter to whom the quota leaves a request and whose client has a place, out of its queue."""
         for lane in _LANES:
+            if self._window.free(now, self._reserved(lane)) <= 0:
+                return None
             queued = [slots for slots in self._queues if slots.free and slots.is_awaited(lane)]
             if queued:
                 first = min(queued, key=lambda slots: slots.waiting[lane][0].order)
-                return first, first.waiting[lane].popleft()
+                return first, lane, first.waiting[lane].popleft()
         return None
 
     def _review(self, now: float) -> None:
         """After any change: whom the quota keeps waiting, who has waited for too long, and when to look again."""
-        opens_at, stalled = self._window.opens_at(now), self._window.is_stalled(now)
-        wakes_at = self._window.wakes_at(now)
+        wakes_at = min(self._review_lane(lane, now) for lane in _LANES)
+        self._queues = [slots for slots in self._queues if slots.is_awaited()]
+        self._sleep_until(wakes_at if wakes_at < math.inf else None)
+
+    def _review_lane(self, lane: Lane, now: float) -> float:
+        """The same for one lane; returns when to look again, or infinity."""
+        reserve = self._reserved(lane)
+        opens_at, stalled = self._window.opens_at(now, reserve), self._window.is_stalled(now)
+        wakes_at = self._window.wakes_at(now, reserve) or math.inf
         for slots in self._queues:
-            slots.note(now, shut=opens_at is not None or stalled)
+            slots.note(lane, now, shut=opens_at is not None or stalled)
         # While a spent window's end stands, time takes from the wait ahead what it adds to the wait so far.
-        if stalled or (opens_at is not None and opens_at != self._judged):
+        if stalled or (opens_at is not None and opens_at != self._judged[lane]):
             ahead = 0.0 if opens_at is None else opens_at - now
             for slots in self._queues:
-                patience = self._refuse(slots, now, ahead)
-                if stalled and slots.free and patience < math.inf:
-                    wakes_at = min(wakes_at or math.inf, now + patience)
-        self._queues = [slots for slots in self._queues if slots.is_awaited()]
-        self._judged = opens_at if self._queues else None
-        self._sleep_until(wakes_at if self._queues else None)
+                patience = self._refuse(slots, lane, now, ahead)
+                if stalled and slots.free:
+                    wakes_at = min(wakes_at, now + patience)
+        awaited = any(slots.is_awaited(lane) for slots in self._queues)
+        self._judged[lane] = opens_at if awaited else None
+        return wakes_at if awaited else math.inf
 
-    def _refuse(self, slots: Slots, now: float, ahead: float) -> float:
+    def _refuse(self, slots: Slots, lane: Lane, now: float, ahead: float) -> float:
         """Refuse each call whose patience ends before the quota is there again; returns the least patience left."""
-        least, waited = math.inf, slots.shut_seconds(now)
-        for lane, waiters in slots.waiting.items():
-            patient = deque[_Waiter]()
-            for waiter in waiters:
-                left = waiter.max_wait - (waited - waiter.shut_before) - ahead
-                if waiter.granted.done():
-                    continue
-                if left > _GRAIN or (ahead and left >= 0):
-                    patient.append(waiter)
-                    least = min(least, left)
-                else:
-                    waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
-            slots.waiting[lane] = patient
+        least, waited = math.inf, slots.shut_seconds(lane, now)
+        patient = deque[_Waiter]()
+        for waiter in slots.waiting[lane]:
+            left = waiter.max_wait - (waited - waiter.shut_before) - ahead
+            if waiter.granted.done():
+                continue
+            if left > _GRAIN or (ahead and left >= 0):
+                patient.append(waiter)
+                least = min(least, left)
+            else:
+                waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
+        slots.waiting[lane] = patient
         return least
 
     def _sleep_until(self, wakes_at: float | None) -> None:

@@ -46,17 +46,20 @@ def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) ->
         raise TypeError(f"{attribute.name} must be a plain function of an event, or None")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Options:
-    """What may differ from one view of a client to another; see `CustomersClient` for the meanings."""
+    """What may differ from one view of a client to another; see `CustomersClient` for the meanings.
 
-    concurrency: int = attrs.field(default=8, validator=check_count)
+    Options are equal if a call made with the ones may wait for the answer to a call made with the others.
+    """
+
+    concurrency: int = attrs.field(default=8, validator=check_count, eq=False)
     timeout: float = attrs.field(default=30.0, validator=[check_seconds, attrs.validators.gt(0)])
     retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=attrs.validators.instance_of(RetryPolicy))
     max_rate_limit_wait: float = attrs.field(default=120.0, validator=check_seconds)
     max_body: int = attrs.field(default=32 * 2**20, validator=check_count)
     keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener)
+    on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener, eq=False)
 
     def tell(self, kind: Callable[..., Event], *values: object) -> None:
         """Make an event for the listener, if there is one. What the listener raises is logged and harms nobody."""
@@ -159,7 +162,12 @@ class Session:
             if self._http is not None and not self._borrowed:
                 await self._http.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def check_open(self) -> None:
+        """Refuse a call where none is possible any more.
+
+        Raises:
+            RuntimeError: The client is closed, or belongs to another event loop.
+        """
         if self._closed:
             raise RuntimeError("client is closed")
         loop = asyncio.get_running_loop()
@@ -167,6 +175,9 @@ class Session:
             self._loop = loop
         elif self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop: make one client for each loop")
+
+    def _open(self) -> aiohttp.ClientSession:
+        self.check_open()
         if self._http is None:
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),  # slots are the limit; a pool's would count against timeouts

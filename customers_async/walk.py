@@ -101,6 +101,16 @@ class Walk:
         """How many rows were repetitions, or did not fit."""
         return self._duplicates + self._rejected
 
+    @property
+    def total(self) -> int | None:
+        """The last total that the server named."""
+        return self._total
+
+    @property
+    def pages_left(self) -> int | None:
+        """How many pages are still to be asked for, by the total; None as long as that is not known."""
+        return None if self._total is None else max(0, self._planned + 1 - self._next) + len(self._again)
+
     def add(self, page: Page) -> Page:
         """Note a page; returns it with what is to be handed on: with ``unique``, who was not seen before.
 

@@ -67,29 +67,30 @@ class Window:
         self._first: int | None = None
         self._not_before = -math.inf  # the next window cannot have begun earlier
 
-    def free(self, now: float) -> int:
-        """How many requests may be sent now."""
+    def free(self, now: float, reserve: int = 0) -> int:
+        """How many requests may be sent now, by those who leave so many to others; 0 or less for none."""
         self._roll(now)
         if now < self.closed_until:
             return 0
         if not self.known:  # one request finds out, then the rest may burst; a stalled one is not waited for
-            return 1 if now >= self.due and (self.in_flight < self.limit or not self.in_flight) else 0
+            return 1 if now >= self.due and (self.in_flight < self.limit - reserve or not self.in_flight) else 0
         if self.floor is not None and self.floor <= self.untold:
             return 0 if self.in_flight or self._start_is_known else 1  # the sacrifice
-        return max(self._fair, 1 if self._left > 0 and (now >= self.due or not self.in_flight) else 0)
+        one = 1 if self._left > reserve and (now >= self.due or not self.in_flight) else 0
+        return max(self._fair - reserve, one)
 
-    def opens_at(self, now: float) -> float | None:
+    def opens_at(self, now: float, reserve: int = 0) -> float | None:
         """When a spent quota is there again at the latest; None while more requests may go out before that."""
-        free = self.free(now)
+        free = self.free(now, reserve)
         if now < self.closed_until:
             return self.closed_until
-        return self.ends if self.known and free <= 0 and self._left <= 0 else None
+        return self.ends if self.known and free <= 0 and self._left <= reserve else None
 
-    def wakes_at(self, now: float) -> float | None:
+    def wakes_at(self, now: float, reserve: int = 0) -> float | None:
         """When time alone lets more requests go out; None while some may go out now, or only an answer helps."""
-        if self.free(now) > 0:
+        if self.free(now, reserve) > 0:
             return None
-        opens_at = self.opens_at(now)
+        opens_at = self.opens_at(now, reserve)
         wakes_at = self.due if opens_at is None else opens_at
         return wakes_at if wakes_at > now else None
 

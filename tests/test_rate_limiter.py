@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -193,6 +194,19 @@ def test_a_429_is_not_taken_back_by_an_answer_that_was_under_way(remaining: int)
     assert (window.free(1.2), window.opens_at(1.2)) == (0, 42.1)
 
 
+def test_a_reserve_is_left_to_others() -> None:
+    """Whoever leaves a reserve may send what is beyond it, then waits for the window's end while others go on."""
+    window = Window(10, 60.0)
+    settle(window, window.send(0.0), 0.0, 9)
+    assert (window.free(0.0), window.free(0.0, reserve=4)) == (9, 5)
+    for remaining in (8, 7, 6, 5, 4):
+        settle(window, window.send(0.0), 0.0, remaining)
+    assert (window.free(0.0), window.free(0.0, reserve=4)) == (4, 0)
+    assert (window.opens_at(0.0), window.opens_at(0.0, reserve=4)) == (None, 60.05)
+    assert window.wakes_at(0.0, reserve=4) == 60.05
+    assert window.free(61.0, reserve=4) == 1
+
+
 def test_the_limit_follows_the_server() -> None:
     """Limit and window start from what was given; answers correct the limit."""
     window = Window(500, 60.0)
@@ -226,10 +240,12 @@ def test_lost_answers_cost_at_most_a_rejection_each(limit: int, calls: int, seed
 class Crowd:
     """Two clients of one limiter, in both lanes: calls without patience, cancelled calls, lost answers."""
 
-    def __init__(self, limit: int, seed: int, slowest: float, lost: float) -> None:
+    def __init__(self, limit: int, seed: int, slowest: float, lost: float, reserve: int = 0) -> None:
         self.chance = random.Random(seed)
         self.server = LaravelWindow(limit, 60.0)
-        self.limiter, self.clients = RateLimiter(limit), [Slots(1), Slots(4)]
+        self.limiter, self.clients = RateLimiter(limit, reserve=reserve), [Slots(1), Slots(4)]
+        self.bulk_work: Counter[float] = Counter()  # admitted, by the window's end
+        self.unanswered = 0
         self.slowest, self.lost = slowest, lost
         self.broken: list[str] = []
 
@@ -248,19 +264,21 @@ class Crowd:
             waited += permit.waited
             if waited > patience + 0.01:
                 self.broken.append(f"a call waited {waited} s, and {patience} were allowed")
-            told = await self.exchange(permit)
+            told = await self.exchange(permit, lane)
 
-    async def exchange(self, permit: Permit) -> bool:
+    async def exchange(self, permit: Permit, lane: str) -> bool:
         said: dict[str, Any] = {"answered": False}
         try:
             await asyncio.sleep(self.chance.uniform(0, self.slowest))
             remaining, ends = self.server.hit(asyncio.get_running_loop().time()), self.server.ends
+            self.bulk_work[ends] += lane == "bulk" and remaining is not None
             await asyncio.sleep(self.chance.uniform(0, self.slowest))
             if self.chance.random() >= self.lost:
                 said = {"answered": True, "limit": self.server.limit, "remaining": remaining or 0}
                 if remaining is None:
                     said["rejected_for"] = max(0.0, ends - asyncio.get_running_loop().time())
         finally:
+            self.unanswered += not said["answered"]
             self.limiter.release(permit, **said)
         return said["answered"] and "rejected_for" not in said
 
@@ -288,9 +306,29 @@ def test_nobody_hangs_and_nobody_waits_beyond_patience(limit: int, seed: int, sl
         runner.run(Crowd(limit, seed, slowest, lost).run())
 
 
+@given(
+    limit=st.integers(2, 12),
+    reserve=st.integers(1, 11),
+    seed=st.integers(0, 10_000),
+    slowest=st.sampled_from([0.01, 1.0, 10.0]),
+)
+@settings(max_examples=40)
+def test_bulk_work_leaves_the_reserve_of_each_window(limit: int, reserve: int, seed: int, slowest: float) -> None:
+    """Whatever is slow: bulk work gets no more than its part of a window (a cancelled call may count unseen)."""
+    reserve = min(reserve, limit - 1)
+    crowd = Crowd(limit, seed, slowest, 0.0, reserve)
+    with asyncio.Runner(loop_factory=SocketlessLoop) as runner:
+        runner.run(crowd.run())
+    assert max(crowd.bulk_work.values()) <= limit - reserve + crowd.unanswered
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
+        ({"reserve": -1}, ValueError),
+        ({"reserve": 500}, ValueError),
+        ({"reserve": True}, TypeError),
+        ({"reserve": 2.5}, TypeError),
         ({"limit": 0}, ValueError),
         ({"limit": True}, TypeError),
         ({"limit": 1.5}, TypeError),
@@ -569,6 +607,70 @@ async def test_fail_fast_while_a_walk_waits(emulator: Emulator) -> None:
         assert (caught.value.sent, caught.value.url_path[:18]) == (False, "/api/v1/customers/")
         walking.cancel()
         await asyncio.gather(walking, return_exceptions=True)
+
+
+async def test_a_walk_delays_a_look_up_by_one_round_trip_at_most() -> None:
+    """10,000 customers are walked with every place in use: look-ups take the next ones that come free."""
+    latency = 0.5
+    async with (
+        Emulator(customers=10_000, latency=latency) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        walking = asyncio.ensure_future(collect(client.list_customers()))
+        loop, times = asyncio.get_running_loop(), list[float]()
+        await asyncio.sleep(2 * latency)
+        while not walking.done():
+            started = loop.time()
+            await asyncio.gather(*(client.get_customer(uuid) for uuid in emulator.uuids(0, 8)))
+            times.append(loop.time() - started)
+        assert len(await walking) == 10_000
+        assert len(times) > 5
+        assert max(times) < 2 * latency + 0.2
+        assert emulator.stats.peak_in_flight == 8
+
+
+async def test_a_reserve_keeps_look_ups_going_when_a_walk_has_spent_its_part(emulator: Emulator) -> None:
+    """25 pages of a window of 30; the other 5 requests are there for look-ups that may not wait, and no sixth."""
+    emulator.rate_limit(30)
+    limiter = RateLimiter(30, reserve=5)
+    async with CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as client:
+        walking = asyncio.ensure_future(collect(client.list_customers(per_page=5)))
+        await asyncio.sleep(5)
+        assert emulator.stats.requests == 25
+        hurried = client.with_options(max_rate_limit_wait=0)
+        for page in (1, 2):  # bulk work that may not wait is refused, and takes nothing from the reserve
+            with pytest.raises(RateLimitError, match="nothing was sent"):
+                await anext(aiter(hurried.list_customers(first_page=page)))
+        for uuid in emulator.uuids(0, 5):
+            await hurried.get_customer(uuid)
+        with pytest.raises(RateLimitError, match="nothing was sent"):
+            await hurried.get_customer(next(emulator.uuids()))
+        assert emulator.stats.requests == 30
+        assert len(await walking) == 250
+        assert emulator.stats.rejected == 0
+
+
+async def test_a_reserve_above_the_true_limit_does_not_stop_bulk_work(emulator: Emulator) -> None:
+    """The server tells of a limit below the reserve: a walk goes on with one request a window."""
+    emulator.rate_limit(3, window=10)
+    limiter = RateLimiter(window=10, reserve=25)
+    async with CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as client:
+        assert len(await collect(client.list_customers())) == 250
+        assert emulator.stats.statuses == {200: 3}
+
+
+async def test_a_window_that_others_opened_is_waited_for_with_a_reserve(emulator: Emulator) -> None:
+    """Its end is known at the latest: no request is sacrificed while look-ups could still use it."""
+    emulator.rate_limit(10)
+    limiter = RateLimiter(10, reserve=5)
+    async with (
+        CustomersClient(emulator.token, base_url=emulator.url) as other,
+        CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as client,
+    ):
+        await other.whoami()
+        await asyncio.sleep(20)
+        assert len(await collect(client.list_customers(per_page=50))) == 250
+        assert emulator.stats.rejected == 0
 
 
 async def collect(pager: Any) -> list[Any]:

@@ -5,24 +5,38 @@ from collections.abc import Iterator
 
 import pytest
 
-from customers_async import Completeness, CustomerPager, CustomersClient, RateLimiter, StaticToken, pager
+from customers_async import (
+    Completeness,
+    CustomerBatch,
+    CustomerPager,
+    CustomersClient,
+    RateLimiter,
+    StaticToken,
+    TTLCache,
+    pager,
+)
 from customers_async.emulator.population import Population
 from customers_async.emulator.tokens import Tokens
 from tests.faults.canary import Canary, with_marked_customers
 
 WATCHED = [
     (Completeness, "raise_if_incomplete"),
+    (CustomerBatch, "__anext__"),
+    (CustomerBatch, "aclose"),
     (CustomerPager, "aclose"),
     (CustomersClient, "__init__"),
     (CustomersClient, "close"),
     (CustomersClient, "count_customers"),
     (CustomersClient, "get_customer"),
+    (CustomersClient, "get_customers"),
     (CustomersClient, "get_page"),
     (CustomersClient, "list_customers"),
+    (CustomersClient, "plan_customers"),
     (CustomersClient, "whoami"),
     (CustomersClient, "with_options"),
     (RateLimiter, "__init__"),
     (StaticToken, "__init__"),
+    (TTLCache, "__init__"),
     (pager._Customers, "__anext__"),
     (pager._Pages, "__anext__"),
 ]

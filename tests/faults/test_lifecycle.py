@@ -148,7 +148,7 @@ async def test_fault_50_a_waiting_call_can_be_cancelled_at_every_await(waits_for
             limiter = RateLimiter(3, 20)
             client = CustomersClient(emulator.token, base_url=emulator.url, concurrency=1, rate_limiter=limiter)
             clients.append(client)
-            others = [asyncio.ensure_future(client.get_customer(EXAMPLE)) for _ in range(3)]
+            others = [asyncio.ensure_future(client.whoami()) for _ in range(3)]
             try:
                 if waits_for == "the quota":
                     await asyncio.wait(others)
@@ -247,8 +247,8 @@ async def test_fault_50_a_group_of_calls_can_be_cancelled(emulator: Emulator, cl
     emulator.latency = 1.0
     with pytest.raises(ExceptionGroup) as caught:
         async with asyncio.TaskGroup() as group:
-            for _ in range(20):
-                group.create_task(client.get_customer(EXAMPLE))
+            for uuid in emulator.uuids(0, 20):
+                group.create_task(client.get_customer(uuid))
             group.create_task(client.get_customer("wrong"))
     assert caught.group_contains(ValueError)
     await check_goes_on(client)

@@ -135,7 +135,7 @@ async def test_fault_44_an_odd_remaining_is_no_crash(values: list[str | None], l
     ):
         said = itertools.cycle(values)
         emulator.headers["X-RateLimit-Remaining"] = lambda _: next(said)  # type: ignore[assignment,return-value]  # or None
-        await asyncio.gather(*(client.get_customer(EXAMPLE) for _ in range(60)))
+        await asyncio.gather(*(client.whoami() for _ in range(60)))
         assert emulator.stats.statuses[200] == 60
         assert emulator.stats.rejected <= 60
 
@@ -144,7 +144,7 @@ async def test_fault_44_an_odd_remaining_is_no_crash(values: list[str | None], l
 async def test_fault_44_an_odd_limit_is_no_crash(emulator: Emulator, client: CustomersClient, value: str) -> None:
     """The same for the limit itself."""
     emulator.headers["X-RateLimit-Limit"] = value
-    await asyncio.gather(*(client.get_customer(EXAMPLE) for _ in range(50)))
+    await asyncio.gather(*(client.whoami() for _ in range(50)))
     assert emulator.stats.statuses == {200: 50}
     assert client.rate_limit.limit > 0
 
@@ -185,12 +185,12 @@ async def test_fault_45_a_failure_for_ever_is_told(emulator: Emulator, client: C
 async def test_fault_45_an_outage_is_not_multiplied(emulator: Emulator, client: CustomersClient) -> None:
     """16 workers against a server that is down: 16 first attempts and the budget's 20 retries, no more."""
     emulator.fail_next(503, times=None)
-    calls = (client.get_customer(EXAMPLE) for _ in range(16))
+    calls = (client.whoami() for _ in range(16))
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, ServerError) for outcome in outcomes)
     assert emulator.stats.requests == 16 + 20
     with pytest.raises(ServerError):
-        await client.get_customer(EXAMPLE)
+        await client.whoami()
     assert emulator.stats.requests == 16 + 20 + 1
 
 

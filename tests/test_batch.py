@@ -1,0 +1,448 @@
+"""Many customers by their uuids: what it costs, counted at the server, and what comes of each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import pytest
+
+from customers_async import (
+    AuthenticationError,
+    BatchPlan,
+    BatchResult,
+    CustomersClient,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RecordError,
+    RetryPolicy,
+    ServerError,
+)
+from customers_async.emulator import Emulator
+from tests.faults.interruption import check_nothing_held
+
+UNKNOWN = "00000000-0000-0000-0000-00000000000z"
+LIST = "/api/v1/customers"
+
+
+@pytest.fixture
+async def crowd() -> AsyncIterator[Emulator]:
+    """A service of 5,000 customers, under its real quota."""
+    async with Emulator(customers=5_000) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def reader(crowd: Emulator) -> AsyncIterator[CustomersClient]:
+    """A client of it."""
+    async with CustomersClient(crowd.token, base_url=crowd.url) as client:
+        yield client
+
+
+def spread(emulator: Emulator, count: int) -> list[str]:
+    """So many uuids from all over the list, the last customer's among them, and not in its order."""
+    everybody = list(emulator.uuids())
+    step = len(everybody) // count
+    return everybody[::-1][::step][:count]
+
+
+def check_found(results: Iterable[BatchResult], uuids: list[str]) -> None:
+    """Each uuid in its place, with its customer."""
+    found = list(results)
+    assert [result.uuid for result in found] == uuids
+    assert [result.customer and result.customer.uuid for result in found] == uuids
+    assert {result.error for result in found} == {None}
+
+
+async def test_800_of_5000_customers_cost_51_requests_at_most(crowd: Emulator, reader: CustomersClient) -> None:
+    """The list is walked, since its 50 pages cost less than 800 look-ups."""
+    uuids = spread(crowd, 800)
+    check_found([result async for result in reader.get_customers(uuids)], uuids)
+    assert crowd.stats.requests <= 51
+    assert set(crowd.stats.paths) == {LIST}
+
+
+async def test_a_few_are_looked_up_and_the_length_of_the_list_is_not_asked_for(
+    crowd: Emulator, reader: CustomersClient
+) -> None:
+    """Ten customers, ten requests."""
+    uuids = spread(crowd, 10)
+    check_found([result async for result in reader.get_customers(uuids)], uuids)
+    assert crowd.stats.requests == 10
+    assert LIST not in crowd.stats.paths
+
+
+async def test_what_does_not_pay_is_looked_up(crowd: Emulator, reader: CustomersClient) -> None:
+    """For 40 customers of 5,000 the first page tells that 49 more would cost more; whom it showed is not looked up."""
+    uuids = [*crowd.uuids(0, 3), *spread(crowd, 40)[:37]]
+    check_found([result async for result in reader.get_customers(uuids)], uuids)
+    assert crowd.stats.paths[LIST] == 1
+    assert crowd.stats.requests == 1 + 37
+
+
+async def test_the_walk_stops_when_everybody_was_seen(crowd: Emulator, reader: CustomersClient) -> None:
+    """300 customers of the first pages: what was in flight then is all that is asked for."""
+    uuids = list(crowd.uuids(0, 300))
+    check_found([result async for result in reader.get_customers(uuids)], uuids)
+    assert crowd.stats.requests <= 3 + 8
+
+
+async def test_the_last_few_are_looked_up_when_more_pages_are_left(crowd: Emulator, reader: CustomersClient) -> None:
+    """All but two are on the first pages: two look-ups cost less than the 40 pages that are left."""
+    uuids = [*crowd.uuids(0, 500), *crowd.uuids(4_998, 5_000)]
+    check_found([result async for result in reader.get_customers(uuids)], uuids)
+    assert crowd.stats.requests <= 5 + 8 + 2
+
+
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_the_way_can_be_chosen(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
+    """Three customers by as many look-ups, or by the pages up to the last of them."""
+    uuids = list(emulator.uuids(247, 250))
+    check_found([result async for result in client.get_customers(uuids, strategy=strategy)], uuids)
+    assert emulator.stats.paths[LIST] == (3 if strategy == "list" else 0)
+    assert emulator.stats.requests == 3
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_a_repeated_uuid_costs_one_request_and_gives_each_result(
+    emulator: Emulator, client: CustomersClient, strategy: Any, ordered: bool
+) -> None:
+    """One result for each position."""
+    first, second = emulator.uuids(0, 2)
+    uuids = [first, second, first, UNKNOWN, first, UNKNOWN]
+    results = [result async for result in client.get_customers(uuids, strategy=strategy, ordered=ordered)]
+    assert sorted(result.uuid for result in results) == sorted(uuids)
+    if ordered:
+        assert [result.uuid for result in results] == uuids
+    assert emulator.stats.requests == (3 if strategy == "lookups" else 3 + 1)
+
+
+async def test_results_come_as_they_come_on_request(emulator: Emulator) -> None:
+    """The slow first one does not hold up the others, unless the order of the uuids is wanted."""
+    waits = iter([5.0, *[0.1] * 100])
+    emulator.latency = lambda: next(waits)
+    uuids = list(emulator.uuids(0, 8))
+    async with CustomersClient(emulator.token, base_url=emulator.url) as client:
+        await client.whoami()
+        waits = iter([5.0, *[0.1] * 7])
+        results = [result.uuid async for result in client.get_customers(uuids, ordered=False)]
+        assert sorted(results) == sorted(uuids)
+        assert results != uuids
+        waits = iter([5.0, *[0.1] * 7])
+        assert [result.uuid async for result in client.get_customers(uuids)] == uuids
+
+
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_a_missing_customer_is_a_result(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
+    """By default: with the error of its own look-up, in its place."""
+    first, second = emulator.uuids(0, 2)
+    batch = client.get_customers([first, UNKNOWN, second], strategy=strategy)
+    results = [result async for result in batch]
+    assert [result.customer is not None for result in results] == [True, False, True]
+    assert isinstance(results[1].error, NotFoundError)
+    assert results[1].error.url_path == f"{LIST}/{UNKNOWN}"
+
+
+async def test_a_missing_customer_can_be_left_out(emulator: Emulator, client: CustomersClient) -> None:
+    """``on_missing="skip"`` leaves out who is not known; another failure still shows."""
+    first, second = emulator.uuids(0, 2)
+    emulator.fail_next(400, path=f"{LIST}/{second}")
+    results = [result async for result in client.get_customers([first, UNKNOWN, second], on_missing="skip")]
+    assert [result.uuid for result in results] == [first, second]
+    assert results[1].error is not None
+
+
+async def test_a_missing_customer_can_be_an_error_and_the_batch_goes_on(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """``on_missing="raise"`` raises when its turn comes; iterated again, the batch goes on behind it."""
+    first, second = emulator.uuids(0, 2)
+    batch = client.get_customers([first, UNKNOWN, second], on_missing="raise")
+    seen: list[str] = []
+    with pytest.raises(NotFoundError):
+        async for result in batch:
+            seen.append(result.uuid)  # noqa: PERF401  # what came before the error counts
+    check_nothing_held(client)
+    assert seen == [first]
+    assert [result.uuid async for result in batch] == [second]
+    assert [result async for result in batch] == []
+
+
+@pytest.mark.parametrize(
+    ("uuids", "kind", "message"),
+    [
+        ([UNKNOWN, "wrong"], ValueError, r"^uuids\[1\]: uuid must be 8-4-4-4-12"),
+        ([UNKNOWN, UNKNOWN, None], TypeError, r"^uuids\[2\]: uuid must be a str, not NoneType"),
+        (UNKNOWN, TypeError, "not one of them"),
+        (5, TypeError, "iterable"),
+    ],
+)
+async def test_a_bad_uuid_is_refused_before_anything_is_sent(
+    emulator: Emulator, client: CustomersClient, uuids: Any, kind: type[Exception], message: str
+) -> None:
+    """The message names its position, not the value."""
+    for use in (client.get_customers, lambda uuids: client.plan_customers(uuids).send(None)):
+        with pytest.raises(kind, match=message) as caught:
+            use(uuids)
+        assert "wrong" not in str(caught.value)
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert emulator.stats.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({"strategy": "best"}, ValueError), ({"on_missing": None}, ValueError), ({"ordered": 1}, TypeError)],
+)
+def test_bad_options_are_refused(options: dict[str, Any], kind: type[Exception]) -> None:
+    """At the call, not at the first result."""
+    with pytest.raises(kind):
+        CustomersClient("x").get_customers([], **options)
+
+
+async def test_any_iterable_will_do(emulator: Emulator, client: CustomersClient) -> None:
+    """A generator, a set, nothing at all."""
+    uuids = list(emulator.uuids(0, 3))
+    check_found([result async for result in client.get_customers(uuid for uuid in uuids)], uuids)
+    assert {result.uuid async for result in client.get_customers(set(uuids))} == set(uuids)
+    assert [result async for result in client.get_customers([])] == []
+    assert emulator.stats.requests == 6
+
+
+async def test_one_failure_does_not_end_the_others(
+    emulator: Emulator, client: CustomersClient, impatient: RetryPolicy
+) -> None:
+    """A look-up that fails for good is the error of its result."""
+    uuids = list(emulator.uuids(0, 9))
+    emulator.fail_next(500, path=f"{LIST}/{uuids[3]}", times=None)
+    results = [result async for result in client.with_options(retry=impatient).get_customers(uuids)]
+    assert [result.uuid for result in results] == uuids
+    assert [index for index, result in enumerate(results) if result.error] == [3]
+    assert isinstance(results[3].error, ServerError)
+    assert results[3].error.__traceback__ is None
+
+
+async def test_a_page_that_fails_costs_look_ups_of_its_customers_only(
+    emulator: Emulator, client: CustomersClient, impatient: RetryPolicy
+) -> None:
+    """The walk goes on without it."""
+    uuids = [*emulator.uuids(0, 40), *emulator.uuids(120, 124), *emulator.uuids(210, 250)]
+    emulator.fail_next(500, page=2, times=None)
+    batch = client.with_options(retry=impatient).get_customers(uuids)
+    check_found([result async for result in batch], uuids)
+    assert emulator.stats.paths[LIST] == 1 + 4 + 1
+    assert emulator.stats.requests == 6 + 4
+
+
+@pytest.mark.parametrize("fault", [503, "html", "cut"])
+async def test_where_the_list_is_not_to_be_had_everybody_is_looked_up(
+    emulator: Emulator, client: CustomersClient, impatient: RetryPolicy, fault: Any
+) -> None:
+    """The first page fails for good: the batch is as good as any without a list."""
+    uuids = list(emulator.uuids(0, 30))
+    emulator.fail_next(fault, page=1, times=None)
+    check_found([result async for result in client.with_options(retry=impatient).get_customers(uuids)], uuids)
+    assert emulator.stats.paths[LIST] <= 4
+    assert emulator.stats.requests - emulator.stats.paths[LIST] == 30
+
+
+async def test_a_record_that_does_not_fit_is_the_error_of_its_result(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """On a page it leaves the others alone."""
+    uuids = list(emulator.uuids(0, 200))
+    emulator.touch(3, name=5)
+    results = [result async for result in client.get_customers(uuids)]
+    assert [index for index, result in enumerate(results) if result.error] == [3]
+    assert isinstance(results[3].error, RecordError)
+    assert emulator.stats.requests <= 3
+
+
+async def test_a_refused_token_ends_the_batch_and_it_can_go_on(emulator: Emulator) -> None:
+    """No customer would escape that, so it is raised at once, with one request for each in flight at most."""
+    uuids = list(emulator.uuids(0, 100))
+    async with CustomersClient(emulator.token, base_url=emulator.url) as client:
+        emulator.whitelisted = False
+        batch = client.get_customers(uuids)
+        with pytest.raises(PermissionDeniedError):
+            [result async for result in batch]
+        emulator.whitelisted = True
+        check_found([result async for result in batch], uuids)
+        emulator.revoke(emulator.token)
+        batch = client.get_customers(uuids, strategy="lookups")
+        requests = emulator.stats.requests
+        with pytest.raises(AuthenticationError):
+            [result async for result in batch]
+        assert emulator.stats.requests - requests <= 8
+        check_nothing_held(client)
+
+
+async def test_who_slid_to_a_page_that_was_read_is_looked_up(emulator: Emulator, client: CustomersClient) -> None:
+    """A list may drift while it is walked: nobody is called missing before a look-up of its own says so."""
+    uuids = list(emulator.uuids())
+    emulator.on_page(2, delete=5)
+    results = [result async for result in client.with_options(concurrency=1).get_customers(uuids)]
+    assert [result.uuid for result in results] == uuids
+    assert {result.customer is not None for result in results} == {True}
+    assert emulator.stats.requests == 3 + 5
+
+
+async def test_a_capped_list_is_not_walked() -> None:
+    """More than 10,000 customers: pages may end before the last of them, so all are looked up."""
+    async with (
+        Emulator(customers=12_000, capped=True) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        uuids = list(emulator.uuids(11_000, 11_200))
+        check_found([result async for result in client.get_customers(uuids)], uuids)
+        assert emulator.stats.paths[LIST] == 1
+        assert emulator.stats.requests == 1 + 200
+
+
+async def test_a_capped_list_that_is_walked_on_request_leaves_the_rest_to_look_ups() -> None:
+    """``strategy="list"`` goes to the cap; whom the list does not show is looked up."""
+    async with (
+        Emulator(customers=400, capped=True, cap=200, cap_refuses=True) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        uuids = list(emulator.uuids(150, 230))
+        check_found([result async for result in client.get_customers(uuids, strategy="list")], uuids)
+        assert emulator.stats.paths[LIST] == 4
+        assert emulator.stats.requests == 4 + 30
+
+
+async def test_a_list_of_unknown_length_is_not_walked(emulator: Emulator, client: CustomersClient) -> None:
+    """The first page does not tell: everybody whom it did not show is looked up."""
+    emulator.headers["X-Api-Total"] = None
+    uuids = list(emulator.uuids(90, 120))
+    check_found([result async for result in client.get_customers(uuids)], uuids)
+    assert emulator.stats.requests == 1 + 20
+
+
+@pytest.mark.parametrize("strategy", ["auto", "list"])
+@pytest.mark.parametrize("quirk", ["ignore_page", "ignore_per_page"])
+async def test_a_server_with_paging_of_its_own_does_no_harm(
+    emulator: Emulator, client: CustomersClient, strategy: Any, quirk: str
+) -> None:
+    """It ignores ``page`` or ``per_page``: everybody is found all the same."""
+    setattr(emulator, quirk, True if quirk == "ignore_page" else 15)
+    uuids = list(emulator.uuids(0, 130))
+    check_found([result async for result in client.get_customers(uuids, strategy=strategy)], uuids)
+    assert emulator.stats.requests <= 2 + 8 + 115
+
+
+async def test_a_batch_beyond_the_quota_waits_for_the_next_window(crowd: Emulator, reader: CustomersClient) -> None:
+    """600 look-ups under 500 a minute: two windows, and no 429."""
+    uuids = spread(crowd, 600)
+    started = asyncio.get_running_loop().time()
+    check_found([result async for result in reader.get_customers(uuids, strategy="lookups")], uuids)
+    assert 60 <= asyncio.get_running_loop().time() - started < 65
+    assert crowd.stats.statuses == {200: 600}
+
+
+async def test_a_spent_quota_is_the_error_of_those_who_need_it(emulator: Emulator, client: CustomersClient) -> None:
+    """A batch that may not wait gets what the window gives, and is told of the others."""
+    emulator.rate_limit(4)
+    uuids = list(emulator.uuids(0, 6))
+    hurried = client.with_options(max_rate_limit_wait=0, concurrency=1)
+    results = [result async for result in hurried.get_customers(uuids)]
+    assert [type(result.error) for result in results] == [type(None)] * 4 + [RateLimitError] * 2
+    assert emulator.stats.requests == 4
+
+
+async def test_memory_is_bounded_by_a_window(emulator: Emulator, client: CustomersClient) -> None:
+    """The first customer does not come: in order, no more than a hundred others are fetched ahead of it."""
+    uuids = list(emulator.uuids())
+    emulator.fail_next("stall", path=f"{LIST}/{uuids[0]}")
+    async with client.get_customers(uuids, strategy="lookups") as batch:
+        waiting = asyncio.ensure_future(anext(batch))
+        await asyncio.sleep(20)
+        assert not waiting.done()
+        assert emulator.stats.requests == 100
+        assert (await waiting).uuid == uuids[0]
+
+
+async def test_no_more_requests_are_in_flight_than_allowed(emulator: Emulator, client: CustomersClient) -> None:
+    """``concurrency`` bounds a batch as it bounds a walk."""
+    emulator.latency = 0.1
+    view = client.with_options(concurrency=3)
+    assert len([result async for result in view.get_customers(emulator.uuids(0, 30), strategy="lookups")]) == 30
+    assert emulator.stats.peak_in_flight == 3
+
+
+async def test_the_plan_tells_the_cost(crowd: Emulator, reader: CustomersClient) -> None:
+    """For at most one request: none for a few customers, one for the length of the list."""
+    assert await reader.plan_customers(spread(crowd, 10)) == BatchPlan(strategy="lookups", requests=10, seconds=0.0)
+    assert crowd.stats.requests == 0
+    assert await reader.plan_customers(spread(crowd, 800)) == BatchPlan(strategy="list", requests=50, seconds=0.0)
+    assert await reader.plan_customers(spread(crowd, 40)) == BatchPlan(strategy="lookups", requests=41, seconds=0.0)
+    assert crowd.stats.requests == 2
+
+
+async def test_the_plan_tells_how_long_the_quota_makes_it_wait() -> None:
+    """1,200 look-ups under 500 a minute: two more windows, less what has passed of this one."""
+    async with (
+        Emulator(customers=12_000) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        plan = await client.plan_customers(emulator.uuids(0, 1_200))
+        assert (plan.strategy, plan.requests) == ("lookups", 1_201)
+        assert plan.seconds == pytest.approx(120, abs=0.2)
+
+
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_leaving_early_leaves_nothing_behind(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
+    """At the end of ``async with`` the requests in flight are gone; the same batch goes on where it was left."""
+    emulator.latency = 0.1
+    uuids = list(emulator.uuids())
+    async with client.get_customers(uuids, strategy=strategy) as batch:
+        async for result in batch:
+            assert result.uuid == uuids[0]
+            break
+    check_nothing_held(client)
+    check_found([result async for result in batch], uuids[1:])
+
+
+async def test_a_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, client: CustomersClient) -> None:
+    """A deadline around the batch ends its requests; what was not handed on comes the next time."""
+    emulator.latency = 1.0
+    uuids = list(emulator.uuids(0, 20))
+    batch = client.get_customers(uuids, strategy="lookups")
+    results: list[BatchResult] = []
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2.5):
+            async for result in batch:
+                results.append(result)  # noqa: PERF401  # what came before the end counts
+    check_nothing_held(client)
+    assert 0 < len(results) < 20
+    results += [result async for result in batch]
+    check_found(results, uuids)
+
+
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_closing_the_client_ends_the_batch(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
+    """Whoever waits for a result is told so, and no task is left; so is who comes back for more."""
+    emulator.latency = 1.0
+    batch = client.get_customers(emulator.uuids(), strategy=strategy)
+    waiting = asyncio.ensure_future(anext(batch))
+    await asyncio.sleep(0.5)
+    await client.close()
+    with pytest.raises(RuntimeError, match="client is closed"):
+        await waiting
+    check_nothing_held(client)
+    with pytest.raises(RuntimeError, match="client is closed"):
+        await anext(batch)
+    check_nothing_held(client)
+
+
+async def test_a_batch_serves_one_at_a_time(emulator: Emulator, client: CustomersClient) -> None:
+    """A second consumer beside the first gets a clear error."""
+    batch = client.get_customers(emulator.uuids(0, 5))
+    waiting = asyncio.ensure_future(anext(batch))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="one at a time"):
+        await anext(batch)
+    with pytest.raises(RuntimeError, match="one at a time"):
+        await batch.aclose()
+    await waiting
+    await batch.aclose()
