@@ -22,6 +22,9 @@ from customers_async.errors import (
     UnprocessableEntityError,
 )
 from customers_async.events import (
+    CallEvent,
+    CallFinished,
+    CallStarted,
     Event,
     PageFetched,
     QuotaWait,
@@ -47,6 +50,9 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "CallEvent",
+    "CallFinished",
+    "CallStarted",
     "CallableToken",
     "Completeness",
     "ConfigurationError",
