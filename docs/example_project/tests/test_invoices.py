@@ -46,10 +46,10 @@ async def test_a_list_that_changes_is_not_counted(customers_emulator, customers_
         await countries(customers_client)
 
 
-@pytest.mark.customers_emulator(customers=20_000)
+@pytest.mark.customers_emulator(customers=5_000)
 async def test_a_long_list_takes_its_time_but_not_ours(customers_emulator, customers_client):
-    customers_emulator.rate_limit(50, window=60)
+    customers_emulator.rate_limit(20, window=60)
     started = asyncio.get_running_loop().time()
-    assert (await countries(customers_client)).total() == 20_000
-    assert 180 < asyncio.get_running_loop().time() - started < 185
+    assert (await countries(customers_client)).total() == 5_000
+    assert 120 < asyncio.get_running_loop().time() - started < 125
     assert customers_emulator.stats.rejected == 0
