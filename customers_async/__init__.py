@@ -26,6 +26,9 @@ from customers_async.errors import (
     UnprocessableEntityError,
 )
 from customers_async.events import (
+    CallEvent,
+    CallFinished,
+    CallStarted,
     Event,
     PageFetched,
     QuotaWait,
@@ -57,6 +60,9 @@ __all__ = [
     "BadRequestError",
     "BatchPlan",
     "BatchResult",
+    "CallEvent",
+    "CallFinished",
+    "CallStarted",
     "CallableToken",
     "Completeness",
     "ConfigurationError",

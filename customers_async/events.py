@@ -5,6 +5,9 @@ import attrs
 from customers_async.models import Completeness
 
 __all__ = [
+    "CallEvent",
+    "CallFinished",
+    "CallStarted",
     "Event",
     "PageFetched",
     "QuotaWait",
@@ -22,62 +25,95 @@ class Event:
 
 
 @attrs.frozen
-class RequestSent(Event):
+class CallEvent(Event):
+    """The base of what befalls one call: of `CallStarted`, `CallFinished` and all between them.
+
+    Attributes:
+        call: The call's number in this process, from 1, by which its events are told from those of others.
+        route: The path's kind, such as ``/api/v1/customers/{uuid}``; never a uuid.
+    """
+
+    call: int
+    route: str
+
+
+@attrs.frozen
+class CallStarted(CallEvent):
+    """A look-up, a page or another question is about to be sent, once or several times.
+
+    Attributes:
+        url: Where it goes, with ``{uuid}`` in place of a uuid.
+    """
+
+    url: str
+
+
+@attrs.frozen
+class CallFinished(CallEvent):
+    """A call ended: exactly one for each `CallStarted`, also when it was cancelled.
+
+    Attributes:
+        seconds: From `CallStarted`, with all waits and retries.
+        error: The name of the error's class, or None when the service answered with data. Whether the data fit the
+            models is found out later.
+    """
+
+    seconds: float
+    error: str | None
+
+
+@attrs.frozen
+class RequestSent(CallEvent):
     """An attempt goes out.
 
     Attributes:
-        route: The path's kind, such as ``/api/v1/customers/{uuid}``; never a uuid.
-        attempt: From 1.
+        attempt: From 1. A request that is sent again after a 429, or with a newer token after a 401, is the same
+            attempt.
     """
 
-    route: str
     attempt: int
 
 
 @attrs.frozen
-class RequestAnswered(Event):
-    """An attempt ended.
+class RequestAnswered(CallEvent):
+    """An attempt ended: exactly one for each `RequestSent`, also when it was cancelled.
 
     Attributes:
-        route: As in `RequestSent`.
-        attempt: From 1.
+        attempt: As in `RequestSent`.
         status: The HTTP status, or None when no usable answer came.
         seconds: From sending to the last byte.
+        error: The name of the error's class, or None when the answer is data.
     """
 
-    route: str
     attempt: int
     status: int | None
     seconds: float
+    error: str | None
 
 
 @attrs.frozen
-class RetryScheduled(Event):
+class RetryScheduled(CallEvent):
     """The call will be tried again.
 
     Attributes:
-        route: As in `RequestSent`.
         attempt: The attempt that failed, from 1.
-        reason: The error's class name.
+        reason: The name of the error's class.
         delay: Seconds until the next attempt.
     """
 
-    route: str
     attempt: int
     reason: str
     delay: float
 
 
 @attrs.frozen
-class QuotaWait(Event):
-    """A call waited for the quota.
+class QuotaWait(CallEvent):
+    """A call waited for the quota, and is about to be sent.
 
     Attributes:
-        route: As in `RequestSent`.
         seconds: How long it waited.
     """
 
-    route: str
     seconds: float
 
 

@@ -45,6 +45,11 @@ class Request:
         """Path and query."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
+    @property
+    def masked_target(self) -> str:
+        """Route and query: `target` without a uuid."""
+        return f"{self.route}?{self.query}" if self.query else self.route
+
 
 def check_base_url(url: str) -> str:
     """The base URL without trailing slashes.

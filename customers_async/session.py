@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from inspect import iscoroutinefunction
+from itertools import count
 from typing import Any, Final, TypedDict
 
 import aiohttp
@@ -25,7 +26,16 @@ from customers_async.errors import (
     CustomersError,
     RateLimitError,
 )
-from customers_async.events import Event, QuotaWait, RequestAnswered, RequestSent, RetryScheduled, TokenReloaded
+from customers_async.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    QuotaWait,
+    RequestAnswered,
+    RequestSent,
+    RetryScheduled,
+    TokenReloaded,
+)
 from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, Permit, RateLimiter, Slots
 from customers_async.request import Request
@@ -35,6 +45,7 @@ from customers_async.tokens import Credential, TokenKeeper, TokenSource
 __all__ = ["Call", "OptionOverrides", "Options", "Session"]
 
 _log = logging.getLogger("customers_async")
+_call_numbers = count(1)
 _USER_AGENT: Final = f"customers-async/{__version__}"
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
 _ERROR_BODY_PATIENCE: Final = 2.0
@@ -68,7 +79,7 @@ class Options:
         event = kind(*values)
         try:
             self.on_event(event)
-        except Exception as error:  # the listener is not ours, and its failure not the call's
+        except (Exception, asyncio.CancelledError) as error:  # the listener is not ours, its failure not the call's
             _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)
 
 
@@ -86,12 +97,13 @@ class OptionOverrides(TypedDict, total=False):
 
 @attrs.frozen(eq=False)
 class Call:
-    """One call: what is asked, how, and by whom."""
+    """One call: what is asked, how, and by whom; the number is for a listener's sake."""
 
     request: Request
     options: Options
     slots: Slots
     lane: Lane
+    number: int = 0
 
 
 class Session:
@@ -137,7 +149,9 @@ class Session:
         cancelled_before = task.cancelling()
         self._calls[call] = task
         try:
-            return await self._attempts(http, call)
+            if call.options.on_event is None:
+                return await self._attempts(http, call)
+            return await self._observed(http, attrs.evolve(call, number=next(_call_numbers)))
         except asyncio.CancelledError:
             if not self._closed or task.uncancel() > cancelled_before:
                 raise  # not only by close()
@@ -186,6 +200,19 @@ class Session:
             )
         return self._http
 
+    async def _observed(self, http: aiohttp.ClientSession, call: Call) -> Answer:
+        """The attempts, with an event before them and one after."""
+        request, tell, clock = call.request, call.options.tell, asyncio.get_running_loop().time
+        started, failure = clock(), None
+        tell(CallStarted, call.number, request.route, self.base_url + request.masked_target)
+        try:
+            return await self._attempts(http, call)
+        except BaseException as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            tell(CallFinished, call.number, request.route, clock() - started, failure)
+
     async def _attempts(self, http: aiohttp.ClientSession, call: Call) -> Answer:
         """The one retry loop. A 429 is no attempt: it shuts the limiter, which bounds the waiting."""
         attempt, waited, renewed = 1, 0.0, False
@@ -211,7 +238,7 @@ class Session:
                 raise outcome
             route, reason = call.request.route, type(outcome).__name__
             _log.info("%s failed with %s; trying again in %.2f s.", route, reason, delay)
-            call.options.tell(RetryScheduled, route, attempt, reason, delay)
+            call.options.tell(RetryScheduled, call.number, route, attempt, reason, delay)
             await asyncio.sleep(delay)
             attempt += 1
             credential = await self._tokens.current()
@@ -233,22 +260,26 @@ class Session:
         self, http: aiohttp.ClientSession, call: Call, permit: Permit, credential: Credential, attempt: int
     ) -> Answer | CustomersError:
         """One exchange, and what its answer means. The permit is given back whatever happens."""
-        request, tell = call.request, call.options.tell
-        started = asyncio.get_running_loop().time()
+        request, tell, clock = call.request, call.options.tell, asyncio.get_running_loop().time
+        started = clock()
         answer: Answer | CustomersError | None = None
         try:
             if permit.waited > 0:
-                tell(QuotaWait, request.route, permit.waited)
-            tell(RequestSent, request.route, attempt)
+                tell(QuotaWait, call.number, request.route, permit.waited)
+            tell(RequestSent, call.number, request.route, attempt)
             answer = await self._exchange(http, request, call.options, credential)
+        except BaseException as error:
+            tell(RequestAnswered, call.number, request.route, attempt, None, clock() - started, type(error).__name__)
+            raise
         finally:
             self._give_back(permit, answer)
-        seconds = asyncio.get_running_loop().time() - started
+        seconds = clock() - started
         status = answer.status if isinstance(answer, Answer) else None
-        tell(RequestAnswered, request.route, attempt, status, seconds)
         outcome = self._meaning(answer, request, credential, attempt)
+        failure = None if isinstance(outcome, Answer) else type(outcome).__name__
+        tell(RequestAnswered, call.number, request.route, attempt, status, seconds, failure)
         if _log.isEnabledFor(logging.DEBUG):
-            label = status or type(outcome).__name__
+            label = status or failure
             _log.debug("GET %s, attempt %d: %s after %.3f s.", request.target, attempt, label, seconds)
         return outcome
 

@@ -1,15 +1,51 @@
-"""What tests of your own code need: an event loop on which waiting takes no time."""
+"""What tests of your own code need: a customer out of nothing, and an event loop on which waiting takes no time."""
 
 import asyncio
 import selectors
 from collections.abc import Callable
 from concurrent.futures import Executor
+from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
-__all__ = ["VirtualTimeLoop"]
+from customers_async.models import Customer, CustomerType
+
+__all__ = ["VirtualTimeLoop", "make_customer"]
 
 _PATIENCE = 0.0005
 _STEP = 0.5
+_numbers = count(1)
+
+
+def make_customer(**fields: Any) -> Customer:
+    """A plausible customer, for code that is given one; each has another uuid.
+
+    Args:
+        fields: What the test cares about. The other fields are made up.
+
+    Raises:
+        TypeError: There is no such field.
+
+    Example:
+        >>> customer = make_customer(name="Žygimantas", post_address_country_code=None)
+        >>> customer.name, customer.type, customer.registration_country_code
+        ('Žygimantas', 'individual', 'LT')
+    """
+    plausible = {
+        "uuid": f"00000000-0000-4000-8000-{next(_numbers):012x}",
+        "identity_uuid": f"00000000-0000-4000-9000-{next(_numbers):012x}",
+        "type": CustomerType.INDIVIDUAL.value,
+        "updated_at": datetime(2025, 4, 11, 12, 17, 23, tzinfo=UTC),
+        "created_at": datetime(2025, 4, 11, 12, 17, 23, tzinfo=UTC),
+        "name": "John Doe",
+        "registration_country_code": "LT",
+        "registration_address_line": "Business Street 1",
+        "registration_address_index": "01109",
+        "post_address_country_code": "LT",
+        "post_address_line": "Main Street 123",
+        "post_address_index": "90210",
+    }
+    return Customer(**{**plausible, **fields})
 
 
 class _SkippingSelector(selectors.DefaultSelector):

@@ -201,6 +201,45 @@ async def test_requests_are_counted() -> None:
         assert (stats.requests, stats.admitted, stats.rejected) == (5, 4, 0)
 
 
+async def test_what_the_service_does_not_know_is_noted() -> None:
+    """Unknown paths, methods and parameters; the service itself ignores the last, and nobody would notice."""
+    async with serving() as (emulator, caller):
+        for target in (
+            "/elsewhere",
+            f"{CUSTOMERS}?page=1&per_page=5",
+            f"{CUSTOMERS}?perpage=5",
+            f"{DOCUMENTED}?page=1",
+        ):
+            await caller.get(target)
+        await caller.session.post(f"{emulator.url}{AUTH}")
+        assert emulator.stats.unexpected == [
+            "GET /elsewhere",
+            f"GET {CUSTOMERS}: no parameter perpage",
+            f"GET {DOCUMENTED}: no parameter page",
+            f"POST {AUTH}",
+        ]
+
+
+async def test_what_is_scripted_is_pending_until_it_happens() -> None:
+    """Faults, changes and expiries that wait for a request; those without an end do not count."""
+    async with serving() as (emulator, caller):
+        emulator.fail_next(503, times=2)
+        emulator.fail_next("stall", times=None, page=9)
+        emulator.on_page(1, delete=1)
+        emulator.expire_token(after=3)
+        assert emulator.pending == ["fail_next(503)", "on_page(1)", "expire_token(after=3)"]
+        for pending in (
+            ["fail_next(503)", "on_page(1)", "expire_token(after=3)"],
+            ["on_page(1)", "expire_token(after=3)"],
+        ):
+            await caller.get(CUSTOMERS)
+            assert emulator.pending == pending
+        await caller.get(CUSTOMERS)
+        assert emulator.pending == ["expire_token(after=2)"]
+        emulator.expire_token()
+        assert emulator.pending == []
+
+
 async def test_requests_in_flight_are_counted() -> None:
     """The peak is the most requests that were answered at one time, and none is left over."""
     async with serving(latency=0.5) as (emulator, caller):

@@ -1,4 +1,4 @@
-"""One call over a real socket: the request, its events, odd answers, views. What may go wrong is in `faults`."""
+"""One call over a real socket: the request, odd answers, views. What may go wrong is in `faults`."""
 
 import asyncio
 import gzip
@@ -13,9 +13,6 @@ from customers_async import (
     NotFoundError,
     RateLimiter,
     RateLimitError,
-    RequestAnswered,
-    RequestSent,
-    RetryScheduled,
 )
 from customers_async.emulator import Emulator
 from tests.wire import Reply, answer, client_of, hang_up, odd_answers, stall, then
@@ -89,20 +86,6 @@ async def test_another_customer_than_asked_for_is_an_error() -> None:
     async with client_of(answer(CUSTOMER.replace(b"2g", b"2h"))) as (client, _):
         with pytest.raises(APIResponseError, match="another customer"):
             await client.get_customer(EXAMPLE)
-
-
-async def test_events_tell_the_story_of_a_call(emulator: Emulator) -> None:
-    """Sent, answered, retried; with the route in place of the uuid."""
-    events: list[object] = []
-    emulator.fail_next(503)
-    async with CustomersClient(emulator.token, base_url=emulator.url, on_event=events.append) as client:
-        await client.get_customer(EXAMPLE)
-    route = "/api/v1/customers/{uuid}"
-    kinds = [type(event) for event in events]
-    assert kinds == [RequestSent, RequestAnswered, RetryScheduled, RequestSent, RequestAnswered]
-    assert {event.route for event in events} == {route}  # type: ignore[attr-defined]  # of these kinds
-    assert [event.status for event in events if isinstance(event, RequestAnswered)] == [503, 200]
-    assert [event.reason for event in events if isinstance(event, RetryScheduled)] == ["ServerError"]
 
 
 async def test_a_borrowed_session_stays_open(emulator: Emulator) -> None:

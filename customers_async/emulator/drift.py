@@ -25,6 +25,11 @@ class Drift:
         """Delete, then insert, right before ``page`` is answered."""
         self._waiting.setdefault(page, []).append(_Change(insert, delete, at))
 
+    @property
+    def pending(self) -> list[int]:
+        """The pages that changes wait for."""
+        return sorted(self._waiting)
+
     def happen(self, page: int) -> None:
         """Do what waits for ``page``."""
         for change in self._waiting.pop(page, ()):

@@ -185,6 +185,7 @@ def _fault(fault: int | str | Fault) -> Fault:
 
 @attrs.define
 class _Scripted:
+    name: object
     fault: Fault
     times: float
     path: str
@@ -223,7 +224,7 @@ class Faults:
     ) -> None:
         """Let the next requests fail; see `Emulator.fail_next`."""
         remaining = float("inf") if times is None else times
-        self._scripted.append(_Scripted(_fault(fault), remaining, path or "*", page, after))
+        self._scripted.append(_Scripted(fault, _fault(fault), remaining, path or "*", page, after))
 
     def randomize(self, rates: Mapping[int | str | Fault, float]) -> None:
         """Let requests fail by chance; see `Emulator.fail_randomly`."""
@@ -235,6 +236,15 @@ class Faults:
         """Let nothing fail any more."""
         self._scripted.clear()
         self._rates.clear()
+
+    @property
+    def pending(self) -> list[str]:
+        """The scripted faults that have not struck as often as they were to."""
+        return [
+            getattr(scripted.name, "__name__", repr(scripted.name))
+            for scripted in self._scripted
+            if 0 < scripted.times < float("inf")
+        ]
 
     def next(self, request: web.Request) -> Fault | None:
         """What is to befall this request, if anything."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["Edition", "InvalidQueryError", "PageRequest", "page_headers", "page_request"]
+__all__ = ["PARAMETERS", "Edition", "InvalidQueryError", "PageRequest", "page_headers", "page_request"]
 
 Edition = Literal["a", "b"]
 
@@ -58,6 +58,8 @@ class _Rule:
 
 
 _RULES = (_Rule("per_page", _DEFAULT_SIZE, _LARGEST_SIZE), _Rule("page", 1))
+PARAMETERS = frozenset(rule.parameter for rule in _RULES)
+"""What a query for the list may name."""
 
 
 def page_request(query: Iterable[tuple[str, str]]) -> PageRequest:

@@ -148,6 +148,17 @@ class Emulator(Settings):
         return self._service.stats
 
     @property
+    def pending(self) -> list[str]:
+        """What was scripted and has not happened, such as ``"fail_next(503)"``; faults without an end do not count."""
+        service = self._service
+        uses = service.tokens.uses_left
+        return [
+            *(f"fail_next({fault})" for fault in service.faults.pending),
+            *(f"on_page({page})" for page in service.drift.pending),
+            *([] if uses is None else [f"expire_token(after={uses})"]),
+        ]
+
+    @property
     def total(self) -> int:
         """How many customers are on the list now."""
         return len(self._service.directory)

@@ -16,7 +16,13 @@ from customers_async.emulator.directory import Directory
 from customers_async.emulator.drift import Drift
 from customers_async.emulator.envelope import envelope
 from customers_async.emulator.faults import Exchange, Faults, gzipped, login_redirect
-from customers_async.emulator.pagination import InvalidQueryError, PageRequest, page_headers, page_request
+from customers_async.emulator.pagination import (
+    PARAMETERS,
+    InvalidQueryError,
+    PageRequest,
+    page_headers,
+    page_request,
+)
 from customers_async.emulator.quota import Quota
 from customers_async.emulator.settings import Settings
 from customers_async.emulator.stats import Stats
@@ -38,6 +44,8 @@ _DESCRIPTION = files(__package__).joinpath("openapi.yaml").read_bytes()
 _GZIP = re.compile(r"(^|[,\s])(gzip|\*)(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 _WORTH_COMPRESSING = 256
 
+
+_LIST_PATH = "/api/v1/customers"
 
 _Answer = Callable[[web.Request], web.Response]
 
@@ -65,8 +73,8 @@ class Service:
         """A new web application that serves this."""
         application = web.Application(middlewares=[self._counted])
         routes = {
-            "/api/v1/customers": self._list_customers,
-            "/api/v1/customers/{uuid}": self._get_customer,
+            _LIST_PATH: self._list_customers,
+            f"{_LIST_PATH}/{{uuid}}": self._get_customer,
             "/api/v1/auth": self._get_owner,
         }
         for path, answer in routes.items():
@@ -86,6 +94,7 @@ class Service:
             return await handler(request)
         connection = request.task
         self.connections.add(connection)
+        self.stats.unexpected.extend(_surprises(request))
         try:
             with self.stats.counting(request.path):
                 unrouted = request.match_info.http_exception
@@ -213,6 +222,17 @@ class Service:
 
 async def _get_description(_: web.Request) -> web.Response:
     return web.Response(body=_DESCRIPTION, content_type="application/yaml")
+
+
+def _surprises(request: web.Request) -> Iterator[str]:
+    """What of a request the service does not have, in words."""
+    asked = f"{request.method} {request.path}"
+    if request.match_info.http_exception:
+        yield asked
+        return
+    known = PARAMETERS if request.path == _LIST_PATH else frozenset()
+    for parameter in sorted(request.query.keys() - known):
+        yield f"{asked}: no parameter {parameter}"
 
 
 def _unrouted(error: web.HTTPException) -> web.Response:

@@ -21,6 +21,8 @@ class Stats:
         peak_in_flight: The most that were ever being answered at one time.
         statuses: How often each status was answered; a connection dropped or stalled before a status counts nowhere.
         paths: How often each path was asked for, without its query.
+        unexpected: Requests for a path, with a method or with a parameter that the service does not have, such as
+            ``"GET /api/v1/customers: no parameter perpage"``.
 
     Example:
         >>> stats = Stats()
@@ -38,6 +40,7 @@ class Stats:
     peak_in_flight: int = 0
     statuses: Counter[int] = attrs.field(factory=Counter)
     paths: Counter[str] = attrs.field(factory=Counter)
+    unexpected: list[str] = attrs.field(factory=list)
 
     @contextmanager
     def counting(self, path: str) -> Iterator[None]:

@@ -70,6 +70,11 @@ class Tokens:
         self._uses_left = after
         self._expire_when_due()
 
+    @property
+    def uses_left(self) -> int | None:
+        """How many more requests until the tokens expire that are to; None when none are."""
+        return self._uses_left
+
     def accept(self, authorization: str | None) -> bool:
         """Check a request's ``Authorization`` header."""
         match = _BEARER.fullmatch(authorization or "")

@@ -1,0 +1,150 @@
+"""OpenTelemetry: a span for each call and a child for each attempt, and the metrics of both.
+
+Needs the extra: ``pip install 'customers-async[otel]'``. It is a listener of events like any other, so it costs nothing
+unless it is passed. Names follow the semantic conventions for HTTP clients; no uuid, token or customer's data goes out.
+"""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from customers_async._version import __version__
+from customers_async.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    QuotaWait,
+    RequestAnswered,
+    RequestSent,
+    RetryScheduled,
+)
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
+except ModuleNotFoundError as missing:
+    if missing.name != "opentelemetry":
+        raise
+    raise ModuleNotFoundError(
+        "telemetry needs its extra: pip install 'customers-async[otel]'", name="opentelemetry"
+    ) from None
+
+__all__ = ["listener"]
+
+_DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_WAITS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
+
+_Attributes = dict[str, str | int]
+
+
+def listener(
+    tracer_provider: trace.TracerProvider | None = None, meter_provider: metrics.MeterProvider | None = None
+) -> Callable[[Event], None]:
+    """A listener that tells OpenTelemetry of each call: pass it as ``on_event``, to one client or to several.
+
+    A call's span is a child of the span that is current where the call is made.
+
+    Args:
+        tracer_provider: Takes the spans; None: the global one.
+        meter_provider: Takes the metrics; None: the global one.
+
+    Example:
+        >>> from customers_async import telemetry
+        >>> client = CustomersClient(on_event=telemetry.listener())
+    """
+    tracer = trace.get_tracer("customers_async", __version__, tracer_provider)
+    meter = metrics.get_meter("customers_async", __version__, meter_provider)
+    return _Telemetry(tracer, meter).hear
+
+
+@attrs.define
+class _Traced:
+    """A call in progress: its span, that of the attempt in flight, what both say of it, and how often it was sent."""
+
+    span: Span
+    attributes: _Attributes
+    url: str
+    attempt: Span = INVALID_SPAN
+    sent: int = 0
+
+
+class _Telemetry:
+    """Turns events into spans and metrics."""
+
+    def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
+        self._tracer = tracer
+        self._calls: dict[int, _Traced] = {}
+        self._duration = meter.create_histogram(
+            "http.client.request.duration",
+            "s",
+            "Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=_DURATIONS,
+        )
+        self._quota_wait = meter.create_histogram(
+            "customers_async.quota.wait",
+            "s",
+            "How long calls waited that the quota kept waiting.",
+            explicit_bucket_boundaries_advisory=_WAITS,
+        )
+        self._retries = meter.create_counter(
+            "customers_async.retries", "{retry}", "Attempts that failed and are tried again."
+        )
+        self._rejected = meter.create_counter("customers_async.rejected", "{request}", "Requests answered with a 429.")
+
+    def hear(self, event: Event) -> None:
+        """Tell of an event; those that concern no single call are not OpenTelemetry's business."""
+        match event:
+            case CallStarted():
+                self._start(event)
+            case RequestSent():
+                self._send(self._calls[event.call], event.route)
+            case RequestAnswered():
+                self._answer(self._calls[event.call], event)
+            case RetryScheduled():
+                self._retries.add(1, {"url.template": event.route, "error.type": event.reason})
+            case QuotaWait():
+                self._quota_wait.record(event.seconds, {"url.template": event.route})
+            case CallFinished():
+                _end(self._calls.pop(event.call).span, event.error)
+
+    def _start(self, event: CallStarted) -> None:
+        url = urlsplit(event.url)
+        attributes: _Attributes = {
+            "http.request.method": "GET",
+            "server.address": url.hostname or "",
+            "server.port": url.port or (443 if url.scheme == "https" else 80),
+            "url.template": event.route,
+        }
+        span = self._tracer.start_span(f"customers_async {event.route}", attributes={"url.template": event.route})
+        self._calls[event.call] = _Traced(span, attributes, event.url)
+
+    def _send(self, call: _Traced, route: str) -> None:
+        attributes = {**call.attributes, "url.full": call.url}
+        if call.sent:
+            attributes["http.request.resend_count"] = call.sent
+        call.sent += 1
+        context = trace.set_span_in_context(call.span)
+        call.attempt = self._tracer.start_span(f"GET {route}", context, SpanKind.CLIENT, attributes)
+
+    def _answer(self, call: _Traced, event: RequestAnswered) -> None:
+        attributes, error = call.attributes, event.error
+        if event.status is not None:
+            call.attempt.set_attribute("http.response.status_code", event.status)
+            attributes = {**attributes, "http.response.status_code": event.status}
+            if event.status >= 400:
+                error = str(event.status)
+        if error is not None:
+            attributes = {**attributes, "error.type": error}
+        _end(call.attempt, error)
+        self._duration.record(event.seconds, attributes)
+        if event.status == 429:
+            self._rejected.add(1, {"url.template": event.route})
+
+
+def _end(span: Span, error: str | None) -> None:
+    if error is not None:
+        span.set_attribute("error.type", error)
+        span.set_status(StatusCode.ERROR)
+    span.end()

@@ -1,0 +1,49 @@
+"""An aiohttp.web service that looks customers up. Run it with ``python -m aiohttp.web aiohttp_app:make_app``."""
+
+from collections.abc import AsyncIterator, Sequence
+from math import ceil
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from customers_async import CustomersClient, CustomersError, NotFoundError, RateLimitError
+
+CUSTOMERS = web.AppKey("CUSTOMERS", CustomersClient)
+
+
+async def customers(app: web.Application) -> AsyncIterator[None]:
+    """One client, for as long as the service runs."""
+    async with CustomersClient(timeout=5, max_rate_limit_wait=1) as client:
+        app[CUSTOMERS] = client
+        yield
+
+
+async def show(request: web.Request) -> web.Response:
+    """A customer's name."""
+    try:
+        customer = await request.app[CUSTOMERS].get_customer(request.match_info["uuid"])
+    except ValueError:
+        raise web.HTTPUnprocessableEntity(text="not a uuid") from None
+    return web.json_response({"uuid": customer.uuid, "name": customer.name})
+
+
+@web.middleware
+async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Which status an error of the client becomes."""
+    try:
+        return await handler(request)
+    except NotFoundError:
+        raise web.HTTPNotFound(text="no such customer") from None
+    except RateLimitError as error:
+        seconds = ceil(error.retry_after)
+        raise web.HTTPServiceUnavailable(text="busy", headers={"Retry-After": str(seconds)}) from None
+    except CustomersError:
+        raise web.HTTPServiceUnavailable(text="unavailable", headers={"Retry-After": "5"}) from None
+
+
+def make_app(_: Sequence[str] = ()) -> web.Application:
+    """The service."""
+    app = web.Application(middlewares=[refuse])
+    app.cleanup_ctx.append(customers)
+    app.router.add_get("/customers/{uuid}", show)
+    return app

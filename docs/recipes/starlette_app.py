@@ -1,0 +1,43 @@
+"""A Starlette service that looks customers up. Run it with ``uvicorn starlette_app:app``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from math import ceil
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from customers_async import CustomersClient, CustomersError, NotFoundError, RateLimitError
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[dict[str, CustomersClient]]:
+    """One client, for as long as the service runs."""
+    async with CustomersClient(timeout=5, max_rate_limit_wait=1) as client:
+        yield {"customers": client}
+
+
+async def show(request: Request) -> Response:
+    """A customer's name."""
+    client: CustomersClient = request.state.customers
+    try:
+        customer = await client.get_customer(request.path_params["uuid"])
+    except ValueError:
+        return JSONResponse({"detail": "not a uuid"}, 422)
+    return JSONResponse({"uuid": customer.uuid, "name": customer.name})
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """Which status an error of the client becomes."""
+    if isinstance(error, NotFoundError):
+        return JSONResponse({"detail": "no such customer"}, 404)
+    if isinstance(error, RateLimitError):
+        return JSONResponse({"detail": "busy"}, 503, {"Retry-After": str(ceil(error.retry_after))})
+    return JSONResponse({"detail": "unavailable"}, 503, {"Retry-After": "5"})
+
+
+app = Starlette(
+    routes=[Route("/customers/{uuid}", show)], exception_handlers={CustomersError: refuse}, lifespan=lifespan
+)
