@@ -1,94 +1,119 @@
-"""What stands behind the fixtures of the pytest plugin: an emulator for one test, and what to say of its end.
+"""The pytest plugin: ``customers_emulator`` and ``customers_client``.
 
-The fixtures themselves are in ``pytest_customers``, which loads nothing of this package before a test asks for it.
+pytest imports this at the start of every run, before coverage can measure anything: it loads nothing else of the
+package. What stands behind the fixtures is in `stage`.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from threading import Thread
-from typing import Any
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 
-from customers_async.client import CustomersClient
-from customers_async.emulator import Emulator
+try:
+    from pytest_asyncio import fixture as asyncio_fixture
+except ModuleNotFoundError:
+    asyncio_fixture: Callable[..., Any] = pytest.fixture  # type: ignore[no-redef]  # never used then
 
-__all__ = ["Stage", "set_up", "set_up_in_a_thread"]
+if TYPE_CHECKING:
+    from customers_async import CustomersClient
+    from customers_async.emulator import Emulator
+    from customers_async.stage import Stage
 
-_CUSTOMERS = 250
+_STAGE: "pytest.StashKey[Stage]" = pytest.StashKey()
 
 
-@attrs.frozen
-class Stage:
-    """What a test plays on.
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers",
+        "customers_emulator(*, strict=True, **settings): settings of the Emulator of the fixture; strict=False lets a "
+        "test send requests that the service does not know, and script what never happens.",
+    )
 
-    Attributes:
-        emulator: The service.
-        client: A client in the test's event loop, or None when the test has none.
-        strict: Whether to complain.
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that went well, but sent what the service does not know or left undone what it scripted."""
+    yield
+    stage = item.stash.get(_STAGE, None)
+    if stage is not None and (complaint := stage.complaint()):
+        pytest.fail(complaint, pytrace=False)
+
+
+@pytest.fixture
+def customers_emulator(_customers_stage: "Stage", monkeypatch: pytest.MonkeyPatch) -> "Emulator":
+    """The customers service on loopback; ``CustomersClient()`` finds it by the environment.
+
+    An ``Emulator(customers=250)``, or one with the settings of ``@pytest.mark.customers_emulator(...)``.
     """
+    emulator = _customers_stage.emulator
+    monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url)
+    monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
+    return emulator
 
-    emulator: Emulator
-    client: CustomersClient | None
-    strict: bool
 
-    def complaint(self) -> str:
-        """What the test did that the service does not know, and what was scripted in vain; empty when all is well."""
-        if not self.strict:
-            return ""
-        unexpected, pending = self.emulator.stats.unexpected, self.emulator.pending
-        return "\n".join(
-            [
-                *(["Requests that the service does not know:"] if unexpected else []),
-                *(f"  {request}" for request in unexpected),
-                *(["Scripted, but it never happened:"] if pending else []),
-                *(f"  {script}" for script in pending),
-            ]
+@pytest.fixture
+def customers_client(_customers_stage: "Stage", customers_emulator: "Emulator") -> "CustomersClient":
+    """A client of ``customers_emulator``, closed after the test."""
+    if _customers_stage.client is None:
+        pytest.fail(
+            "customers_client needs an async test, run by pytest-asyncio or anyio. In other tests use "
+            "customers_emulator, and let your code make its own CustomersClient(), which finds it by the environment.",
+            pytrace=False,
         )
+    return _customers_stage.client
 
 
-@asynccontextmanager
-async def set_up(test: pytest.Item) -> AsyncIterator[Stage]:
-    """Emulator and client in the running event loop."""
-    settings, strict = _read_marker(test)
-    async with (
-        Emulator(**settings) as emulator,
-        CustomersClient(emulator.token, base_url=emulator.url) as client,
-    ):
-        yield Stage(emulator, client, strict)
+@pytest.fixture
+def _customers_stage(request: pytest.FixtureRequest) -> "Stage":
+    """The emulator where the test can reach it: in its event loop if it has one, else in a thread."""
+    stage: Stage = request.getfixturevalue(_loop_of(request))
+    request.node.stash[_STAGE] = stage
+    return stage
 
 
-@contextmanager
-def set_up_in_a_thread(test: pytest.Item) -> Iterator[Stage]:
-    """The emulator in an event loop of its own, for tests that have none or one in another thread."""
-    settings, strict = _read_marker(test)
-    emulator = Emulator(**settings)
-    with _loop_in_a_thread() as loop:
-        asyncio.run_coroutine_threadsafe(emulator.start(), loop).result()
-        try:
-            yield Stage(emulator, None, strict)
-        finally:
-            asyncio.run_coroutine_threadsafe(emulator.close(), loop).result()
+def _loop_of(request: pytest.FixtureRequest) -> str:
+    """The fixture to use, by what runs the test."""
+    if "anyio_backend" in request.fixturenames:
+        backend = request.getfixturevalue("anyio_backend_name")
+        if backend != "asyncio":
+            pytest.fail(f"customers_async runs on asyncio, not on {backend}: see anyio_backend.", pytrace=False)
+        return "_customers_stage_on_anyio"
+    marker = request.node.get_closest_marker("asyncio")
+    by_pytest_asyncio = request.config.getoption("asyncio_mode", "absent") != "absent"
+    if marker is None or not by_pytest_asyncio or not inspect.iscoroutinefunction(request.function):
+        return "_customers_stage_in_a_thread"
+    of_test = marker.kwargs.get("loop_scope") or request.config.getini("asyncio_default_test_loop_scope")
+    of_fixtures = request.config.getini("asyncio_default_fixture_loop_scope") or "function"
+    if of_test != of_fixtures:
+        pytest.fail(
+            f"The test runs in the event loop of its {of_test}, and customers_emulator in that of its {of_fixtures}: "
+            f"set asyncio_default_fixture_loop_scope = {of_test}.",
+            pytrace=False,
+        )
+    return "_customers_stage_on_asyncio"
 
 
-@contextmanager
-def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        thread = Thread(target=loop.run_forever, name="customers_emulator")
-        thread.start()
-        try:
-            yield loop
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+@asyncio_fixture
+async def _customers_stage_on_asyncio(request: pytest.FixtureRequest) -> "AsyncIterator[Stage]":
+    from customers_async.stage import set_up
+
+    async with set_up(request.node) as stage:
+        yield stage
 
 
-def _read_marker(test: pytest.Item) -> tuple[dict[str, Any], bool]:
-    """The settings of the emulator, and whether the test is watched."""
-    settings: dict[str, Any] = {"customers": _CUSTOMERS}
-    for marker in reversed(list(test.iter_markers("customers_emulator"))):  # the closest comes last, and wins
-        settings |= marker.kwargs
-    return settings, settings.pop("strict", True)
+@pytest.fixture
+async def _customers_stage_on_anyio(request: pytest.FixtureRequest) -> "AsyncIterator[Stage]":
+    from customers_async.stage import set_up
+
+    async with set_up(request.node) as stage:
+        yield stage
+
+
+@pytest.fixture
+def _customers_stage_in_a_thread(request: pytest.FixtureRequest) -> "Iterator[Stage]":
+    from customers_async.stage import set_up_in_a_thread
+
+    with set_up_in_a_thread(request.node) as stage:
+        yield stage

@@ -117,7 +117,7 @@ class Reader:
 
     def _run_pytest(self, source: str) -> str | None:
         (self._directory / "test_example.py").write_text(source, encoding="utf-8")
-        plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_customers"]
+        plugins = ["-p", "pytest_asyncio.plugin", "-p", "customers_async.pytest_plugin"]
         options = ["-q", *plugins, "-o", "asyncio_default_fixture_loop_scope=function"]
         strict = ["-W", "error", "--rootdir=.", "-c", os.devnull]
         done = subprocess.run(  # noqa: S603  # our own documents

@@ -101,8 +101,8 @@ def of_memory(unique: list[int], repeating: list[int]) -> str:
 def of_imports(aiohttp: float, customers_async: float) -> str:
     """The price of the import."""
     return (
-        f"`import customers_async` takes {customers_async * 1000:.0f} ms of CPU, {customers_async / aiohttp:.2f} times "
-        f"`import aiohttp`, which it includes."
+        f"`from customers_async import CustomersClient` takes {customers_async * 1000:.0f} ms of CPU, "
+        f"{customers_async / aiohttp:.2f} times `import aiohttp`, which it includes."
     )
 
 
