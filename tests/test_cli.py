@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import runpy
 import shlex
 import signal
 import sys
@@ -690,14 +689,6 @@ def test_the_arguments_default_to_those_of_the_process(
     monkeypatch.setattr(sys, "argv", ["customers-async", "--version"])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().out == f"{customers_async.__version__}\n"
-
-
-def test_the_package_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With python -m."""
-    monkeypatch.setattr(sys, "argv", ["customers-async", "--version"])
-    with pytest.raises(SystemExit):
-        runpy.run_module("customers_async.cli", run_name="__main__")
     assert capsys.readouterr().out == f"{customers_async.__version__}\n"
 
 

@@ -92,16 +92,16 @@ async def test_a_call_is_a_span_with_a_child_for_each_attempt(
 
 
 async def test_spans_hang_below_the_callers(
-    traced: CustomersClient, tracers: TracerProvider, exporter: InMemorySpanExporter
+    emulator: Emulator, traced: CustomersClient, tracers: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
     """What is current where a call is made is its parent, for calls that run at once and for pages of a walk, too."""
     tracer = tracers.get_tracer("app")
 
-    async def look_up(name: str) -> None:
+    async def look_up(name: str, uuid: str) -> None:
         with tracer.start_as_current_span(name):
-            await traced.get_customer(EXAMPLE)
+            await traced.get_customer(uuid)
 
-    await asyncio.gather(look_up("one"), look_up("two"))
+    await asyncio.gather(*map(look_up, ("one", "two"), emulator.uuids()))
     with tracer.start_as_current_span("walk"):
         async for _ in traced.list_customers():
             pass
