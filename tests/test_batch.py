@@ -525,6 +525,7 @@ async def test_leaving_early_leaves_nothing_behind(emulator: Emulator, client: C
             break
     check_nothing_held(client)
     check_found([result async for result in batch], uuids[1:])
+    assert repr(batch) == "<CustomerBatch 0 customers to come>"
 
 
 async def test_a_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, client: CustomersClient) -> None:
