@@ -47,7 +47,8 @@ OnMissing = Literal["yield", "raise", "skip"]
 _FEW = 10
 """So many are looked up without asking how long the list is: that would add more than a tenth."""
 _AHEAD = 100
-"""In input order, so many positions ahead of the one awaited are looked up: what waits for its turn takes memory."""
+"""In input order, so many positions ahead of the one awaited are looked up, or as many as requests may be in flight:
+what waits for its turn takes memory."""
 
 _Tasks = dict[asyncio.Task[None], Callable[[], None]]  # each with what takes it back
 
@@ -73,8 +74,8 @@ class BatchPlan:
 
     Attributes:
         strategy: ``"lookups"``, one for each customer, or ``"list"``, as many pages as it has.
-        requests: How many requests at most, as long as the list does not change and has all that are asked for; a
-            walk looks those up that it does not see.
+        requests: How many requests at most, the list's first page included where that is to tell its length. A walk
+            takes more if the list changes or does not have all: whom it does not see is looked up.
         seconds: How long the quota makes the batch wait, as far as it is known now.
     """
 
@@ -154,6 +155,7 @@ class BatchReader:
         self._get_customer = look_up
         self._get_page = read_page
         self._concurrency = concurrency
+        self._ahead = max(_AHEAD, concurrency)
         self._strategy = strategy
         self._on_missing = on_missing
         self._ordered = ordered
@@ -168,6 +170,11 @@ class BatchReader:
         self._ready: deque[BatchResult] = deque()
         walks = strategy == "list" or (strategy == "auto" and is_worth_asking(len(positions)))
         self._walk = Walk(1, MAX_PER_PAGE, unique=False) if walks else None
+
+    @property
+    def left(self) -> int:
+        """How many different customers have not come."""
+        return len(self._pending)
 
     @property
     def is_finished(self) -> bool:
@@ -219,7 +226,7 @@ class BatchReader:
             self._walk = None
         while self._unasked and self._uuids[self._unasked[0]] not in self._pending:
             self._unasked.popleft()
-        if not self._unasked or (self._ordered and self._unasked[0] >= self._position + _AHEAD):
+        if not self._unasked or (self._ordered and self._unasked[0] >= self._position + self._ahead):
             return None
         position = self._unasked.popleft()
         return self._look_up(self._uuids[position]), partial(self._unasked.appendleft, position)
@@ -290,7 +297,11 @@ class CustomerBatch:
     """
 
     def __init__(self, reader: BatchReader) -> None:
+        self._reader = reader
         self._stream = Stream(reader.results, lambda: reader.is_finished, owner="batch")
+
+    def __repr__(self) -> str:
+        return f"<CustomerBatch {self._reader.left} customers to come>"
 
     async def __aenter__(self) -> Self:
         return self

@@ -190,8 +190,8 @@ class CustomersClient:
             ValueError: ``uuid`` is not of that form. Nothing was sent.
         """
         request, keep_unknown = customer_request(uuid), self._options.keep_unknown
+        self._session.check_open()
         if self._cache is not None and (known := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
-            self._session.check_open()
             return known
         key = uuid, self._options
         customer = await self._flights.join(key, lambda: self._look_up(uuid, request, "interactive"))

@@ -253,25 +253,28 @@ class RateLimiter:
         """After any change: whom the quota keeps waiting, who has waited for too long, and when to look again."""
         wakes_at = min(self._review_lane(lane, now) for lane in _LANES)
         self._queues = [slots for slots in self._queues if slots.is_awaited()]
-        self._sleep_until(wakes_at if wakes_at < math.inf else None)
+        self._sleep_until(wakes_at if self._queues and wakes_at < math.inf else None)
 
     def _review_lane(self, lane: Lane, now: float) -> float:
         """The same for one lane; returns when to look again, or infinity."""
+        queues = [slots for slots in self._queues if slots.is_awaited(lane)]
+        if not queues:
+            self._judged[lane] = None
+            return math.inf
         reserve = self._reserved(lane)
         opens_at, stalled = self._window.opens_at(now, reserve), self._window.is_stalled(now)
         wakes_at = self._window.wakes_at(now, reserve) or math.inf
-        for slots in self._queues:
+        for slots in queues:
             slots.note(lane, now, shut=opens_at is not None or stalled)
         # While a spent window's end stands, time takes from the wait ahead what it adds to the wait so far.
         if stalled or (opens_at is not None and opens_at != self._judged[lane]):
             ahead = 0.0 if opens_at is None else opens_at - now
-            for slots in self._queues:
+            for slots in queues:
                 patience = self._refuse(slots, lane, now, ahead)
                 if stalled and slots.free:
                     wakes_at = min(wakes_at, now + patience)
-        awaited = any(slots.is_awaited(lane) for slots in self._queues)
-        self._judged[lane] = opens_at if awaited else None
-        return wakes_at if awaited else math.inf
+        self._judged[lane] = opens_at
+        return wakes_at
 
     def _refuse(self, slots: Slots, lane: Lane, now: float, ahead: float) -> float:
         """Refuse each call whose patience ends before the quota is there again; returns the least patience left."""

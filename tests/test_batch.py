@@ -1,23 +1,31 @@
 """Many customers by their uuids: what it costs, counted at the server, and what comes of each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from customers_async import (
     AuthenticationError,
     BatchPlan,
     BatchResult,
+    Customer,
+    CustomerBatch,
     CustomersClient,
     NotFoundError,
+    Page,
     PermissionDeniedError,
     RateLimitError,
     RecordError,
     RetryPolicy,
     ServerError,
 )
+from customers_async.batch import BatchReader
 from customers_async.emulator import Emulator
 from tests.faults.interruption import check_nothing_held
 
@@ -52,6 +60,122 @@ def check_found(results: Iterable[BatchResult], uuids: list[str]) -> None:
     assert [result.uuid for result in found] == uuids
     assert [result.customer and result.customer.uuid for result in found] == uuids
     assert {result.error for result in found} == {None}
+
+
+class Service:
+    """Answers look-ups and pages from a list in memory, some of them in vain, in any order, and counts."""
+
+    def __init__(self, numbers: Sequence[int], hidden: set[int], failing: set[int], size: int, seed: int) -> None:
+        self.numbers, self.hidden, self.failing, self.size = numbers, hidden, failing, size
+        self.chance = random.Random(seed)
+        self.look_ups: Counter[str] = Counter()
+        self.pages: Counter[int] = Counter()
+        self.in_flight = self.peak = 0
+
+    async def _take_time(self) -> None:
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            for _ in range(self.chance.randrange(4)):
+                await asyncio.sleep(0)
+        finally:
+            self.in_flight -= 1
+
+    async def look_up(self, uuid: str) -> Customer:
+        self.look_ups[uuid] += 1
+        await self._take_time()
+        number = int(uuid[:8])
+        if number in self.failing:
+            raise ServerError("down", status=500)
+        if number not in self.numbers and number not in self.hidden:
+            raise NotFoundError("no such customer", status=404)
+        return Customer(uuid=uuid)
+
+    async def page(self, number: int) -> Page:
+        self.pages[number] += 1
+        await self._take_time()
+        rows = self.numbers[(number - 1) * self.size : number * self.size]
+        if -number in self.failing:
+            raise ServerError("down", status=500)
+        customers = [Customer(uuid=uuid_of(row)) for row in rows]
+        more, total = number * self.size < len(self.numbers), len(self.numbers)
+        return Page(number=number, per_page=None, total=total, has_more=more, customers=customers, raw=b"")
+
+
+def uuid_of(number: int) -> str:
+    return f"{number:08d}-0000-0000-0000-000000000000"
+
+
+@settings(max_examples=150)
+@given(
+    length=st.integers(0, 60),
+    wanted=st.lists(st.integers(0, 70), max_size=50),
+    hidden=st.sets(st.integers(0, 70), max_size=3),
+    failing=st.sets(st.integers(-6, 70), max_size=4),
+    size=st.integers(2, 20),
+    concurrency=st.integers(1, 9),
+    strategy=st.sampled_from(["auto", "lookups", "list"]),
+    ordered=st.booleans(),
+    stops=st.lists(st.integers(1, 9), max_size=4),
+    seed=st.integers(0, 1_000),
+)
+def test_each_position_gets_its_result(
+    length: int,
+    wanted: list[int],
+    hidden: set[int],
+    failing: set[int],
+    size: int,
+    concurrency: int,
+    strategy: Any,
+    ordered: bool,
+    stops: list[int],
+    seed: int,
+) -> None:
+    """Whatever fails, hides from the list, comes twice or late, and however often the batch is left."""
+    service = Service(range(length), hidden - failing, failing, size, seed)
+    uuids = tuple(map(uuid_of, wanted))
+    reader = BatchReader(
+        uuids,
+        service.look_up,
+        service.page,
+        concurrency=concurrency,
+        strategy=strategy,
+        on_missing="yield",
+        ordered=ordered,
+    )
+    results: list[BatchResult] = []
+
+    async def run() -> None:
+        for stop in [*stops, len(wanted) + 1]:
+            async with CustomerBatch(reader) as batch:
+                async for result in batch:
+                    results.append(result)
+                    stop -= 1
+                    if not stop:
+                        break
+            assert service.in_flight == 0
+
+    with asyncio.Runner(debug=False) as runner:
+        runner.run(run())
+    assert (
+        [result.uuid for result in results] == list(uuids)
+        if ordered
+        else Counter(uuids) == Counter(result.uuid for result in results)
+    )
+    for result in results:
+        number = int(result.uuid[:8])
+        if result.customer is not None:
+            assert result.customer.uuid == result.uuid
+            assert number in service.numbers or number in service.hidden
+        else:
+            assert type(result.error) is (ServerError if number in failing else NotFoundError)
+    assert service.peak <= concurrency
+    if not stops:
+        assert max(service.look_ups.values(), default=0) <= 1
+        assert max(service.pages.values(), default=0) <= 1
+        if strategy == "lookups":
+            assert sum(service.look_ups.values()) == len(set(wanted))
+            assert not service.pages
 
 
 async def test_800_of_5000_customers_cost_51_requests_at_most(crowd: Emulator, reader: CustomersClient) -> None:
@@ -401,6 +525,7 @@ async def test_leaving_early_leaves_nothing_behind(emulator: Emulator, client: C
             break
     check_nothing_held(client)
     check_found([result async for result in batch], uuids[1:])
+    assert repr(batch) == "<CustomerBatch 0 customers to come>"
 
 
 async def test_a_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, client: CustomersClient) -> None:

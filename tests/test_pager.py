@@ -649,3 +649,14 @@ async def test_a_cancelled_walk_goes_on() -> None:
             numbers += await numbers_of(pager)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert numbers + await numbers_of(pager) == list(range(95))
+
+
+def test_a_pager_goes_on_when_its_loop_has_ended() -> None:
+    """A loop that ends closes the pager's generator, which then ends as if the list did: the next one goes on."""
+    pager = pager_of(Fetches(steady(95, 10)))
+
+    async def begin() -> int:
+        return int((await anext(aiter(pager))).uuid[:8])
+
+    numbers = [asyncio.run(begin())]
+    assert numbers + asyncio.run(numbers_of(pager)) == list(range(95))

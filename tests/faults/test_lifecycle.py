@@ -198,6 +198,35 @@ async def test_fault_50_a_walk_can_be_cancelled_at_every_await(emulator: Emulato
         await check_goes_on(client)
 
 
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_fault_50_a_batch_can_be_cancelled_at_every_await(emulator: Emulator, strategy: Any) -> None:
+    """The requests in flight end with it; the same batch goes on, and yields each result exactly once."""
+    wanted = list(emulator.uuids(0, 12 if strategy == "lookups" else 250))
+    emulator.rate_limit(100_000)
+    async with CustomersClient(
+        emulator.token, base_url=emulator.url, concurrency=2, rate_limiter=RateLimiter(100_000)
+    ) as client:
+        uuids: list[str] = []
+        batch = client.get_customers([])
+
+        async def fetch() -> None:
+            nonlocal batch
+            uuids.clear()
+            batch = client.get_customers(wanted, strategy=strategy)
+            async for result in batch:
+                uuids.append(result.uuid)  # what came before the end counts
+
+        cancelled = 0
+        async for task in interruptions(fetch):
+            assert task.cancelled()
+            cancelled += 1
+            check_nothing_held(client)
+            uuids += [result.uuid async for result in batch]
+            assert uuids == wanted
+        assert cancelled >= 4
+        await check_goes_on(client)
+
+
 async def test_fault_50_leaving_a_walk_can_be_cancelled_at_every_await(emulator: Emulator) -> None:
     """Cancelled while it ends its fetches, a pager has lost no page."""
     everybody = list(emulator.uuids())
@@ -348,6 +377,8 @@ async def test_fault_50_closing_ends_what_is_in_flight(lane: str) -> None:
                 await use
         with pytest.raises(RuntimeError, match="client is closed"):
             [found async for found in client.list_customers()]
+        with pytest.raises(RuntimeError, match="client is closed"):
+            [found async for found in client.get_customers([EXAMPLE])]
         assert len(server.requests) == requests
         await check_connections_closed(server)
 

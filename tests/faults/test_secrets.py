@@ -23,6 +23,7 @@ from customers_async import (
     CustomersError,
     EnvToken,
     FileToken,
+    NotFoundError,
     RetryPolicy,
     StaticToken,
 )
@@ -73,6 +74,26 @@ async def test_fault_49_the_scan_finds_what_is_planted(
             canary.leaks.clear()
     canary.look("".join(capfd.readouterr()), "the output")
     canary.leaks.clear()  # pytest shows what was logged on purpose
+
+
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_fault_49_a_batch_shows_nothing(
+    emulator: Emulator, client: CustomersClient, canary: Canary, strategy: Any
+) -> None:
+    """Bad records, missing customers, failures, a refused token: neither what is raised nor what is yielded leaks."""
+    uuids = [*emulator.uuids(0, 20), "00000000-0000-0000-0000-00000000000z"]
+    emulator.touch(3, post_address_index=5)
+    emulator.fail_next("echo", path=f"/api/v1/customers/{uuids[4]}")
+    batch = client.get_customers(uuids, strategy=strategy, on_missing="raise")
+    with pytest.raises(NotFoundError):
+        async for result in batch:
+            canary.look(repr(result), "the repr of a result")
+            if result.error is not None:
+                canary.look_at_error(result.error)
+    emulator.revoke(emulator.token)
+    with pytest.raises(AuthenticationError):
+        await anext(client.get_customers(uuids, strategy=strategy))
+    canary.look(repr(batch), "the repr of a batch")
 
 
 async def test_fault_49_the_scan_finds_what_is_printed(canary: Canary, capfd: pytest.CaptureFixture[str]) -> None:
