@@ -1,11 +1,13 @@
 """Exports over a real socket: each format, the journal, the verdict, the manifest."""
 
+import asyncio
 import csv
 import gzip
 import json
 import sqlite3
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from customers_async import (
 )
 from customers_async.emulator import Emulator, Exchange
 from customers_async.events import Event, RequestSent
-from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
+from customers_async.export import ExportProgress, diff_exports, export_customers, job, verify_export
 from customers_async.export.journal import Journal, journal_path
 from customers_async.export.memory import CompactSet
 from customers_async.export.reading import read_records
@@ -363,6 +365,38 @@ async def test_a_page_that_cannot_be_read_is_asked_for_again(
     emulator.touch(150, name="Ona")
     report = await export_customers(client, path)
     assert report.rows == 250
+
+
+async def test_cancelled_twice_it_lets_go_of_its_files(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time while it cleans up; another export can begin as soon as the thread is done."""
+    drop, loop, cancelled = job._Draft.drop, asyncio.get_running_loop(), threading.Event()
+
+    def cancel_again() -> None:
+        task.cancel()
+        cancelled.set()
+
+    def drop_interrupted(draft: job._Draft) -> None:
+        if task.cancelling():
+            loop.call_soon_threadsafe(cancel_again)
+            cancelled.wait(5)
+        drop(draft)
+
+    def cancel(_: ExportProgress) -> None:
+        task.cancel()
+
+    path = tmp_path / "customers.jsonl"
+    task = asyncio.create_task(export_customers(client, path, progress=cancel))
+    monkeypatch.setattr(job._Draft, "drop", drop_interrupted)
+    await asyncio.wait([task])
+    assert task.cancelled()
+    for thread in threading.enumerate():
+        if thread.name.startswith("customers-export"):
+            await asyncio.to_thread(thread.join, 5)
+            assert not thread.is_alive()
+    monkeypatch.undo()
+    assert (await export_customers(client, path)).rows == 250
 
 
 async def test_each_event_is_passed_on(client: CustomersClient, tmp_path: Path) -> None:

@@ -140,12 +140,20 @@ class Journal:
         self.concluded = True
         await self.in_thread(self._change, [(_NOTE, ("concluded", "yes"))])
 
-    async def close(self) -> None:
-        """Let go of the file. What was kept stays."""
-        if self._writing is not None:
-            await self._writing
-        await self.in_thread(self._close)
-        self._thread.shutdown()
+    async def close(self, last: Callable[[], None] | None = None) -> None:
+        """Let go of the file, even where this is cancelled. What was kept stays.
+
+        Args:
+            last: Called in the thread before that.
+        """
+        try:
+            if self._writing is not None:
+                await self._writing
+        finally:
+            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close, last)
+            self._thread.shutdown(wait=False)
+            await asyncio.shield(closing)
+            self._thread.shutdown()
 
     async def discard(self) -> None:
         """Remove the file: its work is done."""
@@ -283,9 +291,13 @@ class Journal:
                     database.execute("ROLLBACK")
                 raise
 
-    def _close(self) -> None:
-        if hasattr(self, "_database"):
-            self._database.close()
+    def _close(self, last: Callable[[], None] | None) -> None:
+        try:
+            if last is not None:
+                last()
+        finally:
+            if hasattr(self, "_database"):
+                self._database.close()
 
     def _remove(self) -> None:
         """While the file is locked, so that no other export has taken it over."""
