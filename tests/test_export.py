@@ -80,6 +80,21 @@ async def test_what_goes_in_comes_back_from_each_format(
     assert verify_export(path) == {}
 
 
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize(
+    "name", ["a\rb", "a\r\nb\n", '"', "\0", "é" * 200_000], ids=["cr", "crlf", "quote", "nul", "long"]
+)
+async def test_no_text_is_too_odd_or_too_long(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str, name: str
+) -> None:
+    """A line end within a name is no end of a line, and the longest name can be read back."""
+    emulator.touch(7, name=name)
+    path = tmp_path / f"customers.{format_}"
+    await export_customers(client, path, fields=["uuid", "name"])
+    assert verify_export(path) == {}
+    assert [record["name"] for record in read_records(path, format_)][7] == name
+
+
 async def test_json_lines_are_the_wires_own_records(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
