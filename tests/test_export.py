@@ -688,6 +688,32 @@ def test_a_damaged_export_is_not_compared(tmp_path: Path, format_: str) -> None:
     assert failure.value.__context__ is None
 
 
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_a_file_that_is_not_the_one_of_its_manifest_is_not_compared(
+    client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """Else whom it lost, to damage or to an export killed half-way, would be called removed."""
+    old, new = tmp_path / f"old.{format_}", tmp_path / f"new.{format_}"
+    await export_customers(client, old)
+    await export_customers(client, new)
+    new.write_bytes(b"".join(new.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ExportError, match=f"new.{format_} "):
+        diff_exports(old, new)
+
+
+@pytest.mark.parametrize("format_", ["jsonl.gz", "parquet", "arrow"])
+async def test_damage_within_compressed_data_is_one_sentence(
+    client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """Whatever the library that reads it says."""
+    path = tmp_path / f"customers.{format_}"
+    await export_customers(client, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000] + bytes(1000) + whole[6000:])
+    with pytest.raises(ExportError, match=f"customers.{format_} is not a whole"):
+        list(read_records(path, format_))
+
+
 # The memory
 
 

@@ -33,7 +33,9 @@ def read_records(path: Path, format_: str) -> Iterator[Record]:
     damaged = False
     try:
         yield from _READERS[format_](path)
-    except (ValueError, KeyError, EOFError, csv.Error, sqlite3.DatabaseError, gzip.BadGzipFile):
+    except Exception as error:  # there is no telling what the libraries raise
+        if isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
         damaged = True  # raised below: the cause may quote a customer
     if damaged:
         raise ExportError(f"{path} is not a whole {format_} export")
@@ -59,6 +61,8 @@ def _csv(path: Path) -> Iterator[Record]:
         if not {*(reader.fieldnames or [""])} <= {*FIELDS}:
             raise ValueError
         for record in reader:
+            if None in record or None in record.values():  # too many values, or too few
+                raise ValueError
             yield _plain({name: value or None for name, value in record.items()})
 
 
