@@ -342,6 +342,17 @@ async def test_a_file_that_is_no_journal_is_left_alone(
     assert journal_path(path).read_bytes() == before
 
 
+async def test_a_damaged_journal_is_named(client: CustomersClient, tmp_path: Path) -> None:
+    """One sentence says what to do about it."""
+    path = tmp_path / "customers.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        await export_customers(client, path, progress=interrupting(3))
+    whole = journal_path(path).read_bytes()
+    journal_path(path).write_bytes(whole[:32768] + bytes(32768) + whole[65536:])
+    with pytest.raises(ExportError, match=r"customers\.jsonl\.journal is damaged: move it away"):
+        await export_customers(client, path)
+
+
 @pytest.mark.parametrize("resume", [True, False])
 async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_path: Path, resume: bool) -> None:
     """The second is refused, whatever it wants, and the first goes on."""

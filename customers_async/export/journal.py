@@ -320,18 +320,23 @@ def remove_journal(target: Path) -> None:
 
 @contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite says of the disk as the OSError that it is."""
+    """Raise what SQLite says of the disk as the OSError that it is, and of damage as an ExportError."""
     code: int | None = None
+    damaged = False
     try:
         yield
     except sqlite3.DatabaseError as error:
+        reason = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        damaged = reason == sqlite3.SQLITE_CORRUPT
         code = {
             sqlite3.SQLITE_FULL: errno.ENOSPC,
             sqlite3.SQLITE_READONLY: errno.EROFS,
             sqlite3.SQLITE_CANTOPEN: errno.EACCES,
             sqlite3.SQLITE_IOERR: errno.EIO,
-        }.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if code is None:
+        }.get(reason)
+        if code is None and not damaged:
             raise
+    if damaged:
+        raise ExportError(f"{path} is damaged: move it away")
     if code is not None:
         raise OSError(code, os.strerror(code), str(path))
