@@ -441,6 +441,20 @@ async def test_retries_are_counted(
     assert (report.requests, report.retries, report.answers_429) == (5, 2, 0)
 
 
+async def test_what_a_failed_run_cost_is_counted(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, impatient: RetryPolicy
+) -> None:
+    """Also the requests for the page that never came."""
+    client = client.with_options(retry=impatient, concurrency=1)
+    emulator.fail_next(503, page=2, times=None)
+    with pytest.raises(ServerError):
+        await export_customers(client, tmp_path / "customers.jsonl")
+    emulator.recover()
+    report = await export_customers(client, tmp_path / "customers.jsonl")
+    assert report.requests == emulator.stats.requests
+    assert report.retries > 0
+
+
 # The verdict
 
 

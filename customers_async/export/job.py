@@ -306,7 +306,7 @@ class _Walker:
                     )
         except CustomersError as error:
             if error.next_page is not None:  # should it be that page that cannot be read, another may come
-                await self._journal.forget(error.next_page)
+                await self._journal.forget(error.next_page, self.cost)
             raise
         assert reader.completeness is not None  # noqa: S101  # the walk has come to its end
         return reader.completeness

@@ -124,10 +124,11 @@ class Journal:
         """A page that was kept."""
         return await self.in_thread(self._select, number)
 
-    async def forget(self, number: int) -> None:
-        """Drop a page that cannot be used, so that it is asked for again."""
+    async def forget(self, number: int, cost: Cost) -> None:
+        """Drop a page that cannot be used, so that it is asked for again, and keep what asking has cost until now."""
+        self.cost = cost
         self.numbers.discard(number)
-        await self.in_thread(self._change, [("DELETE FROM pages WHERE number = ?", (number,))])
+        await self.in_thread(self._change, [("DELETE FROM pages WHERE number = ?", (number,)), self._cost_note()])
 
     async def begin_walk(self) -> None:
         """Drop all pages: the list is walked again."""
@@ -175,10 +176,9 @@ class Journal:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             rows = [row for row, _ in batch]
-            cost = (_NOTE, ("cost", json.dumps(attrs.asdict(self.cost))))
             failure: Exception | None = None
             try:
-                await self.in_thread(self._change, [*((_INSERT, row) for row in rows), cost])
+                await self.in_thread(self._change, [*((_INSERT, row) for row in rows), self._cost_note()])
                 self.numbers.update(row[0] for row in rows)
             except Exception as error:  # it is for those who wait
                 failure = error
@@ -186,6 +186,9 @@ class Journal:
                 if not written.done():
                     written.set_result(None) if failure is None else written.set_exception(failure)
         self._writing = None
+
+    def _cost_note(self) -> tuple[str, tuple[str, str]]:
+        return _NOTE, ("cost", json.dumps(attrs.asdict(self.cost)))
 
     # In the journal's thread.
 
