@@ -366,6 +366,24 @@ async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_
     await journal.close()
 
 
+async def test_an_export_that_ends_leaves_the_next_ones_log_alone(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the journal is gone another export may begin one, and nothing more may be removed."""
+    path = tmp_path / "customers.jsonl"
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def note(self: Path, missing_ok: bool = False) -> None:
+        removed.append(self.name)
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", note)
+    await export_customers(client, path)
+    names_removed = [name for name in removed if ".journal" in name]
+    assert names_removed == ["customers.jsonl.journal-wal", "customers.jsonl.journal"]
+
+
 async def test_a_stale_log_does_not_come_back(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
     """Killed between removing the journal and removing SQLite's log of it, the export leaves nothing that counts."""
     path = tmp_path / "customers.jsonl"

@@ -317,7 +317,7 @@ def journal_path(target: Path) -> Path:
 def remove_journal(target: Path) -> None:
     """Remove the journal beside ``target``, if there is one."""
     path = journal_path(target)
-    for name in (path.name, f"{path.name}-wal"):  # in this order: without its file, SQLite ignores a log
+    for name in (f"{path.name}-wal", path.name):  # in this order: with the file gone, another export may begin its own
         path.with_name(name).unlink(missing_ok=True)
 
 
