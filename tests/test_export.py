@@ -757,6 +757,17 @@ async def test_damage_within_compressed_data_is_one_sentence(
         list(read_records(path, format_))
 
 
+async def test_verify_names_a_missing_extra(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file may have come from another machine."""
+    path = tmp_path / "customers.parquet"
+    await export_customers(client, path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ExportError, match=r"customers-async\[arrow\]"):
+        verify_export(path)
+
+
 # The memory
 
 

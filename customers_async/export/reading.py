@@ -27,18 +27,20 @@ def read_records(path: Path, format_: str) -> Iterator[Record]:
     """The records of an export, in its order.
 
     Raises:
-        ExportError: The file is not of this format, or is damaged.
+        ExportError: The file is not of this format, or is damaged, or the format needs what is not installed.
         OSError: The file cannot be read.
     """
-    damaged = False
+    problem = None
     try:
         yield from _READERS[format_](path)
+    except ModuleNotFoundError:
+        problem = f"to read {path} needs an extra: pip install 'customers-async[arrow]'"
     except Exception as error:  # there is no telling what the libraries raise
-        if isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno is not None):
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        damaged = True  # raised below: the cause may quote a customer
-    if damaged:
-        raise ExportError(f"{path} is not a whole {format_} export")
+        problem = f"{path} is not a whole {format_} export"
+    if problem is not None:  # raised here: the cause may quote a customer
+        raise ExportError(problem)
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
