@@ -23,6 +23,7 @@ import customers_async
 from customers_async import CustomersClient, customer_from_dict
 from customers_async.cli import main
 from customers_async.emulator import Emulator, Exchange
+from customers_async.export.journal import journal_path
 from customers_async.export.reading import read_records
 
 DOCUMENTED = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
@@ -488,6 +489,14 @@ def test_the_demo_tells_how_far_it_is(command: Command, tmp_path: Path, monkeypa
         ("verdict", "COMPLETE"),
         ("path", f"{tmp_path / 'pulled.jsonl'}"),
     }
+
+
+def test_the_demo_removes_no_journal_but_its_own(command: Command, tmp_path: Path) -> None:
+    """What lies in its way stays: somebody's file, or the journal of an export at work."""
+    output = tmp_path / "pulled.jsonl"
+    journal_path(output).write_text("my diary, dear to me" * 1000)
+    assert command("demo", "--customers", "0", "--output", f"{output}").code == 1
+    assert journal_path(output).exists()
 
 
 def test_the_demo_of_an_empty_list(command: Command, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Exports over a real socket: each format, the journal, the verdict, the manifest."""
 
+import asyncio
 import csv
 import gzip
 import json
 import sqlite3
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from customers_async import (
 )
 from customers_async.emulator import Emulator, Exchange
 from customers_async.events import Event, RequestSent
-from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
+from customers_async.export import ExportProgress, diff_exports, export_customers, job, verify_export
 from customers_async.export.journal import Journal, journal_path
 from customers_async.export.memory import CompactSet
 from customers_async.export.reading import read_records
@@ -76,6 +78,21 @@ async def test_what_goes_in_comes_back_from_each_format(
     assert records[1]["related_persons"] == [{"name": NAME, "share": 0.5}]
     assert records[2]["name"] == 'quo"te, comma\nline'
     assert verify_export(path) == {}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize(
+    "name", ["a\rb", "a\r\nb\n", '"', "\0", "é" * 200_000], ids=["cr", "crlf", "quote", "nul", "long"]
+)
+async def test_no_text_is_too_odd_or_too_long(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str, name: str
+) -> None:
+    """A line end within a name is no end of a line, and the longest name can be read back."""
+    emulator.touch(7, name=name)
+    path = tmp_path / f"customers.{format_}"
+    await export_customers(client, path, fields=["uuid", "name"])
+    assert verify_export(path) == {}
+    assert [record["name"] for record in read_records(path, format_)][7] == name
 
 
 async def test_json_lines_are_the_wires_own_records(
@@ -325,6 +342,17 @@ async def test_a_file_that_is_no_journal_is_left_alone(
     assert journal_path(path).read_bytes() == before
 
 
+async def test_a_damaged_journal_is_named(client: CustomersClient, tmp_path: Path) -> None:
+    """One sentence says what to do about it."""
+    path = tmp_path / "customers.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        await export_customers(client, path, progress=interrupting(3))
+    whole = journal_path(path).read_bytes()
+    journal_path(path).write_bytes(whole[:32768] + bytes(32768) + whole[65536:])
+    with pytest.raises(ExportError, match=r"customers\.jsonl\.journal is damaged: move it away"):
+        await export_customers(client, path)
+
+
 @pytest.mark.parametrize("resume", [True, False])
 async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_path: Path, resume: bool) -> None:
     """The second is refused, whatever it wants, and the first goes on."""
@@ -336,6 +364,24 @@ async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_
     await journal.put(2, Answer(200, {}, b"[]"), journal.cost)
     assert (await journal.get(2)).body == b"[]"
     await journal.close()
+
+
+async def test_an_export_that_ends_leaves_the_next_ones_log_alone(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the journal is gone another export may begin one, and nothing more may be removed."""
+    path = tmp_path / "customers.jsonl"
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def note(self: Path, missing_ok: bool = False) -> None:
+        removed.append(self.name)
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", note)
+    await export_customers(client, path)
+    names_removed = [name for name in removed if ".journal" in name]
+    assert names_removed == ["customers.jsonl.journal-wal", "customers.jsonl.journal"]
 
 
 async def test_a_stale_log_does_not_come_back(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
@@ -365,6 +411,38 @@ async def test_a_page_that_cannot_be_read_is_asked_for_again(
     assert report.rows == 250
 
 
+async def test_cancelled_twice_it_lets_go_of_its_files(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time while it cleans up; another export can begin as soon as the thread is done."""
+    drop, loop, cancelled = job._Draft.drop, asyncio.get_running_loop(), threading.Event()
+
+    def cancel_again() -> None:
+        task.cancel()
+        cancelled.set()
+
+    def drop_interrupted(draft: job._Draft) -> None:
+        if task.cancelling():
+            loop.call_soon_threadsafe(cancel_again)
+            cancelled.wait(5)
+        drop(draft)
+
+    def cancel(_: ExportProgress) -> None:
+        task.cancel()
+
+    path = tmp_path / "customers.jsonl"
+    task = asyncio.create_task(export_customers(client, path, progress=cancel))
+    monkeypatch.setattr(job._Draft, "drop", drop_interrupted)
+    await asyncio.wait([task])
+    assert task.cancelled()
+    for thread in threading.enumerate():
+        if thread.name.startswith("customers-export"):
+            await asyncio.to_thread(thread.join, 5)
+            assert not thread.is_alive()
+    monkeypatch.undo()
+    assert (await export_customers(client, path)).rows == 250
+
+
 async def test_each_event_is_passed_on(client: CustomersClient, tmp_path: Path) -> None:
     """The export counts requests by events, and the client's own listener hears them, too."""
     events: list[Event] = []
@@ -379,6 +457,20 @@ async def test_retries_are_counted(
     emulator.fail_next(503, page=2, times=2)
     report = await export_customers(client.with_options(retry=impatient), tmp_path / "customers.jsonl")
     assert (report.requests, report.retries, report.answers_429) == (5, 2, 0)
+
+
+async def test_what_a_failed_run_cost_is_counted(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, impatient: RetryPolicy
+) -> None:
+    """Also the requests for the page that never came."""
+    client = client.with_options(retry=impatient, concurrency=1)
+    emulator.fail_next(503, page=2, times=None)
+    with pytest.raises(ServerError):
+        await export_customers(client, tmp_path / "customers.jsonl")
+    emulator.recover()
+    report = await export_customers(client, tmp_path / "customers.jsonl")
+    assert report.requests == emulator.stats.requests
+    assert report.retries > 0
 
 
 # The verdict
@@ -637,6 +729,43 @@ def test_a_damaged_export_is_not_compared(tmp_path: Path, format_: str) -> None:
         diff_exports(tmp_path / f"old.{format_}", tmp_path / f"new.{format_}")
     assert "CANARY" not in str(failure.value)
     assert failure.value.__context__ is None
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_a_file_that_is_not_the_one_of_its_manifest_is_not_compared(
+    client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """Else whom it lost, to damage or to an export killed half-way, would be called removed."""
+    old, new = tmp_path / f"old.{format_}", tmp_path / f"new.{format_}"
+    await export_customers(client, old)
+    await export_customers(client, new)
+    new.write_bytes(b"".join(new.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ExportError, match=f"new.{format_} "):
+        diff_exports(old, new)
+
+
+@pytest.mark.parametrize("format_", ["jsonl.gz", "parquet", "arrow"])
+async def test_damage_within_compressed_data_is_one_sentence(
+    client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """Whatever the library that reads it says."""
+    path = tmp_path / f"customers.{format_}"
+    await export_customers(client, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000] + bytes(1000) + whole[6000:])
+    with pytest.raises(ExportError, match=f"customers.{format_} is not a whole"):
+        list(read_records(path, format_))
+
+
+async def test_verify_names_a_missing_extra(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file may have come from another machine."""
+    path = tmp_path / "customers.parquet"
+    await export_customers(client, path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ExportError, match=r"customers-async\[arrow\]"):
+        verify_export(path)
 
 
 # The memory

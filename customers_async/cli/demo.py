@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from customers_async import CustomersClient, CustomersError, Verdict
+from customers_async import CustomersClient, CustomersError, ExportError, Verdict
 from customers_async.cli.export import choose_watch, report_fields
 from customers_async.cli.output import fields_table, json_line, render, write
 from customers_async.cli.service import checking
@@ -47,6 +47,8 @@ async def demo(
             report = await export_customers(
                 client, output, format=order.format, on_incomplete="ignore", resume=False, progress=on_progress
             )
+        except ExportError:  # what lies in the way is not the demo's
+            raise
         except (asyncio.CancelledError, CustomersError):
             remove_journal(output)  # nobody can go on with it: the emulator is gone
             raise

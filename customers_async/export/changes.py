@@ -11,7 +11,7 @@ from typing import Any, Self
 import attrs
 
 from customers_async.errors import ExportError
-from customers_async.export.manifest import ExportReport
+from customers_async.export.manifest import ExportReport, digest
 from customers_async.export.reading import Record, read_records
 from customers_async.export.sinks import format_of
 from customers_async.models import Verdict
@@ -97,7 +97,7 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
     been missed.
 
     Raises:
-        ExportError: A file is not a whole export, or has no uuids.
+        ExportError: A file is not a whole export, is not the one that its manifest tells of, or has no uuids.
         OSError: A file cannot be read.
         ValueError: A suffix tells of no format.
 
@@ -110,13 +110,14 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         0 None
     """
     sides = {"old": Path(old), "new": Path(new)}
+    withheld = _doubt(*sides.values())
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a file that nobody else sees
     try:
         database.execute("PRAGMA journal_mode = OFF")
         columns = [_load(database, side, path, format_of(path, None)) for side, path in sides.items()]
         known = [names for names in columns if names is not None]
         compared = frozenset.intersection(*known) if known else None
-        return Changes(database, compared, _doubt(*sides.values()))
+        return Changes(database, compared, withheld)
     except BaseException:
         database.close()
         raise
@@ -129,7 +130,7 @@ def _load(database: sqlite3.Connection, side: str, path: Path, format_: str) -> 
 
     def rows() -> Iterator[tuple[str, str]]:
         for record in read_records(path, format_):
-            if "uuid" not in record:
+            if not isinstance(record.get("uuid"), str):
                 raise ExportError(f"{path} has no uuids to compare by")
             columns.update(record)
             yield record["uuid"], json.dumps(record, sort_keys=True)
@@ -141,12 +142,20 @@ def _load(database: sqlite3.Connection, side: str, path: Path, format_: str) -> 
 
 
 def _doubt(old: Path, new: Path) -> str | None:
-    """Why one of the two may lack customers who are on the list."""
+    """Why one of the two may lack customers who are on the list.
+
+    Raises:
+        ExportError: One is not the file of its manifest, and nothing that it lacks means anything.
+    """
+    doubts = []
     for path in (old, new):
         try:
-            verdict = ExportReport.read(path).completeness.verdict
+            report = ExportReport.read(path)
         except ExportError as error:
-            return f"{error}"
-        if verdict is not Verdict.COMPLETE:
-            return f"the manifest of {path} says {verdict}"
-    return None
+            doubts.append(f"{error}")
+            continue
+        if digest(path) != report.sha256:
+            raise ExportError(f"{path} is not the file that its manifest tells of")
+        if report.completeness.verdict is not Verdict.COMPLETE:
+            doubts.append(f"the manifest of {path} says {report.completeness.verdict}")
+    return doubts[0] if doubts else None

@@ -185,8 +185,7 @@ async def _export(client: CustomersClient, path: Path, order: Order, on_progress
         report = await _Writer(path, journal, draft, order, walker, on_progress).write(found)
         await journal.discard()
     finally:
-        await journal.in_thread(draft.drop)
-        await journal.close()
+        await journal.close(draft.tidy)
     return report
 
 
@@ -195,6 +194,7 @@ class _Draft:
 
     def __init__(self, path: Path, order: Order) -> None:
         self.path = _partial(path, "data")
+        self._target = path
         self.rows = 0
         self._order = order
         self._sink: AbstractContextManager[Write] | None = None
@@ -220,6 +220,12 @@ class _Draft:
         with suppress(Exception):  # a full disk may be the reason for giving up
             self.end()
         self.path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Give up whatever has not got into its place."""
+        self.drop()
+        for part in ("rejected", "manifest"):
+            _partial(self._target, part).unlink(missing_ok=True)
 
 
 class _Walker:
@@ -300,7 +306,7 @@ class _Walker:
                     )
         except CustomersError as error:
             if error.next_page is not None:  # should it be that page that cannot be read, another may come
-                await self._journal.forget(error.next_page)
+                await self._journal.forget(error.next_page, self.cost)
             raise
         assert reader.completeness is not None  # noqa: S101  # the walk has come to its end
         return reader.completeness
@@ -369,15 +375,12 @@ class _Writer:
     async def write(self, found: Completeness) -> ExportReport:
         """Put the file in its place. What must not be in it was drafted with the rest: then it is written anew."""
         in_thread = self._journal.in_thread
-        try:
-            if found.duplicates or found.rejected:
-                await self._write_anew(found)
-            await in_thread(self._draft.end)
-            if self._draft.rows != found.distinct:
-                raise ExportError(f"the journal of {self._path} has changed under the export: {self._draft.rows} rows")
-            return await in_thread(self._publish, found)
-        finally:
-            await in_thread(self._tidy)
+        if found.duplicates or found.rejected:
+            await self._write_anew(found)
+        await in_thread(self._draft.end)
+        if self._draft.rows != found.distinct:
+            raise ExportError(f"the journal of {self._path} has changed under the export: {self._draft.rows} rows")
+        return await in_thread(self._publish, found)
 
     async def _write_anew(self, found: Completeness) -> None:
         """Write from the journal, a page at a time, so that the event loop hears of each."""
@@ -450,10 +453,6 @@ class _Writer:
     def _rejects(self) -> Iterator[SetAside]:
         with new_file(_partial(self._path, "rejected")).open("wb") as file:
             yield lambda rejected: file.writelines(msgspec.json.encode(record) + b"\n" for record in rejected)
-
-    def _tidy(self) -> None:
-        for part in ("rejected", "manifest"):
-            _partial(self._path, part).unlink(missing_ok=True)
 
 
 def _partial(path: Path, part: str) -> Path:

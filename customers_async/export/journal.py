@@ -124,10 +124,11 @@ class Journal:
         """A page that was kept."""
         return await self.in_thread(self._select, number)
 
-    async def forget(self, number: int) -> None:
-        """Drop a page that cannot be used, so that it is asked for again."""
+    async def forget(self, number: int, cost: Cost) -> None:
+        """Drop a page that cannot be used, so that it is asked for again, and keep what asking has cost until now."""
+        self.cost = cost
         self.numbers.discard(number)
-        await self.in_thread(self._change, [("DELETE FROM pages WHERE number = ?", (number,))])
+        await self.in_thread(self._change, [("DELETE FROM pages WHERE number = ?", (number,)), self._cost_note()])
 
     async def begin_walk(self) -> None:
         """Drop all pages: the list is walked again."""
@@ -140,12 +141,20 @@ class Journal:
         self.concluded = True
         await self.in_thread(self._change, [(_NOTE, ("concluded", "yes"))])
 
-    async def close(self) -> None:
-        """Let go of the file. What was kept stays."""
-        if self._writing is not None:
-            await self._writing
-        await self.in_thread(self._close)
-        self._thread.shutdown()
+    async def close(self, last: Callable[[], None] | None = None) -> None:
+        """Let go of the file, even where this is cancelled. What was kept stays.
+
+        Args:
+            last: Called in the thread before that.
+        """
+        try:
+            if self._writing is not None:
+                await self._writing
+        finally:
+            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close, last)
+            self._thread.shutdown(wait=False)
+            await asyncio.shield(closing)
+            self._thread.shutdown()
 
     async def discard(self) -> None:
         """Remove the file: its work is done."""
@@ -167,10 +176,9 @@ class Journal:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             rows = [row for row, _ in batch]
-            cost = (_NOTE, ("cost", json.dumps(attrs.asdict(self.cost))))
             failure: Exception | None = None
             try:
-                await self.in_thread(self._change, [*((_INSERT, row) for row in rows), cost])
+                await self.in_thread(self._change, [*((_INSERT, row) for row in rows), self._cost_note()])
                 self.numbers.update(row[0] for row in rows)
             except Exception as error:  # it is for those who wait
                 failure = error
@@ -178,6 +186,9 @@ class Journal:
                 if not written.done():
                     written.set_result(None) if failure is None else written.set_exception(failure)
         self._writing = None
+
+    def _cost_note(self) -> tuple[str, tuple[str, str]]:
+        return _NOTE, ("cost", json.dumps(attrs.asdict(self.cost)))
 
     # In the journal's thread.
 
@@ -283,9 +294,13 @@ class Journal:
                     database.execute("ROLLBACK")
                 raise
 
-    def _close(self) -> None:
-        if hasattr(self, "_database"):
-            self._database.close()
+    def _close(self, last: Callable[[], None] | None) -> None:
+        try:
+            if last is not None:
+                last()
+        finally:
+            if hasattr(self, "_database"):
+                self._database.close()
 
     def _remove(self) -> None:
         """While the file is locked, so that no other export has taken it over."""
@@ -302,24 +317,29 @@ def journal_path(target: Path) -> Path:
 def remove_journal(target: Path) -> None:
     """Remove the journal beside ``target``, if there is one."""
     path = journal_path(target)
-    for name in (path.name, f"{path.name}-wal"):  # in this order: without its file, SQLite ignores a log
+    for name in (f"{path.name}-wal", path.name):  # in this order: with the file gone, another export may begin its own
         path.with_name(name).unlink(missing_ok=True)
 
 
 @contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite says of the disk as the OSError that it is."""
+    """Raise what SQLite says of the disk as the OSError that it is, and of damage as an ExportError."""
     code: int | None = None
+    damaged = False
     try:
         yield
     except sqlite3.DatabaseError as error:
+        reason = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        damaged = reason == sqlite3.SQLITE_CORRUPT
         code = {
             sqlite3.SQLITE_FULL: errno.ENOSPC,
             sqlite3.SQLITE_READONLY: errno.EROFS,
             sqlite3.SQLITE_CANTOPEN: errno.EACCES,
             sqlite3.SQLITE_IOERR: errno.EIO,
-        }.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if code is None:
+        }.get(reason)
+        if code is None and not damaged:
             raise
+    if damaged:
+        raise ExportError(f"{path} is damaged: move it away")
     if code is not None:
         raise OSError(code, os.strerror(code), str(path))

@@ -16,6 +16,9 @@ from customers_async.export.rows import FIELDS, TIMES
 
 __all__ = ["Record", "read_records"]
 
+_LONGEST = 2**31 - 1
+"""No text is too long to be read back: the module's own limit is 131,072 characters."""
+
 Record = dict[str, Any]
 """A customer's fields as the service writes them: times in Unix seconds, ``related_persons`` as it came."""
 
@@ -24,16 +27,20 @@ def read_records(path: Path, format_: str) -> Iterator[Record]:
     """The records of an export, in its order.
 
     Raises:
-        ExportError: The file is not of this format, or is damaged.
+        ExportError: The file is not of this format, or is damaged, or the format needs what is not installed.
         OSError: The file cannot be read.
     """
-    damaged = False
+    problem = None
     try:
         yield from _READERS[format_](path)
-    except (ValueError, KeyError, EOFError, csv.Error, sqlite3.DatabaseError, gzip.BadGzipFile):
-        damaged = True  # raised below: the cause may quote a customer
-    if damaged:
-        raise ExportError(f"{path} is not a whole {format_} export")
+    except ModuleNotFoundError:
+        problem = f"to read {path} needs an extra: pip install 'customers-async[arrow]'"
+    except Exception as error:  # there is no telling what the libraries raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        problem = f"{path} is not a whole {format_} export"
+    if problem is not None:  # raised here: the cause may quote a customer
+        raise ExportError(problem)
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
@@ -50,11 +57,14 @@ _decode = msgspec.json.Decoder(Record).decode
 
 
 def _csv(path: Path) -> Iterator[Record]:
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         if not {*(reader.fieldnames or [""])} <= {*FIELDS}:
             raise ValueError
         for record in reader:
+            if None in record or None in record.values():  # too many values, or too few
+                raise ValueError
             yield _plain({name: value or None for name, value in record.items()})
 
 

@@ -95,7 +95,7 @@ def _write_lines(file: Any, fields: Sequence[str]) -> Write:
 @contextmanager
 def _csv(path: Path, fields: Sequence[str]) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # which quotes whatever stands in its own line ends: both \r and \n
         writer.writerow(fields)
 
         def write(body: bytes) -> int:
