@@ -85,7 +85,7 @@ def set_up_in_a_thread(test: pytest.Item) -> Iterator[Stage]:
 
 @contextmanager
 def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # which leaves the thread's current loop alone
         loop = runner.get_loop()
         thread = Thread(target=loop.run_forever, name="customers_emulator")
         thread.start()
