@@ -54,15 +54,15 @@ def customers_emulator(_customers_stage: "Stage", monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def customers_client(_customers_stage: "Stage", customers_emulator: "Emulator") -> "CustomersClient":
+def customers_client(customers_emulator: "Emulator", _customers_stage: "Stage") -> "CustomersClient":
     """A client of ``customers_emulator``, closed after the test."""
-    if _customers_stage.client is None:
+    if not _customers_stage.in_loop:
         pytest.fail(
             "customers_client needs an async test, run by pytest-asyncio or anyio. In other tests use "
             "customers_emulator, and let your code make its own CustomersClient(), which finds it by the environment.",
             pytrace=False,
         )
-    return _customers_stage.client
+    return _customers_stage.client_of(customers_emulator)
 
 
 @pytest.fixture

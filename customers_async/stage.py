@@ -26,13 +26,21 @@ class Stage:
 
     Attributes:
         emulator: The service.
-        client: A client in the test's event loop, or None when the test has none.
         strict: Whether to complain.
+        in_loop: Whether it is set up in the event loop of the test.
+        clients: Those to be closed after the test.
     """
 
     emulator: Emulator
-    client: CustomersClient | None
     strict: bool
+    in_loop: bool
+    clients: list[CustomersClient] = attrs.field(factory=list)
+
+    def client_of(self, emulator: Emulator) -> CustomersClient:
+        """A client of the emulator that the test uses, which may be another than ours."""
+        client = CustomersClient(emulator.token, base_url=emulator.url)
+        self.clients.append(client)
+        return client
 
     def complaint(self) -> str:
         """What the test did that the service does not know, and what was scripted in vain; empty when all is well."""
@@ -51,13 +59,15 @@ class Stage:
 
 @asynccontextmanager
 async def set_up(test: pytest.Item) -> AsyncIterator[Stage]:
-    """Emulator and client in the running event loop."""
+    """An emulator in the running event loop."""
     settings, strict = _read_marker(test)
-    async with (
-        Emulator(**settings) as emulator,
-        CustomersClient(emulator.token, base_url=emulator.url) as client,
-    ):
-        yield Stage(emulator, client, strict)
+    async with Emulator(**settings) as emulator:
+        stage = Stage(emulator, strict, in_loop=True)
+        try:
+            yield stage
+        finally:
+            for client in stage.clients:
+                await client.close()
 
 
 @contextmanager
@@ -68,14 +78,14 @@ def set_up_in_a_thread(test: pytest.Item) -> Iterator[Stage]:
     with _loop_in_a_thread() as loop:
         asyncio.run_coroutine_threadsafe(emulator.start(), loop).result()
         try:
-            yield Stage(emulator, None, strict)
+            yield Stage(emulator, strict, in_loop=False)
         finally:
             asyncio.run_coroutine_threadsafe(emulator.close(), loop).result()
 
 
 @contextmanager
 def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # which leaves the thread's current loop alone
         loop = runner.get_loop()
         thread = Thread(target=loop.run_forever, name="customers_emulator")
         thread.start()

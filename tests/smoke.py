@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from importlib import import_module
 
 import customers_async
 from customers_async import CustomersClient
@@ -24,6 +25,12 @@ def main(command: str) -> None:
     assert hint.returncode == 1, hint
     assert "customers-async[cli]" in hint.stderr, hint
     assert "Traceback" not in hint.stderr, hint
+    try:
+        import_module("customers_async.telemetry")
+    except ModuleNotFoundError as error:
+        assert "customers-async[otel]" in str(error), error
+    else:
+        raise AssertionError("the extra is there")
     print("the wheel works:", customers_async.__version__)  # noqa: T201  # a script
 
 

@@ -41,7 +41,9 @@ def test_nothing_of_the_package_is_loaded_at_the_start():
 
 STRICT = """
 import pytest
+import pytest_asyncio
 from customers_async import CustomersClient
+from customers_async.emulator import Emulator
 
 pytestmark = pytest.mark.asyncio
 
@@ -88,6 +90,15 @@ class TestSettings:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_another_loop(customers_client):
     pass
+
+class TestAnEmulatorOfOnesOwn:
+    @pytest_asyncio.fixture
+    async def customers_emulator(self):
+        async with Emulator(customers=3) as emulator:
+            yield emulator
+
+    async def test_the_client_is_of_ones_own_emulator(self, customers_client):
+        assert await customers_client.count_customers() == 3
 """
 
 
@@ -110,6 +121,7 @@ def test_a_test_that_surprises_the_service_fails(tmp_path: Path) -> None:
         "test_a_failure_of_its_own_comes_first": "FAILED",
         "test_the_closest_marker_wins": "PASSED",
         "test_another_loop": "ERROR",
+        "test_the_client_is_of_ones_own_emulator": "PASSED",
     }, printed
     assert "  GET /api/v2/customers\n" in printed
     assert "  GET /api/v1/auth: no parameter page\n" in printed

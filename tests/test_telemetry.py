@@ -129,15 +129,19 @@ async def test_what_fails_without_a_status_is_told_by_its_name(
 
 
 async def test_a_cancelled_call_ends_its_spans(
-    emulator: Emulator, traced: CustomersClient, exporter: InMemorySpanExporter
+    emulator: Emulator,
+    traced: CustomersClient,
+    exporter: InMemorySpanExporter,
+    listener: Callable[[Event], None],
 ) -> None:
-    """Nothing stays open: the attempt in flight ends before the call."""
+    """Nothing stays open: the attempt in flight ends before the call, which is then forgotten."""
     emulator.fail_next("stall")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(5):
             await traced.whoami()
     attempt, call = exporter.get_finished_spans()
     assert (attempt.attributes or {})["error.type"] == (call.attributes or {})["error.type"] == "CancelledError"
+    assert listener.__self__._calls == {}  # type: ignore[attr-defined]  # of bound methods
 
 
 async def test_metrics_measure_requests_waits_retries_and_rejections(

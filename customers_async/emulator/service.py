@@ -94,13 +94,22 @@ class Service:
             return await handler(request)
         connection = request.task
         self.connections.add(connection)
-        self.stats.unexpected.extend(_surprises(request))
+        unrouted = request.match_info.http_exception
         try:
             with self.stats.counting(request.path):
-                unrouted = request.match_info.http_exception
+                self._note_surprises(request, routed=unrouted is None)
                 return _unrouted(unrouted) if unrouted else await handler(request)
         finally:
             self.connections.discard(connection)
+
+    def _note_surprises(self, request: web.Request, *, routed: bool) -> None:
+        """Note in words what of a request the service does not have."""
+        if not routed:
+            self.stats.unexpected.append(f"{request.method} {request.path}")
+        elif request.query_string:
+            known = PARAMETERS if request.path == _LIST_PATH else frozenset()
+            unknown = sorted(request.query.keys() - known)
+            self.stats.unexpected += [f"{request.method} {request.path}: no parameter {name}" for name in unknown]
 
     async def _count_status(self, request: web.Request, response: web.StreamResponse) -> None:
         if request.path != _DESCRIPTION_PATH:
@@ -222,17 +231,6 @@ class Service:
 
 async def _get_description(_: web.Request) -> web.Response:
     return web.Response(body=_DESCRIPTION, content_type="application/yaml")
-
-
-def _surprises(request: web.Request) -> Iterator[str]:
-    """What of a request the service does not have, in words."""
-    asked = f"{request.method} {request.path}"
-    if request.match_info.http_exception:
-        yield asked
-        return
-    known = PARAMETERS if request.path == _LIST_PATH else frozenset()
-    for parameter in sorted(request.query.keys() - known):
-        yield f"{asked}: no parameter {parameter}"
 
 
 def _unrouted(error: web.HTTPException) -> web.Response:
