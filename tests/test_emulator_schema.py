@@ -48,7 +48,7 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 
 
 @schema.parametrize()
-@settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_nothing_contradicts_the_description(case: schemathesis.Case[Any], emulator: Emulator) -> None:
     """No request, sound or not, gets an answer that the description does not foresee."""
     case.call_and_validate(base_url=emulator.url, headers={"Authorization": f"Bearer {emulator.token}"})
