@@ -12,7 +12,7 @@ from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
-settings.register_profile("suite", deadline=None)  # how long an example takes is the machine's affair
+settings.register_profile("suite", deadline=None, max_examples=50)  # how long an example takes is the machine's affair
 settings.load_profile("suite")
 
 

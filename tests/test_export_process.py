@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits
 
 @pytest.fixture
 def service() -> Iterator[Emulator]:
-    """A service of 600 customers, as fast as it can be."""
-    with in_a_thread(Emulator(customers=600, limit=10**6, gzip=False)) as emulator:
+    """A service of 500 customers, as fast as it can be."""
+    with in_a_thread(Emulator(customers=500, limit=10**6, gzip=False)) as emulator:
         yield emulator
 
 
@@ -73,7 +73,7 @@ def test_without_room_it_exits_1_and_loses_nothing(service: Emulator, tmp_path: 
     assert path.read_text() == "old"
     with started("export", f"{path}", "--json", **environment(service)) as process:
         report = json.loads(process.communicate(timeout=20)[0])
-    assert (process.returncode, report["rows"]) == (0, 600)
+    assert (process.returncode, report["rows"]) == (0, 500)
     assert verify_export(path) == {}
 
 
@@ -87,7 +87,7 @@ def test_two_exports_at_once(service: Emulator, tmp_path: Path) -> None:
             assert second.communicate(timeout=20) == ("", f"customers-async: another export to {path} is at work\n")
         assert second.returncode == 1
         report = json.loads(first.communicate(timeout=20)[0])
-    assert (first.returncode, report["rows"], report["retries"]) == (0, 600, 1)
+    assert (first.returncode, report["rows"], report["retries"]) == (0, 500, 1)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -96,7 +96,7 @@ def test_a_signal_ends_it_cleanly(service: Emulator, tmp_path: Path, number: int
     path = tmp_path / "customers.parquet"
     service.fail_next("stall", page=5)
     with started("export", f"{path}", **environment(service)) as process:
-        at_work_until(process, lambda: service.stats.requests >= 6)
+        at_work_until(process, lambda: service.stats.requests >= 5)
         process.send_signal(number)
         _, messages = process.communicate(timeout=10)
     assert process.returncode == code
