@@ -227,7 +227,7 @@ class RateLimiter:
 
     def _reserved(self, lane: Lane) -> int:
         """What a lane leaves of the window to the other."""
-        return min(self._reserve, self._window.limit - 1) if lane == "bulk" else 0
+        return min(self._reserve, self._window.limit - 1) if self._reserve and lane == "bulk" else 0
 
     def _dispatch(self, now: float) -> None:
         """Grant what can be granted, in order."""

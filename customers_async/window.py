@@ -68,7 +68,7 @@ class Window:
         self._not_before = -math.inf  # the next window cannot have begun earlier
 
     def free(self, now: float, reserve: int = 0) -> int:
-        """How many requests may be sent now, by those who leave so many to others; 0 or less for none."""
+        """How many requests may be sent now, by those who leave so many to others."""
         self._roll(now)
         if now < self.closed_until:
             return 0
@@ -76,8 +76,9 @@ class Window:
             return 1 if now >= self.due and (self.in_flight < self.limit - reserve or not self.in_flight) else 0
         if self.floor is not None and self.floor <= self.untold:
             return 0 if self.in_flight or self._start_is_known else 1  # the sacrifice
-        one = 1 if self._left > reserve and (now >= self.due or not self.in_flight) else 0
-        return max(self._fair - reserve, one)
+        if (fair := self._fair - reserve) > 0:
+            return fair
+        return 1 if self._left > reserve and (now >= self.due or not self.in_flight) else 0
 
     def opens_at(self, now: float, reserve: int = 0) -> float | None:
         """When a spent quota is there again at the latest; None while more requests may go out before that."""
@@ -193,7 +194,7 @@ class Window:
         if self.closed_until:
             if now >= self.closed_until:
                 self._forget(self._not_before)
-        elif self.known and now >= self.ends:
+        elif self.known and now >= self.latest + self.length + _MARGIN:
             self._forget(self.earliest + self.length)
 
     def _forget(self, next_begins: float) -> None:
