@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from customers_async import CustomersClient, export_customers
@@ -37,7 +38,9 @@ def export(url: str, token: str, path: Path) -> None:
 
 def run(url: str, token: str, path: Path, moment: float | None) -> bool:
     """Export, and kill the process after so many seconds; returns whether it came to its end."""
-    process = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pyarrow's threads are idle, and begun anew in a fork
+        process = os.fork()
     if process == 0:
         export(url, token, path)
     handle = os.pidfd_open(process)
