@@ -254,10 +254,11 @@ def _article(value: Any) -> str:
 
 
 def _make_list_decoder() -> Callable[[bytes], list[Customer]]:
-    """A decoder that leaves ``extra`` unset: msgspec would look for it in vain, which is a fifth of all its time."""
+    """A decoder that leaves ``extra`` unset: to look for it in vain costs msgspec more than any field that comes."""
     fields: Any = attrs.fields(Customer)
+    known: Any = tuple(field for field in fields if field.name != "extra")
     try:
-        Customer.__attrs_attrs__ = tuple(field for field in fields if field.name != "extra")  # type: ignore[assignment]
+        Customer.__attrs_attrs__ = known
         return msgspec.json.Decoder(list[Customer], strict=False).decode
     finally:
         Customer.__attrs_attrs__ = fields

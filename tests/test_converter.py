@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import given
@@ -255,6 +256,14 @@ def test_reprs_hold_no_personal_data() -> None:
 def test_a_page_of_uuids_is_checked_as_each_is(found: list[str]) -> None:
     """A whole page at once is judged as each of its uuids, wherever hyphens and line ends are."""
     assert _are_uuids(found) == all(map(_is_uuid, found))
+
+
+def test_others_may_decode_customers_with_msgspec() -> None:
+    """What our decoder does not tell msgspec of is there for a decoder of somebody else, and for attrs."""
+    body = msgspec.json.encode({"uuid": EXAMPLE, "extra": {"a": 1}})
+    assert msgspec.json.decode(body, type=Customer).extra == {"a": 1}
+    assert msgspec.json.decode(msgspec.json.encode({"uuid": EXAMPLE}), type=Customer).extra == {}
+    assert attrs.fields(Customer).extra.name == "extra"
 
 
 def test_a_hyphen_in_a_place_of_its_own_is_noticed() -> None:

@@ -784,6 +784,13 @@ def test_the_compact_set_is_a_set(keys: list[str | bytes]) -> None:
         assert len(compact) == len(known)
 
 
+def test_the_compact_set_takes_nine_bytes_a_customer() -> None:
+    """What `docs/explanation/design.md` says of it, at a length where the shards' own size no longer counts."""
+    compact = CompactSet()
+    compact.update(str(number) for number in range(200_000))
+    assert sum(map(sys.getsizeof, compact._shards)) / len(compact) < 9.5
+
+
 # The name
 
 

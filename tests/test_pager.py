@@ -79,7 +79,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "persistent": False,
         "tell": lambda kind, *values: None,
     }
-    source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]
+    source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
     return CustomerPager(PageReader(source, **{**defaults, **options}))
 
 

@@ -135,7 +135,7 @@ def _pydantic_reader() -> Callable[[bytes], list[object]]:
         post_address_index: str | None = None
         related_persons: object = None
 
-    return TypeAdapter(list[Customer]).validate_json  # type: ignore[no-any-return]
+    return TypeAdapter(list[Customer]).validate_json  # type: ignore[no-any-return]  # mypy does not see pydantic
 
 
 @asynccontextmanager
