@@ -23,7 +23,8 @@ from customers_async.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from customers_async.models import Customer, Page
+from customers_async.models import Customer
+from customers_async.pager import PageSource
 from customers_async.protocol import RESULT_CAP
 from customers_async.request import MAX_PER_PAGE
 from customers_async.stream import Stream
@@ -133,7 +134,7 @@ class BatchReader:
     Args:
         uuids: Checked.
         look_up: Fetches a customer by its uuid.
-        read_page: Fetches a page of the list by its number, and sets aside records that do not fit.
+        source: Where pages of the list come from; it sets aside records that do not fit.
         concurrency: Requests in flight.
         strategy: Which way to go.
         on_missing: What to do about a customer that the service does not know.
@@ -144,7 +145,7 @@ class BatchReader:
         self,
         uuids: tuple[str, ...],
         look_up: Callable[[str], Awaitable[Customer]],
-        read_page: Callable[[int], Awaitable[Page]],
+        source: PageSource,
         *,
         concurrency: int,
         strategy: Strategy,
@@ -153,7 +154,7 @@ class BatchReader:
     ) -> None:
         self._uuids = uuids
         self._get_customer = look_up
-        self._get_page = read_page
+        self._source = source
         self._concurrency = concurrency
         self._ahead = max(_AHEAD, concurrency)
         self._strategy = strategy
@@ -243,7 +244,7 @@ class BatchReader:
     async def _read(self, walk: Walk, number: int) -> None:
         """Note whom a page holds. A page that cannot be read leaves its customers to be looked up."""
         try:
-            page = await self._get_page(number)
+            page = self._source.decode(number, await self._source.fetch(number))
         except (AuthenticationError, ConfigurationError, PermissionDeniedError):
             raise
         except CustomersError as error:

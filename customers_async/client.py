@@ -242,15 +242,11 @@ class CustomersClient:
         if not isinstance(ordered, bool):
             raise TypeError(f"ordered must be a bool, not {type(ordered).__name__}")
 
-        async def read_page(number: int) -> Page:
-            answer = await self._call(page_request(number, MAX_PER_PAGE), "bulk")
-            return self._read_page(number, answer, tolerant=True)
-
         return CustomerBatch(
             BatchReader(
                 checked,
                 lambda uuid: self._look_up(uuid, customer_request(uuid), "bulk"),
-                read_page,
+                self._page_source(MAX_PER_PAGE, tolerant=True),
                 concurrency=self._options.concurrency,
                 strategy=strategy,
                 on_missing=on_missing,

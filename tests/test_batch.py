@@ -27,6 +27,7 @@ from customers_async import (
 )
 from customers_async.batch import BatchReader
 from customers_async.emulator import Emulator
+from customers_async.pager import PageSource
 from tests.faults.interruption import check_nothing_held
 
 UNKNOWN = "00000000-0000-0000-0000-00000000000z"
@@ -134,10 +135,11 @@ def test_each_position_gets_its_result(
     """Whatever fails, hides from the list, comes twice or late, and however often the batch is left."""
     service = Service(range(length), hidden - failing, failing, size, seed)
     uuids = tuple(map(uuid_of, wanted))
+    source: Any = PageSource("", service.page, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
     reader = BatchReader(
         uuids,
         service.look_up,
-        service.page,
+        source,
         concurrency=concurrency,
         strategy=strategy,
         on_missing="yield",

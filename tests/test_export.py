@@ -703,6 +703,19 @@ async def test_changes_between_any_two_formats(
     assert NAME not in repr(change)
 
 
+@pytest.mark.parametrize("old", FORMATS)
+async def test_the_same_instant_in_other_words_is_no_change(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, old: str
+) -> None:
+    """JSON Lines have a time as it came, the others in seconds: compared, it is one time."""
+    emulator.touch(3, created_at=1744373843, updated_at=1744373843)
+    await export_customers(client, tmp_path / f"old.{old}")
+    emulator.touch(3, created_at="2025-04-11T14:17:23+02:00", updated_at="1744373843")
+    await export_customers(client, tmp_path / "new.jsonl")
+    with diff_exports(tmp_path / f"old.{old}", tmp_path / "new.jsonl") as changes:
+        assert list(changes.changed()) == []
+
+
 async def test_nobody_is_called_removed_who_may_have_been_missed(tmp_path: Path, client: CustomersClient) -> None:
     """With a list that was not seen whole, and without a manifest."""
     await export_customers(client, tmp_path / "old.jsonl")

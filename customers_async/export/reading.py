@@ -12,7 +12,7 @@ import msgspec
 
 from customers_async.errors import ExportError
 from customers_async.export.journal import sqlite_errors
-from customers_async.export.rows import FIELDS, TIMES
+from customers_async.export.rows import FIELDS, TIMES, unix_seconds
 
 __all__ = ["Record", "read_records"]
 
@@ -45,12 +45,12 @@ def read_records(path: Path, format_: str) -> Iterator[Record]:
 
 def _jsonl(path: Path) -> Iterator[Record]:
     with path.open("rb") as file:
-        yield from map(_decode, file)
+        yield from map(_with_seconds, map(_decode, file))
 
 
 def _jsonl_gz(path: Path) -> Iterator[Record]:
     with gzip.open(path, "rb") as file:
-        yield from map(_decode, file)
+        yield from map(_with_seconds, map(_decode, file))
 
 
 _decode = msgspec.json.Decoder(Record).decode
@@ -102,20 +102,17 @@ def _batch(batch: Any) -> Iterator[Record]:
 
 
 def _plain(record: Record) -> Record:
-    """The record with times and ``related_persons`` as the wire has them."""
-    for name in TIMES & record.keys():
-        record[name] = _seconds(record[name])
+    """The record with times in Unix seconds and ``related_persons`` as the wire has them."""
     persons = record.get("related_persons")
     if persons is not None:
         record["related_persons"] = json.loads(persons)
+    return _with_seconds(record)
+
+
+def _with_seconds(record: Record) -> Record:
+    for name in TIMES & record.keys():
+        record[name] = unix_seconds(record[name])
     return record
-
-
-def _seconds(value: Any) -> int | float | None:
-    if value is None or isinstance(value, int):
-        return value
-    seconds = float(value) if isinstance(value, str | float) else value.timestamp()
-    return int(seconds) if seconds.is_integer() else seconds
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Record]]] = {

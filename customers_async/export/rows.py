@@ -11,7 +11,17 @@ import msgspec
 
 from customers_async.models import Customer, Page
 
-__all__ = ["FIELDS", "TIMES", "Rejected", "accepted", "check_fields", "columns", "raw_records", "without_fields"]
+__all__ = [
+    "FIELDS",
+    "TIMES",
+    "Rejected",
+    "accepted",
+    "check_fields",
+    "columns",
+    "raw_records",
+    "unix_seconds",
+    "without_fields",
+]
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer) if field.name != "extra")
 """Those of the API reference, in its order."""
@@ -19,23 +29,13 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer) i
 TIMES = frozenset({"created_at", "updated_at"})
 
 
-class Row(msgspec.Struct, gc=False):
-    """A record that the model has accepted, with its values as the wire has them."""
-
-    uuid: str
-    identity_uuid: str | None = None
-    type: str | None = None
-    updated_at: int | float | str | None = None
-    created_at: int | float | str | None = None
-    name: str | None = None
-    risk_country_code: str | None = None
-    registration_country_code: str | None = None
-    registration_address_line: str | None = None
-    registration_address_index: str | None = None
-    post_address_country_code: str | None = None
-    post_address_line: str | None = None
-    post_address_index: str | None = None
-    related_persons: Any = None
+_KINDS: dict[str, Any] = {**dict.fromkeys(TIMES, int | float | str | None), "related_persons": Any}
+_Row: Any = msgspec.defstruct(
+    "_Row",
+    [("uuid", str), *((field, _KINDS.get(field, str | None), None) for field in FIELDS if field != "uuid")],
+    gc=False,
+)
+"""A record that the model has accepted, with its values as the wire has them."""
 
 
 class _Persons(msgspec.Struct):
@@ -44,7 +44,7 @@ class _Persons(msgspec.Struct):
     related_persons: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_decode_rows = msgspec.json.Decoder(list[Row]).decode
+_decode_rows = msgspec.json.Decoder(list[_Row]).decode
 _decode_persons = msgspec.json.Decoder(list[_Persons]).decode
 _decode_records = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_dicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -96,7 +96,7 @@ def columns(body: bytes, fields: Sequence[str]) -> list[Sequence[Value]]:
     values: dict[str, Sequence[Any]] = {field: list(map(attrgetter(field), rows)) for field in fields}
     for field in TIMES & values.keys():
         if not {*map(type, values[field])} <= {int, NoneType}:
-            values[field] = list(map(_seconds, values[field]))
+            values[field] = list(map(unix_seconds, values[field]))
     if any(value is not None for value in values.get("related_persons", ())):
         values["related_persons"] = [_text(row.related_persons) for row in _decode_persons(body)]
     return list(values.values())
@@ -132,11 +132,16 @@ def accepted(page: Page, original: Page) -> tuple[bytes, list[Rejected]]:
     return b"[" + b",".join(rows) + b"]", aside
 
 
-def _seconds(value: float | str | None) -> float | None:
-    """Unix seconds. The converter also understands a number as text, and an RFC 3339 time."""
+def unix_seconds(value: float | str | datetime | None) -> float | None:
+    """A time in Unix seconds, an int where that is exact. The service may send it as text, too: a number or RFC 3339.
+
+    Raises:
+        ValueError: It is no time.
+    """
     if value is None or isinstance(value, int):
         return value
-    seconds = msgspec.convert(value, datetime, strict=False).astimezone(UTC).timestamp()
+    moment = value if isinstance(value, datetime) else msgspec.convert(value, datetime, strict=False).astimezone(UTC)
+    seconds = moment.timestamp()
     return int(seconds) if seconds.is_integer() else seconds
 
 
