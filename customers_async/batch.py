@@ -26,7 +26,7 @@ from customers_async.errors import (
 from customers_async.models import Customer
 from customers_async.pager import PageSource
 from customers_async.protocol import RESULT_CAP
-from customers_async.request import MAX_PER_PAGE
+from customers_async.request import MAX_PER_PAGE, check_choice, check_flag
 from customers_async.stream import Stream
 from customers_async.walk import Walk, key_of
 
@@ -37,6 +37,7 @@ __all__ = [
     "CustomerBatch",
     "OnMissing",
     "Strategy",
+    "check_batch",
     "check_uuids",
     "is_worth_asking",
     "plan",
@@ -101,6 +102,18 @@ def check_uuids(uuids: Iterable[str]) -> tuple[str, ...]:
         except (TypeError, ValueError) as error:
             raise type(error)(f"uuids[{position}]: {error}") from None
     return checked
+
+
+def check_batch(*, strategy: object, on_missing: object, ordered: object) -> None:
+    """Refuse settings of a batch that cannot be meant; see `CustomersClient.get_customers`.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+    """
+    check_choice("strategy", strategy, Strategy)
+    check_choice("on_missing", on_missing, OnMissing)
+    check_flag("ordered", ordered)
 
 
 def is_worth_asking(customers: int) -> bool:

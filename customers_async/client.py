@@ -2,29 +2,38 @@
 
 import copy
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from inspect import iscoroutinefunction
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Literal, Self, TypeVar, Unpack, get_args
+from typing import Literal, Self, Unpack
 
 import aiohttp
 import attrs
 
-from customers_async import converter, protocol
+from customers_async import protocol
+from customers_async.answers import read_customer, read_owner, read_page, read_total
 from customers_async.batch import (
     BatchPlan,
     BatchReader,
     CustomerBatch,
     OnMissing,
     Strategy,
+    check_batch,
     check_uuids,
     is_worth_asking,
     plan,
 )
-from customers_async.errors import APIResponseError, ConfigurationError
+from customers_async.errors import ConfigurationError
 from customers_async.events import Event
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
-from customers_async.pager import CustomerPager, OnBadRecord, OnIncomplete, PageReader, PageSource
+from customers_async.pager import (
+    CustomerPager,
+    OnBadRecord,
+    OnIncomplete,
+    PageReader,
+    PageSource,
+    check_on_bad_record,
+    check_walk,
+)
 from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, RateLimiter, Slots
 from customers_async.request import (
@@ -40,11 +49,9 @@ from customers_async.request import (
 from customers_async.retry import RetryPolicy
 from customers_async.session import Call, OptionOverrides, Options, Session
 from customers_async.sharing import SingleFlight, TTLCache
-from customers_async.tokens import EnvToken, FileToken, StaticToken, TokenSource
+from customers_async.tokens import TokenSource, token_source
 
 __all__ = ["CustomersClient"]
-
-Decoded = TypeVar("Decoded")
 
 
 class CustomersClient:
@@ -236,12 +243,7 @@ class CustomersClient:
             NotFoundError
         """
         checked = check_uuids(uuids)
-        for name, value, choices in (("strategy", strategy, Strategy), ("on_missing", on_missing, OnMissing)):
-            if value not in get_args(choices):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}")
-        if not isinstance(ordered, bool):
-            raise TypeError(f"ordered must be a bool, not {type(ordered).__name__}")
-
+        check_batch(strategy=strategy, on_missing=on_missing, ordered=ordered)
         return CustomerBatch(
             BatchReader(
                 checked,
@@ -310,15 +312,8 @@ class CustomersClient:
             ValueError: An argument is out of range, or ``"reconcile"`` is asked for without ``unique``.
         """
         check_page(first_page, per_page)
-        for name, flag in (("ordered", ordered), ("unique", unique)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{name} must be a bool, not {type(flag).__name__}")
-        if on_incomplete not in get_args(OnIncomplete):
-            raise ValueError(f"on_incomplete must be one of {', '.join(get_args(OnIncomplete))}")
-        if on_incomplete == "reconcile" and not unique:
-            raise ValueError("on_incomplete='reconcile' needs unique=True: it must know what was yielded")
-        bad_record = _check_on_bad_record(on_bad_record)
-
+        check_walk(ordered=ordered, unique=unique, on_incomplete=on_incomplete)
+        bad_record = check_on_bad_record(on_bad_record)
         source = self._page_source(per_page, tolerant=bad_record is not None)
         return CustomerPager(
             PageReader(
@@ -350,7 +345,7 @@ class CustomersClient:
         """
         check_page(number, per_page)
         answer = await self._call(page_request(number, per_page), "interactive")
-        return self._read_page(number, answer, tolerant=False)
+        return read_page(answer, number, keep_unknown=self._options.keep_unknown, tolerant=False)
 
     async def count_customers(self) -> int:
         """How many customers the list has, by its ``X-Api-Total`` header. Costs one request.
@@ -360,10 +355,7 @@ class CustomersClient:
             CustomersError: Any other failure; see `customers_async.errors`.
         """
         answer = await self._call(page_request(1, 1), "interactive")
-        total = protocol.read_page_metadata(answer.headers).total
-        if total is None:
-            raise protocol.located(APIResponseError("the answer names no total"), answer)
-        return total
+        return read_total(answer)
 
     async def whoami(self) -> TokenOwner:
         """Whom the token belongs to.
@@ -373,44 +365,19 @@ class CustomersClient:
             CustomersError: Any other failure; see `customers_async.errors`.
         """
         answer = await self._call(owner_request(), "interactive")
-        return _unwrap(converter.decode_owner(answer.body), answer)
+        return read_owner(answer)
 
     def _page_source(self, per_page: int, *, tolerant: bool) -> PageSource:
         """Where a walk gets its pages from; ``tolerant`` sets records aside that do not fit."""
-
-        def fetch(number: int) -> Awaitable[Answer]:
-            return self._call(page_request(number, per_page), "bulk")
-
-        def decode(number: int, answer: Answer) -> Page:
-            return self._read_page(number, answer, tolerant=tolerant)
-
-        return PageSource(self._session.base_url, fetch, decode)
+        keep_unknown = self._options.keep_unknown
+        return PageSource(
+            self._session.base_url,
+            lambda number: self._call(page_request(number, per_page), "bulk"),
+            lambda number, answer: read_page(answer, number, keep_unknown=keep_unknown, tolerant=tolerant),
+        )
 
     async def _look_up(self, uuid: str, request: Request, lane: Lane) -> Customer:
-        answer = await self._call(request, lane)
-        customer = _unwrap(converter.decode_customer(answer.body, keep_unknown=self._options.keep_unknown), answer)
-        if customer.uuid != uuid:
-            raise protocol.located(APIResponseError("the answer is another customer than the one asked for"), answer)
-        return customer
-
-    def _read_page(self, number: int, answer: Answer, *, tolerant: bool) -> Page:
-        customers, rejected = _unwrap(
-            converter.decode_customers(
-                answer.body, page=number, keep_unknown=self._options.keep_unknown, tolerant=tolerant
-            ),
-            answer,
-        )
-        metadata = protocol.read_page_metadata(answer.headers)
-        return Page(
-            number=number,
-            per_page=metadata.per_page,
-            total=metadata.total,
-            has_more=metadata.has_more,
-            current_page=metadata.current_page,
-            customers=tuple(customers),
-            rejected=tuple(rejected),
-            raw=answer.body,
-        )
+        return read_customer(await self._call(request, lane), uuid, keep_unknown=self._options.keep_unknown)
 
     def _call(self, request: Request, lane: Lane) -> Awaitable[Answer]:
         return self._session.call(Call(request, self._options, self._slots, lane))
@@ -420,32 +387,6 @@ def _resolve(token: object, base_url: str | None) -> tuple[TokenSource, str] | E
     """The source of tokens and the base URL, or what is wrong with them."""
     try:
         url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL if base_url is None else base_url
-        return _token_source(token), check_base_url(url)
+        return token_source(token), check_base_url(url)
     except (ConfigurationError, TypeError, ValueError) as error:
         return error.with_traceback(None)
-
-
-def _token_source(token: object) -> TokenSource:
-    if isinstance(token, TokenSource) and not isinstance(token, Mapping | type):
-        return token
-    if token is not None:
-        return StaticToken(token)  # type: ignore[arg-type]  # it checks the type itself
-    if os.environ.get("CUSTOMERS_TOKEN"):
-        return EnvToken("CUSTOMERS_TOKEN")
-    if os.environ.get("CUSTOMERS_TOKEN_FILE"):
-        return FileToken(os.environ["CUSTOMERS_TOKEN_FILE"])
-    raise ConfigurationError("no token: pass token=, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE")
-
-
-def _unwrap(decoded: Decoded | APIResponseError, answer: Answer) -> Decoded:
-    if isinstance(decoded, APIResponseError):
-        raise protocol.located(decoded, answer)
-    return decoded
-
-
-def _check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
-    if on_bad_record == "raise":
-        return None
-    if not callable(on_bad_record) or iscoroutinefunction(on_bad_record):
-        raise TypeError("on_bad_record must be 'raise' or a plain function of the raw record and the error")
-    return on_bad_record

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import operator
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -17,11 +18,15 @@ from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import PageFetched, WalkFinished
 from customers_async.models import Completeness, Customer, Page, Verdict
 from customers_async.protocol import Answer
+from customers_async.request import check_choice, check_flag
 from customers_async.retry import is_transient
 from customers_async.stream import Stream
 from customers_async.walk import Memory, Walk, key_of
 
-__all__ = ["CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader", "PageSource"]
+__all__ = [
+    *("CustomerPager", "OnBadRecord", "OnIncomplete", "PageReader", "PageSource"),
+    *("check_on_bad_record", "check_walk"),
+]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
@@ -213,6 +218,33 @@ class PageReader:
         self._tell(WalkFinished, found)
         if incomplete and self._on_incomplete == "warn":
             _log.warning("The list is not complete: %s.", found.describe())
+
+
+def check_walk(*, ordered: object, unique: object, on_incomplete: object) -> None:
+    """Refuse settings of a walk that cannot be meant; see `CustomersClient.list_customers`.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+    """
+    check_flag("ordered", ordered)
+    check_flag("unique", unique)
+    check_choice("on_incomplete", on_incomplete, OnIncomplete)
+    if on_incomplete == "reconcile" and not unique:
+        raise ValueError("on_incomplete='reconcile' needs unique=True: it must know what was yielded")
+
+
+def check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
+    """The function to call, or None to raise.
+
+    Raises:
+        TypeError: It is neither ``"raise"`` nor a plain function.
+    """
+    if on_bad_record == "raise":
+        return None
+    if not callable(on_bad_record) or iscoroutinefunction(on_bad_record):
+        raise TypeError("on_bad_record must be 'raise' or a plain function of the raw record and the error")
+    return on_bad_record
 
 
 def _may_pass(error: CustomersError) -> bool:

@@ -4,6 +4,7 @@ The facts come from the vendor's API reference.
 """
 
 from ipaddress import ip_address
+from typing import get_args
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,6 +17,8 @@ __all__ = [
     "VENDOR_SANDBOX_URL",
     "Request",
     "check_base_url",
+    "check_choice",
+    "check_flag",
     "check_page",
     "customer_request",
     "owner_request",
@@ -122,6 +125,27 @@ def check_page(number: int, per_page: int) -> None:
         raise ValueError(f"page must be 1 or more, not {number}")
     if not 1 <= per_page <= MAX_PER_PAGE:
         raise ValueError(f"per_page must be from 1 to {MAX_PER_PAGE}, not {per_page}")
+
+
+def check_choice(name: str, value: object, literal: object) -> None:
+    """Refuse an argument that is none of a ``Literal``'s values.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    choices = get_args(literal)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse an argument that is neither True nor False.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
 def page_request(number: int, per_page: int) -> Request:

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -168,6 +168,25 @@ class CallableToken:
             if self._token is None or self._token == rejected:
                 self._token = _checked(await self._function(), "the token function")
             return self._token
+
+
+def token_source(token: object) -> TokenSource:
+    """What a client's ``token`` means: a source as it is, a string, or what the environment names.
+
+    Raises:
+        ConfigurationError: There is no token anywhere.
+        TypeError: It is neither a string nor a source.
+        ValueError: It is a string that cannot be a token.
+    """
+    if isinstance(token, TokenSource) and not isinstance(token, Mapping | type):
+        return token
+    if token is not None:
+        return StaticToken(token)  # type: ignore[arg-type]  # it checks the type itself
+    if os.environ.get("CUSTOMERS_TOKEN"):
+        return EnvToken("CUSTOMERS_TOKEN")
+    if os.environ.get("CUSTOMERS_TOKEN_FILE"):
+        return FileToken(os.environ["CUSTOMERS_TOKEN_FILE"])
+    raise ConfigurationError("no token: pass token=, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE")
 
 
 def token_problem(token: object) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import attrs
 import msgspec
@@ -28,7 +28,7 @@ from customers_async.export.sinks import Write, format_of, new_file, open_sink
 from customers_async.models import Completeness, Verdict
 from customers_async.pager import OnIncomplete, PageReader, PageSource
 from customers_async.protocol import Answer
-from customers_async.request import MAX_PER_PAGE
+from customers_async.request import MAX_PER_PAGE, check_choice
 from customers_async.walk import Walk
 
 __all__ = ["ExportProgress", "OnBadRecord", "Order", "export_customers"]
@@ -94,12 +94,8 @@ class Order:
             TypeError: An argument is of the wrong type.
             ValueError: An argument is out of range, or the format needs what is not installed.
         """
-        for name, value, known in (
-            ("on_incomplete", on_incomplete, get_args(OnIncomplete)),
-            ("on_bad_record", on_bad_record, get_args(OnBadRecord)),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}")
+        check_choice("on_incomplete", on_incomplete, OnIncomplete)
+        check_choice("on_bad_record", on_bad_record, OnBadRecord)
         chosen, names = format_of(path, format), check_fields(fields)
         if chosen == "sqlite" and "uuid" not in names:
             raise ValueError("a table of customers needs their uuid: name it among the fields")
