@@ -29,7 +29,8 @@ from customers_async import (
 )
 from customers_async.emulator import Emulator, Exchange
 from customers_async.events import Event, RequestSent
-from customers_async.export import ExportProgress, diff_exports, export_customers, job, verify_export
+from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
+from customers_async.export.draft import Draft
 from customers_async.export.journal import Journal, journal_path
 from customers_async.export.memory import CompactSet
 from customers_async.export.reading import read_records
@@ -415,13 +416,13 @@ async def test_cancelled_twice_it_lets_go_of_its_files(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second time while it cleans up; another export can begin as soon as the thread is done."""
-    drop, loop, cancelled = job._Draft.drop, asyncio.get_running_loop(), threading.Event()
+    drop, loop, cancelled = Draft.drop, asyncio.get_running_loop(), threading.Event()
 
     def cancel_again() -> None:
         task.cancel()
         cancelled.set()
 
-    def drop_interrupted(draft: job._Draft) -> None:
+    def drop_interrupted(draft: Draft) -> None:
         if task.cancelling():
             loop.call_soon_threadsafe(cancel_again)
             cancelled.wait(5)
@@ -432,7 +433,7 @@ async def test_cancelled_twice_it_lets_go_of_its_files(
 
     path = tmp_path / "customers.jsonl"
     task = asyncio.create_task(export_customers(client, path, progress=cancel))
-    monkeypatch.setattr(job._Draft, "drop", drop_interrupted)
+    monkeypatch.setattr(Draft, "drop", drop_interrupted)
     await asyncio.wait([task])
     assert task.cancelled()
     for thread in threading.enumerate():

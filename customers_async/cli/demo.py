@@ -14,8 +14,8 @@ from customers_async.cli.output import fields_table, json_line, render, write
 from customers_async.cli.service import checking
 from customers_async.emulator import Emulator
 from customers_async.export import export_customers
-from customers_async.export.job import Order
 from customers_async.export.journal import remove_journal
+from customers_async.export.order import Order
 
 __all__ = ["demo"]
 

@@ -22,7 +22,7 @@ from customers_async.cli.output import fields_table, json_line, message, render,
 from customers_async.cli.progress import Watch, live_line, plain_lines, silence
 from customers_async.cli.service import Service, UsageError, checking
 from customers_async.export import Changes, ExportReport, diff_exports, export_customers, verify_export
-from customers_async.export.job import OnBadRecord, Order
+from customers_async.export.order import OnBadRecord, Order
 from customers_async.export.sinks import format_of
 from customers_async.pager import OnIncomplete
 
