@@ -25,6 +25,7 @@ from customers_async.batch import (
 from customers_async.errors import ConfigurationError
 from customers_async.events import Event
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
+from customers_async.options import OptionOverrides, Options
 from customers_async.pager import (
     CustomerPager,
     OnBadRecord,
@@ -47,9 +48,10 @@ from customers_async.request import (
     page_request,
 )
 from customers_async.retry import RetryPolicy
-from customers_async.session import Call, OptionOverrides, Options, Session
+from customers_async.session import Call, Session
 from customers_async.sharing import SingleFlight, TTLCache
 from customers_async.tokens import TokenSource, token_source
+from customers_async.wire import Wire
 
 __all__ = ["CustomersClient"]
 
@@ -131,13 +133,8 @@ class CustomersClient:
         self._cache = cache
         self._slots = Slots(concurrency)
         self._flights: SingleFlight[tuple[str, Options], Customer] = SingleFlight()
-        self._session = Session(
-            url,
-            source,
-            RateLimiter() if rate_limiter is None else rate_limiter,
-            session,
-            self._options,
-        )
+        limiter = RateLimiter() if rate_limiter is None else rate_limiter
+        self._session = Session(Wire(url, session), source, limiter, self._options)
 
     def __repr__(self) -> str:
         session = getattr(self, "_session", None)  # a traceback may show a client whose arguments were refused

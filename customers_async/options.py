@@ -1,0 +1,59 @@
+"""What may differ from one call to another, and from one view of a client to another."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any, TypedDict
+
+import attrs
+
+from customers_async.events import Event
+from customers_async.retry import RetryPolicy, check_count, check_seconds
+
+__all__ = ["OptionOverrides", "Options"]
+
+_log = logging.getLogger("customers_async")
+
+
+def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None and (not callable(value) or iscoroutinefunction(value)):
+        raise TypeError(f"{attribute.name} must be a plain function of an event, or None")
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class Options:
+    """What may differ from one view of a client to another; see `CustomersClient` for the meanings.
+
+    Options are equal if a call made with the ones may wait for the answer to a call made with the others.
+    """
+
+    concurrency: int = attrs.field(default=8, validator=check_count, eq=False)
+    timeout: float = attrs.field(default=30.0, validator=[check_seconds, attrs.validators.gt(0)])
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=attrs.validators.instance_of(RetryPolicy))
+    max_rate_limit_wait: float = attrs.field(default=120.0, validator=check_seconds)
+    max_body: int = attrs.field(default=32 * 2**20, validator=check_count)
+    keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener, eq=False)
+
+    def tell(self, kind: Callable[..., Event], *values: object) -> None:
+        """Make an event for the listener, if there is one. What the listener raises is logged and harms nobody."""
+        if self.on_event is None:
+            return
+        event = kind(*values)
+        try:
+            self.on_event(event)
+        except (Exception, asyncio.CancelledError) as error:  # the listener is not ours, its failure not the call's
+            _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)
+
+
+class OptionOverrides(TypedDict, total=False):
+    """The names and types of `Options`, for a type checker's sake."""
+
+    concurrency: int
+    timeout: float
+    retry: RetryPolicy
+    max_rate_limit_wait: float
+    max_body: int
+    keep_unknown: bool
+    on_event: Callable[[Event], None] | None
