@@ -273,7 +273,7 @@ class CustomersClient:
         answer = await self._call(page_request(1, 1), "interactive") if is_worth_asking(customers) else None
         total = None if answer is None else protocol.read_page_metadata(answer.headers).total
         strategy, requests = plan(customers, total)
-        return BatchPlan(strategy=strategy, requests=requests, seconds=self._session.limiter.bulk_wait(requests))
+        return BatchPlan(strategy=strategy, requests=requests, seconds=self._bulk_wait(requests))
 
     def list_customers(
         self,
@@ -375,6 +375,10 @@ class CustomersClient:
 
     async def _look_up(self, uuid: str, request: Request, lane: Lane) -> Customer:
         return read_customer(await self._call(request, lane), uuid, keep_unknown=self._options.keep_unknown)
+
+    def _bulk_wait(self, requests: int) -> float:
+        """How many seconds the quota makes so many pages or look-ups wait, as far as it is known now."""
+        return self._session.limiter.bulk_wait(requests)
 
     def _call(self, request: Request, lane: Lane) -> Awaitable[Answer]:
         return self._session.call(Call(request, self._options, self._slots, lane))

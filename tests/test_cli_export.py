@@ -3,10 +3,15 @@
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from customers_async import RateLimit
+from customers_async.cli.progress import Status
 from customers_async.emulator import Emulator
+from customers_async.export import ExportProgress
 from customers_async.export.journal import journal_path
 from customers_async.export.reading import read_records
 from tests.test_cli import Command, command, service, signalling, terminal
@@ -144,6 +149,17 @@ def test_a_live_line_on_the_terminal(
     with terminal(monkeypatch, "stderr", on_output=screens.append):
         assert command("export", f"{path}", "--rejected").code == 0
     assert "writing 249 of 250" in screens[-1]
+
+
+def test_the_time_that_is_left_counts_the_waits_for_the_quota() -> None:
+    """100,000 customers to go, 5,000 a second: two windows to wait for, and one window's pages after that."""
+    seconds = iter([0.0, 0.0, 10.0, 10.0])
+    waits = {1_000: 90.0}
+    client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, 30.0), _bulk_wait=waits.__getitem__)
+    status = Status(client, clock=lambda: next(seconds))
+    for customers in (0, 50_000):
+        status.take(ExportProgress("walk", 1, customers // 100, customers, 150_000, 0))
+    assert str(status).endswith("waiting 30 s for the quota, 0:01:40 left")
 
 
 def test_verify_agrees(command: Command, service: Emulator, tmp_path: Path) -> None:

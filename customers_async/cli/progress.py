@@ -22,8 +22,6 @@ Watch = Callable[[CustomersClient], AbstractAsyncContextManager[OnProgress]]
 
 _REFRESH = 0.1
 _PLAIN_EVERY = 5.0
-_WINDOW = 60.0
-"""Seconds that a window of the service's quota lasts."""
 
 
 class Status:
@@ -69,15 +67,12 @@ class Status:
         """The time that is left: of the work, and of the windows of the quota that have to be waited for."""
         if now.total is None or now.customers >= now.total:
             return ""
-        quota, pages = self._client.rate_limit, -(-(now.total - now.customers) // MAX_PER_PAGE)
-        beyond = pages - (quota.limit if quota.remaining is None else quota.remaining)
-        seconds = 0.0
-        if beyond > 0:
-            seconds = (_WINDOW if quota.resets_in is None else quota.resets_in) + (beyond - 1) // quota.limit * _WINDOW
-            pages = (beyond - 1) % quota.limit + 1
+        pages = -(-(now.total - now.customers) // MAX_PER_PAGE)
+        seconds = self._client._bulk_wait(pages)
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
-        if after > before and end > begin:
-            seconds += pages * MAX_PER_PAGE * (end - begin) / (after - before)
+        if after > before and end > begin:  # what is pulled before the last wait is pulled meanwhile
+            in_last_window = min(pages, self._client.rate_limit.limit)
+            seconds += in_last_window * MAX_PER_PAGE * (end - begin) / (after - before)
         return f"{timedelta(seconds=round(seconds))} left"
 
 
