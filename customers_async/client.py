@@ -376,6 +376,10 @@ class CustomersClient:
     async def _look_up(self, uuid: str, request: Request, lane: Lane) -> Customer:
         return read_customer(await self._call(request, lane), uuid, keep_unknown=self._options.keep_unknown)
 
+    async def _account(self) -> str:
+        """Whose list this is, as far as the token says so."""
+        return await self._session.account()
+
     def _bulk_wait(self, requests: int) -> float:
         """How many seconds the quota makes so many pages or look-ups wait, as far as it is known now."""
         return self._session.limiter.bulk_wait(requests)

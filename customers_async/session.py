@@ -27,7 +27,7 @@ from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, Permit, RateLimiter, Slots
 from customers_async.request import Request
 from customers_async.retry import RetryBudget
-from customers_async.tokens import Credential, TokenKeeper, TokenSource
+from customers_async.tokens import Credential, TokenKeeper, TokenSource, subject
 from customers_async.wire import Wire
 
 __all__ = ["Call", "Session"]
@@ -117,6 +117,16 @@ class Session:
                 await self._ended.wait()
         finally:
             await self._wire.close()
+
+    async def account(self) -> str:
+        """Whose token is in use, as far as it says so.
+
+        Raises:
+            ConfigurationError: There is no token.
+            RuntimeError: The client is closed, or belongs to another event loop.
+        """
+        self.check_open()
+        return subject((await self._tokens.current()).token)
 
     def check_open(self) -> None:
         """Refuse a call where none is possible any more.

@@ -353,12 +353,21 @@ def expiry(token: str) -> float:
 
     The vendor documents JWTs but not their claims: ``exp`` is a hint, never required.
     """
-    try:
-        claims = token.split(".")[1]
-        payload = msgspec.json.decode(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
-        exp = payload["exp"]
-    except (IndexError, KeyError, TypeError, ValueError, RecursionError, binascii.Error):
-        return math.inf
+    exp = _claim(token, "exp")
     if isinstance(exp, bool) or not isinstance(exp, int | float) or exp > 1e15:
         return math.inf
     return float(exp)
+
+
+def subject(token: str) -> str:
+    """The ``sub`` of a JWT, whose token it is; empty where there is none. A hint, as ``exp`` is."""
+    sub = _claim(token, "sub")
+    return str(sub) if isinstance(sub, str | int) else ""
+
+
+def _claim(token: str, name: str) -> object:
+    try:
+        claims = token.split(".")[1]
+        return msgspec.json.decode(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))[name]
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError, binascii.Error):
+        return None

@@ -312,10 +312,27 @@ async def test_a_journal_of_another_service_is_refused_and_discarded_on_request(
         assert (await export_customers(elsewhere, path, resume=False)).rows == 120
 
 
+async def test_a_journal_of_another_account_is_refused(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """Half of one list and half of another would pass for a whole one; another token of the same account goes on."""
+    path, tokens = tmp_path / "customers.jsonl", emulator._service.tokens
+    emulator.fail_next(501, page=3)
+    with pytest.raises(ServerError):
+        await export_customers(client, path)
+    same = tokens.issue()
+    tokens._owner = "somebody else"
+    async with CustomersClient(tokens.issue(), base_url=emulator.url) as other:
+        with pytest.raises(ExportError, match="left by an export for another account"):
+            await export_customers(other, path)
+    async with CustomersClient(same, base_url=emulator.url) as renewed:
+        assert (await export_customers(renewed, path)).pages_resumed == 2
+
+
 async def test_a_journal_of_another_version_is_refused(client: CustomersClient, tmp_path: Path) -> None:
     """And named with both versions."""
     path = tmp_path / "customers.jsonl"
-    journal = await Journal.open(path, base_url="http://127.0.0.1:1", per_page=100, resume=True)
+    journal = await Journal.open(path, base_url="http://127.0.0.1:1", account="", per_page=100, resume=True)
     await journal.close()
     with sqlite3.connect(journal_path(path)) as database:
         database.execute("PRAGMA user_version = 99")
@@ -358,7 +375,7 @@ async def test_a_damaged_journal_is_named(client: CustomersClient, tmp_path: Pat
 async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_path: Path, resume: bool) -> None:
     """The second is refused, whatever it wants, and the first goes on."""
     path = tmp_path / "customers.jsonl"
-    journal = await Journal.open(path, base_url="http://127.0.0.1:1", per_page=100, resume=True)
+    journal = await Journal.open(path, base_url="http://127.0.0.1:1", account="", per_page=100, resume=True)
     await journal.put(1, Answer(200, {}, b"[]"), journal.cost)
     with pytest.raises(ExportError, match=f"another export to {path} is at work"):
         await export_customers(client, path, resume=resume)
@@ -388,7 +405,7 @@ async def test_an_export_that_ends_leaves_the_next_ones_log_alone(
 async def test_a_stale_log_does_not_come_back(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
     """Killed between removing the journal and removing SQLite's log of it, the export leaves nothing that counts."""
     path = tmp_path / "customers.jsonl"
-    journal = await Journal.open(path, base_url=emulator.url, per_page=100, resume=True)
+    journal = await Journal.open(path, base_url=emulator.url, account="", per_page=100, resume=True)
     await journal.put(1, Answer(200, {}, b"[]"), journal.cost)
     log = Path(f"{journal_path(path)}-wal").read_bytes()
     await journal.discard()

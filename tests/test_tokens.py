@@ -24,7 +24,7 @@ from customers_async import (
     TokenSource,
 )
 from customers_async.emulator import Emulator
-from customers_async.tokens import Credential, TokenKeeper, expiry
+from customers_async.tokens import Credential, TokenKeeper, expiry, subject
 
 
 def jwt(**claims: Any) -> str:
@@ -138,6 +138,15 @@ def test_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_the_expiry_is_a_hint(token: str, expires: float) -> None:
     """``exp`` is read where it is there; whatever else a token looks like is no failure."""
     assert expiry(token) == expires
+
+
+@pytest.mark.parametrize(
+    ("token", "whose"),
+    [(jwt(sub="a"), "a"), (jwt(sub=7), "7"), (jwt(), ""), (jwt(sub=None), ""), (jwt(sub=["a"]), ""), ("opaque", "")],
+)
+def test_the_subject_is_a_hint(token: str, whose: str) -> None:
+    """Whose token it is, where it says so."""
+    assert subject(token) == whose
 
 
 async def test_an_expiring_token_is_reloaded_ahead_of_time() -> None:

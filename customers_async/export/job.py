@@ -61,7 +61,7 @@ async def export_customers(
 
     Raises:
         CustomersError: A page could not be fetched; run again to go on.
-        ExportError: The journal is in use, or of another service.
+        ExportError: The journal is in use, or of another service or account.
         IncompleteListError: The list was not seen whole.
         OSError: The file or the journal cannot be written.
         RecordError: A record does not fit.
@@ -95,7 +95,8 @@ def _copy(path: Path) -> None:
 
 async def _export(client: CustomersClient, path: Path, order: Order, on_progress: OnProgress) -> ExportReport:
     base_url = client._page_source(MAX_PER_PAGE, tolerant=False).base_url
-    journal = await Journal.open(path, base_url=base_url, per_page=MAX_PER_PAGE, resume=order.resume)
+    account = await client._account()
+    journal = await Journal.open(path, base_url=base_url, account=account, per_page=MAX_PER_PAGE, resume=order.resume)
     draft = Draft(path, order.format, order.fields)
     try:
         walker = Walker(client, journal, draft, order, on_progress)

@@ -85,22 +85,24 @@ class Journal:
         self.cost = Cost()
 
     @classmethod
-    async def open(cls, target: Path, *, base_url: str, per_page: int, resume: bool) -> Self:
+    async def open(cls, target: Path, *, base_url: str, account: str, per_page: int, resume: bool) -> Self:
         """Open the journal beside ``target``, or begin one.
 
         Args:
             target: The file that the export is to make.
-            base_url: Whose pages these are.
+            base_url: The service whose pages these are.
+            account: Whose list it is.
             per_page: Customers a page.
             resume: Keep what an earlier run left; else discard it.
 
         Raises:
-            ExportError: Another export is at work, or the journal is of another service, page size or version.
+            ExportError: Another export is at work, or the journal is of another service, account, page size or version.
             OSError: The file cannot be made.
         """
         journal = cls(journal_path(target), target)
         try:
-            await journal.in_thread(journal._open, {"base_url": base_url, "per_page": f"{per_page}"}, resume)
+            identity = {"base_url": base_url, "account": account, "per_page": f"{per_page}"}
+            await journal.in_thread(journal._open, identity, resume)
         except BaseException:
             await journal.close()
             raise
@@ -272,6 +274,8 @@ class Journal:
             if facts.items() >= identity.items():
                 return
             other = f"an export from {facts['base_url']} with {facts['per_page']} customers a page"
+            if {**facts, "account": identity["account"]}.items() >= identity.items():
+                other = "an export for another account"
         raise ExportError(f"{self._path} was left by {other}; resume=False (--restart) discards it")
 
     def _select(self, number: int) -> Answer:
