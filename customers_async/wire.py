@@ -3,15 +3,17 @@
 What aiohttp raises is translated here, at one door.
 """
 
-import asyncio
+from functools import partial
 from typing import Final
 
 import aiohttp
+from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from customers_async import protocol
 from customers_async._version import __version__
+from customers_async.deadlines import Deadlines
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
 from customers_async.protocol import Answer
 from customers_async.request import Request
@@ -35,9 +37,12 @@ class Wire:
 
     def __init__(self, base_url: str, http: aiohttp.ClientSession | None) -> None:
         self.base_url = base_url
-        self._base = URL(base_url, encoded=True)
+        base = URL(base_url, encoded=True)
+        self._path = base.raw_path.rstrip("/")
+        self._build_url = partial(URL.build, scheme=base.scheme, authority=base.raw_authority, encoded=True)
         self._http = http
         self._borrowed = http is not None
+        self._deadlines = Deadlines()
         self._carried: tuple[Credential, CIMultiDict[str]] | None = None
 
     async def exchange(
@@ -56,7 +61,7 @@ class Wire:
         head: Answer | None = None
         body = _Body()
         try:
-            async with asyncio.timeout(timeout):
+            with self._deadlines.within(timeout):
                 response = await self._open().get(
                     self._url(request),
                     headers=self._headers(credential),
@@ -70,7 +75,7 @@ class Wire:
                     if head.status < 400:
                         await body.read(response.content, max_body)
                     else:
-                        async with asyncio.timeout(_ERROR_BODY_PATIENCE):
+                        with self._deadlines.within(_ERROR_BODY_PATIENCE):
                             await body.read(response.content, max_body)
                 finally:
                     response.release()
@@ -91,6 +96,7 @@ class Wire:
 
     async def close(self) -> None:
         """End the connection; a borrowed aiohttp session stays open."""
+        self._deadlines.close()
         if self._http is not None and not self._borrowed:
             await self._http.close()
 
@@ -104,19 +110,16 @@ class Wire:
         return self._http
 
     def _url(self, request: Request) -> URL:
-        base, path = self._base, self._base.raw_path.rstrip("/") + request.path
-        return URL.build(
-            scheme=base.scheme, authority=base.raw_authority, path=path, query_string=request.query, encoded=True
-        )
+        return self._build_url(path=self._path + request.path, query_string=request.query)
 
     def _headers(self, credential: Credential) -> CIMultiDict[str]:
         """What each request carries; made once for each credential."""
         if self._carried is None or self._carried[0] is not credential:
             headers = {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "Authorization": credential.header,
-                "User-Agent": _USER_AGENT,
+                hdrs.ACCEPT: "application/json",
+                hdrs.ACCEPT_ENCODING: "gzip",
+                hdrs.AUTHORIZATION: credential.header,
+                hdrs.USER_AGENT: _USER_AGENT,
             }
             self._carried = credential, CIMultiDict(headers)
         return self._carried[1]

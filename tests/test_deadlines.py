@@ -1,0 +1,93 @@
+"""Many time limits behind one timer: each ends its own block, in time, and nobody else's."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from customers_async.deadlines import Deadlines
+from customers_async.testing import VirtualTimeLoop
+
+TENTHS = st.integers(1, 60).map(lambda tenths: tenths / 10)
+
+
+async def take(deadlines: Deadlines, limit: float, work: float) -> tuple[bool, float]:
+    """Work for so long within a limit: whether that was allowed, and how long it took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        with deadlines.within(limit):
+            await asyncio.sleep(work)
+    except TimeoutError:
+        return False, loop.time() - began
+    return True, loop.time() - began
+
+
+@given(st.lists(st.tuples(TENTHS, TENTHS, TENTHS), min_size=1, max_size=12))
+def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, float, float]]) -> None:
+    """Whatever the others do: begin earlier, have shorter limits, end sooner or never."""
+    deadlines = Deadlines()
+
+    async def block(delay: float, limit: float, work: float) -> None:
+        await asyncio.sleep(delay)
+        in_time, took = await take(deadlines, limit, work)
+        assert took == pytest.approx(min(limit, work), abs=0.05)
+        assert in_time == (work < limit) or work == limit
+
+    async def crowd() -> None:
+        await asyncio.gather(*(block(*each) for each in blocks))
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(crowd())
+
+
+async def test_a_cancellation_stays_one() -> None:
+    """Who is cancelled from outside is not told of a timeout, and later limits hold as before."""
+    deadlines = Deadlines()
+    task = asyncio.create_task(take(deadlines, 5.0, 60.0))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    in_time, took = await take(deadlines, 5.0, 60.0)
+    assert not in_time
+    assert took == pytest.approx(5.0, abs=0.05)
+
+
+async def test_a_cancellation_at_the_last_moment_stays_one() -> None:
+    """Where both come together, the caller's wish goes before."""
+    loop, deadlines = asyncio.get_running_loop(), Deadlines()
+
+    async def work() -> None:
+        with deadlines.within(5.0) as ends_at:
+            loop.call_at(ends_at, task.cancel)
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_limit_within_a_limit() -> None:
+    """The inner one ends the inner block, the outer one both."""
+    deadlines = Deadlines()
+    with deadlines.within(10.0):
+        in_time, took = await take(deadlines, 2.0, 60.0)
+        assert not in_time
+        assert took == pytest.approx(2.0, abs=0.05)
+    with pytest.raises(TimeoutError), deadlines.within(3.0):
+        await take(deadlines, 60.0, 60.0)
+
+
+async def test_one_timer_serves_all_and_none_is_left() -> None:
+    """A hundred blocks set one timer; closing takes it back."""
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines()
+    before = len(loop._scheduled)  # type: ignore[attr-defined]
+    async with asyncio.TaskGroup() as group:
+        for _ in range(100):
+            group.create_task(take(deadlines, 30.0, 0.0))
+    assert len(loop._scheduled) == before + 1  # type: ignore[attr-defined]
+    deadlines.close()
+    assert all(timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
