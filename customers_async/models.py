@@ -43,6 +43,22 @@ class _NoExtra(Mapping[str, Any]):
 NO_EXTRA: Mapping[str, Any] = _NoExtra()
 
 
+class _EmptyUntilFilled:
+    """A slot that reads as `NO_EXTRA` as long as nothing is in it: then nobody has to fill it for each customer."""
+
+    def __init__(self, slot: Any) -> None:
+        self._slot = slot
+
+    def __get__(self, customer: Any, owner: type | None = None) -> Any:
+        try:
+            return self if customer is None else self._slot.__get__(customer, owner)
+        except AttributeError:
+            return NO_EXTRA
+
+    def __set__(self, customer: Any, extra: Mapping[str, Any]) -> None:
+        self._slot.__set__(customer, extra)
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class Customer:
     """One customer: the 14 fields of the API reference, under their own names.
@@ -86,6 +102,9 @@ class Customer:
 
     def __repr__(self) -> str:
         return f"Customer(uuid={self.uuid!r}, ...)"
+
+
+Customer.extra = _EmptyUntilFilled(Customer.extra)  # type: ignore[assignment]
 
 
 @attrs.frozen(kw_only=True)

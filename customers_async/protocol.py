@@ -69,7 +69,7 @@ _ADVICE = {
 }
 
 
-@attrs.frozen
+@attrs.define
 class Answer:
     """One HTTP answer with its whole body, decompressed."""
 
@@ -78,7 +78,7 @@ class Answer:
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
 
 
-@attrs.frozen
+@attrs.define
 class PageMetadata:
     """What the ``X-Api-*`` headers say; None for each that is missing or garbled."""
 
@@ -88,7 +88,7 @@ class PageMetadata:
     current_page: int | None
 
 
-@attrs.frozen
+@attrs.define
 class Quota:
     """What an answer says about the quota; None for what it does not say. ``retry_after`` is in seconds."""
 

@@ -202,10 +202,10 @@ class RateLimiter:
             remaining: The answer's ``X-RateLimit-Remaining``.
             rejected_for: For a 429: the seconds to stay away.
         """
-        now = self._now()
         permit.slots.used -= 1
         if permit.loop is not self._loop:  # it ended, and its requests have been written off
             return
+        now = permit.loop.time()
         self._window.settle(permit.stamp, now, limit=limit, remaining=remaining, answered=answered)
         if rejected_for is not None:
             self._window.reject(now, rejected_for)
@@ -223,7 +223,7 @@ class RateLimiter:
 
     def _grant(self, slots: Slots, now: float) -> Permit:
         slots.used += 1
-        return Permit(slots, self._window.send(now), asyncio.get_running_loop())
+        return Permit(slots, self._window.send(now), self._loop or asyncio.get_running_loop())
 
     def _reserved(self, lane: Lane) -> int:
         """What a lane leaves of the window to the other."""

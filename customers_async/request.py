@@ -35,7 +35,7 @@ MAX_PER_PAGE = 100
 _LIST_PATH = "/api/v1/customers"
 
 
-@attrs.frozen
+@attrs.define
 class Request:
     """A GET: the path, with the query as sent, and the route that names its kind in events."""
 

@@ -36,7 +36,7 @@ _log = logging.getLogger("customers_async")
 _call_numbers = count(1)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Call:
     """One call: what is asked, how, and by whom; the number is for a listener's sake."""
 
@@ -85,8 +85,7 @@ class Session:
             CustomersError: As the tree in `errors` says.
             RuntimeError: The client is closed, or belongs to another event loop.
         """
-        self.check_open()
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.check_open())
         if task is None:
             raise RuntimeError("the client works in asyncio tasks only")
         cancelled_before = task.cancelling()
@@ -128,8 +127,8 @@ class Session:
         self.check_open()
         return subject((await self._tokens.current()).token)
 
-    def check_open(self) -> None:
-        """Refuse a call where none is possible any more.
+    def check_open(self) -> asyncio.AbstractEventLoop:
+        """The event loop; refuses a call where none is possible any more.
 
         Raises:
             RuntimeError: The client is closed, or belongs to another event loop.
@@ -141,6 +140,7 @@ class Session:
             self._loop = loop
         elif self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop: make one client for each loop")
+        return loop
 
     async def _observed(self, call: Call) -> Answer:
         """The attempts, with an event before them and one after."""
@@ -202,7 +202,7 @@ class Session:
         self, call: Call, permit: Permit, credential: Credential, attempt: int
     ) -> Answer | CustomersError:
         """One exchange, and what its answer means. The permit is given back whatever happens."""
-        request, tell, clock = call.request, call.options.tell, asyncio.get_running_loop().time
+        request, tell, clock = call.request, call.options.tell, permit.loop.time
         started = clock()
         answer: Answer | CustomersError | None = None
         try:

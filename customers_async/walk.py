@@ -225,7 +225,7 @@ class Walk:
 
     def _known(self, keys: list[str | bytes]) -> set[str | bytes]:
         """Those of the keys that were seen before; mostly none, which is quickly told."""
-        if self.seen.isdisjoint(keys) and self._seen_before.isdisjoint(keys):
+        if self.seen.isdisjoint(keys) and (not self._seen_before or self._seen_before.isdisjoint(keys)):
             return set()
         return {key for key in keys if key in self.seen or key in self._seen_before}
 

@@ -22,7 +22,7 @@ _PATIENCE = 1.0
 """Seconds after which one more request may go out, though those in flight have no answer."""
 
 
-@attrs.frozen
+@attrs.define
 class Stamp:
     """What was known when a request was sent.
 

@@ -1,7 +1,9 @@
 """Bytes to customers and back: two decoders that agree, and no silent coercion in either."""
 
+import copy
 import itertools
 import json
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
@@ -264,6 +266,20 @@ def test_others_may_decode_customers_with_msgspec() -> None:
     assert msgspec.json.decode(body, type=Customer).extra == {"a": 1}
     assert msgspec.json.decode(msgspec.json.encode({"uuid": EXAMPLE}), type=Customer).extra == {}
     assert attrs.fields(Customer).extra.name == "extra"
+
+
+def test_a_customer_as_it_was_decoded_is_like_any_other() -> None:
+    """Nobody filled its ``extra``, and yet it is equal, hashes, pickles, copies and evolves like one that was made."""
+    body = msgspec.json.encode(RECORD)
+    decoded, made = decode_customer(body), customer_from_dict(RECORD)
+    assert isinstance(decoded, Customer)
+    assert (decoded, hash(decoded)) == (made, hash(made))
+    for again in (pickle.loads(pickle.dumps(decoded)), copy.deepcopy(decoded), attrs.evolve(decoded)):
+        assert (again, again.extra) == (made, {})
+    assert attrs.asdict(decoded) == attrs.asdict(made)
+    assert attrs.evolve(decoded, extra={"a": 1}) != decoded
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        decoded.extra = {"a": 1}  # type: ignore[misc]  # on purpose
 
 
 def test_a_hyphen_in_a_place_of_its_own_is_noticed() -> None:
