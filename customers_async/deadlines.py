@@ -5,6 +5,7 @@ To set and cancel one for each, as `asyncio.timeout` does, costs more than any o
 
 import asyncio
 import math
+from contextvars import Context
 from types import TracebackType
 
 __all__ = ["Deadlines"]
@@ -24,65 +25,71 @@ class Deadlines:
         self._loop = self._loop or asyncio.get_running_loop()
         return _Deadline(self, self._loop, seconds)
 
-    def add(self, deadline: "_Deadline") -> None:
-        """Watch a block from now on."""
+    def watch(self, deadline: "_Deadline") -> None:
+        """A block has begun."""
         self._pending[deadline] = None
         if deadline.at < self._wakes_at:
-            self._wake_at(deadline.at)
+            self._cancel_timer()
+            self._set_timer(deadline.loop, deadline.at)
 
-    def remove(self, deadline: "_Deadline") -> None:
-        """Watch it no longer. The timer stays: the next block needs one at about the same time."""
+    def forget(self, deadline: "_Deadline") -> None:
+        """A block has ended. The timer stays: the next block needs one at about the same time."""
         del self._pending[deadline]
 
     def close(self) -> None:
-        """Leave no timer behind."""
+        """Leave no timer behind, when no block is under way."""
+        self._cancel_timer()
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        # In a context of its own, or it would keep alive what is in that of whoever happened to come first.
+        self._timer, self._wakes_at = loop.call_at(at, self._wake, loop, context=Context()), at
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._wakes_at = None, math.inf
 
-    def _wake_at(self, at: float) -> None:
-        self.close()
-        self._timer, self._wakes_at = asyncio.get_running_loop().call_at(at, self._wake), at
-
-    def _wake(self) -> None:
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer, self._wakes_at = None, math.inf
-        now = asyncio.get_running_loop().time()
-        left = [deadline.at for deadline in self._pending if not deadline.expire(now)]
-        if left:
-            self._wake_at(min(left))
+        now = loop.time()
+        running = [deadline for deadline in self._pending if not deadline.has_expired]
+        for deadline in running:
+            if deadline.at <= now:
+                deadline.expire()
+        later = [deadline.at for deadline in running if not deadline.has_expired]
+        if later:
+            self._set_timer(loop, min(later))
 
 
 class _Deadline:
     """One limit. As with `asyncio.timeout`, another's cancellation is not mistaken for it."""
 
-    __slots__ = ("_cancelled_before", "_deadlines", "_expired", "_loop", "_seconds", "_task", "at")
+    __slots__ = ("_cancelled_before", "_deadlines", "_seconds", "_task", "at", "has_expired", "loop")
 
     def __init__(self, deadlines: Deadlines, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._deadlines = deadlines
-        self._loop = loop
         self._seconds = seconds
-        self._expired = False
+        self.loop = loop
+        self.has_expired = False
 
     def __enter__(self) -> float:
         """When it ends, on the loop's clock."""
-        task = asyncio.current_task(self._loop)
+        task = asyncio.current_task(self.loop)
         if task is None:
-            raise RuntimeError("a deadline needs a task to cancel")
+            raise RuntimeError("a deadline needs a task to cancel, on the event loop that came first")
         self._task, self._cancelled_before = task, task.cancelling()
-        self.at = self._loop.time() + self._seconds
-        self._deadlines.add(self)
+        self.at = self.loop.time() + self._seconds
+        self._deadlines.watch(self)
         return self.at
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._deadlines.remove(self)
-        if self._expired and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+        self._deadlines.forget(self)
+        if self.has_expired and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def expire(self, now: float) -> bool:
-        """Whether its time has passed; the first time that this is so, the block is cancelled."""
-        if now >= self.at and not self._expired:
-            self._expired = True
-            self._task.cancel()
-        return self._expired
+    def expire(self) -> None:
+        """Cancel the block: its time has passed."""
+        self.has_expired = True
+        self._task.cancel()

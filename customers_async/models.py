@@ -1,9 +1,9 @@
 """What the service speaks of, as frozen classes that know nothing of JSON or HTTP."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -19,40 +19,39 @@ class CustomerType(StrEnum):
     COMPANY = "company"
 
 
-class _NoExtra(Mapping[str, Any]):
-    """An empty mapping that nobody can fill: one for all customers, since a dict for each would cost time."""
+class _NoExtra(dict[str, Any]):
+    """An empty dict that refuses to be filled: one for all customers, since a dict for each would cost time."""
 
     __slots__ = ()
 
-    def __getitem__(self, key: str) -> Any:
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "{}"
-
     def __reduce__(self) -> str:
         return "NO_EXTRA"
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a customer's extra cannot be changed")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
 
 NO_EXTRA: Mapping[str, Any] = _NoExtra()
 
 
 class _EmptyUntilFilled:
-    """A slot that reads as `NO_EXTRA` as long as nothing is in it: then nobody has to fill it for each customer."""
+    """Fields that the model does not know.
+
+    Wraps a slot, and fills it when it is first read: that spares whoever decodes many customers to fill it in each.
+    """
 
     def __init__(self, slot: Any) -> None:
         self._slot = slot
 
     def __get__(self, customer: Any, owner: type | None = None) -> Any:
+        if customer is None:
+            return self
         try:
-            return self if customer is None else self._slot.__get__(customer, owner)
+            return self._slot.__get__(customer, owner)
         except AttributeError:
+            self._slot.__set__(customer, NO_EXTRA)
             return NO_EXTRA
 
     def __set__(self, customer: Any, extra: Mapping[str, Any]) -> None:
@@ -104,6 +103,7 @@ class Customer:
         return f"Customer(uuid={self.uuid!r}, ...)"
 
 
+# `converter` leaves it unset.
 Customer.extra = _EmptyUntilFilled(Customer.extra)  # type: ignore[assignment]
 
 

@@ -160,17 +160,17 @@ class RateLimiter:
             RateLimitError: The quota is spent for longer than that. Nothing was sent.
             RuntimeError: The limiter is at work on another event loop.
         """
-        now, reserve = self._now(), self._reserved(lane)
+        loop = self._attend()
+        now, reserve = loop.time(), self._reserved(lane)
         if self._queues and self._window.free(now, reserve) > 0:
-            self._dispatch(now)
+            self._dispatch(loop, now)
         if slots.free and self._window.free(now, reserve) > 0:
-            permit = self._grant(slots, now)
+            permit = self._grant(slots, loop, now)
             if self._queues:
                 self._review(now)  # it may have been the last of the window
             return permit
         self._arrivals += 1
-        future = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(future, max_wait, slots.shut_seconds(lane, now), self._arrivals)
+        waiter = _Waiter(loop.create_future(), max_wait, slots.shut_seconds(lane, now), self._arrivals)
         opens_at = self._window.opens_at(now, reserve)
         if opens_at is not None and opens_at - now > max_wait:
             raise _refusal(opens_at - now, max_wait)
@@ -203,37 +203,38 @@ class RateLimiter:
             rejected_for: For a 429: the seconds to stay away.
         """
         permit.slots.used -= 1
-        if permit.loop is not self._loop:  # it ended, and its requests have been written off
+        if permit.loop is not self._loop or permit.loop.is_closed():  # its requests are written off
             return
         now = permit.loop.time()
         self._window.settle(permit.stamp, now, limit=limit, remaining=remaining, answered=answered)
         if rejected_for is not None:
             self._window.reject(now, rejected_for)
         if self._queues:
-            self._dispatch(now)
+            self._dispatch(permit.loop, now)
 
-    def _now(self) -> float:
+    def _attend(self) -> asyncio.AbstractEventLoop:
+        """The running event loop, which is served from now on."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None and not self._loop.is_closed() and (self._window.in_flight or self._queues):
                 raise RuntimeError("the rate limiter is at work on another event loop")
             self._loop, self._timer, self._queues = loop, None, []
             self._window.abandon()
-        return loop.time()
+        return loop
 
-    def _grant(self, slots: Slots, now: float) -> Permit:
+    def _grant(self, slots: Slots, loop: asyncio.AbstractEventLoop, now: float) -> Permit:
         slots.used += 1
-        return Permit(slots, self._window.send(now), self._loop or asyncio.get_running_loop())
+        return Permit(slots, self._window.send(now), loop)
 
     def _reserved(self, lane: Lane) -> int:
         """What a lane leaves of the window to the other."""
         return min(self._reserve, self._window.limit - 1) if self._reserve and lane == "bulk" else 0
 
-    def _dispatch(self, now: float) -> None:
+    def _dispatch(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         """Grant what can be granted, in order."""
         while (first := self._take_first(now)) is not None:
             slots, lane, waiter = first
-            permit = self._grant(slots, now)
+            permit = self._grant(slots, loop, now)
             permit.waited = slots.shut_seconds(lane, now) - waiter.shut_before
             waiter.granted.set_result(permit)
         self._review(now)
@@ -302,7 +303,8 @@ class RateLimiter:
 
     def _wake(self) -> None:
         self._timer = None
-        self._dispatch(self._now())
+        loop = self._attend()
+        self._dispatch(loop, loop.time())
 
     def _abandon(self, slots: Slots, waiter: _Waiter) -> None:
         """The waiter's owner was cancelled, perhaps in the moment between grant and wake-up."""
@@ -310,7 +312,8 @@ class RateLimiter:
         if not granted.cancelled() and granted.exception() is None:
             slots.used -= 1
             self._window.withdraw(granted.result().stamp)
-        self._dispatch(self._now())
+        loop = self._attend()
+        self._dispatch(loop, loop.time())
 
 
 def _refusal(seconds: float, max_wait: float) -> RateLimitError:

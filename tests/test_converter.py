@@ -277,6 +277,9 @@ def test_a_customer_as_it_was_decoded_is_like_any_other() -> None:
     for again in (pickle.loads(pickle.dumps(decoded)), copy.deepcopy(decoded), attrs.evolve(decoded)):
         assert (again, again.extra) == (made, {})
     assert attrs.asdict(decoded) == attrs.asdict(made)
+    assert json.loads(json.dumps(attrs.asdict(decoded), default=str))["extra"] == {}
+    with pytest.raises(TypeError, match="cannot be changed"):
+        decoded.extra["a"] = 1  # type: ignore[index]  # on purpose
     assert attrs.evolve(decoded, extra={"a": 1}) != decoded
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         decoded.extra = {"a": 1}  # type: ignore[misc]  # on purpose

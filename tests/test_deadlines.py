@@ -1,6 +1,9 @@
 """Many time limits behind one timer: each ends its own block, in time, and nobody else's."""
 
 import asyncio
+import gc
+import weakref
+from contextvars import ContextVar
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,10 @@ from customers_async.deadlines import Deadlines
 from customers_async.testing import VirtualTimeLoop
 
 TENTHS = st.integers(1, 60).map(lambda tenths: tenths / 10)
+
+
+class _Value:
+    """Something in a context."""
 
 
 async def take(deadlines: Deadlines, limit: float, work: float) -> tuple[bool, float]:
@@ -78,6 +85,24 @@ async def test_a_limit_within_a_limit() -> None:
         assert took == pytest.approx(2.0, abs=0.05)
     with pytest.raises(TimeoutError), deadlines.within(3.0):
         await take(deadlines, 60.0, 60.0)
+
+
+async def test_the_timer_keeps_nothing_of_its_first_user() -> None:
+    """What a caller's context holds goes when the caller does, though the timer stays."""
+    deadlines = Deadlines()
+    variable: ContextVar[_Value] = ContextVar("variable")
+    value = _Value()
+    gone = weakref.ref(value)
+
+    async def caller(value: _Value) -> None:
+        variable.set(value)
+        await take(deadlines, 30.0, 0.0)
+
+    await asyncio.create_task(caller(value))
+    del value
+    await asyncio.sleep(0)  # the loop lets go of the last step
+    gc.collect()
+    assert gone() is None
 
 
 async def test_one_timer_serves_all_and_none_is_left() -> None:

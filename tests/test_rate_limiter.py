@@ -522,6 +522,25 @@ def test_who_waits_no_more_does_not_hold_the_limiter(ending: str) -> None:
             second.run(acquire(limiter, Slots(1), max_wait=0.0))
 
 
+def test_a_permit_of_a_loop_that_was_closed_wakes_nobody() -> None:
+    """Its place is free again, and who waited on that loop is not called."""
+    limiter, slots = RateLimiter(), Slots(1)
+    loop = asyncio.new_event_loop()
+    permit = loop.run_until_complete(acquire(limiter, slots))
+    waiting = loop.create_task(acquire(limiter, slots))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+    async def give_back_late() -> None:
+        limiter.release(permit, answered=True)
+        assert slots.used == 0
+        await acquire(limiter, slots)
+
+    asyncio.run(give_back_late())
+    waiting.get_coro().close()
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 def test_a_limiter_survives_the_end_of_its_loop() -> None:
     """A loop that ended with a request in flight takes nothing along: the next one goes on."""
     limiter = RateLimiter()

@@ -9,7 +9,7 @@ import attrs
 
 ROOT = Path(__file__).parent.parent
 
-BOUND = 1.88
+BOUND = 1.76
 """A page's CPU time as a multiple of the floor's, without a network: halfway, by ratio, between what
 ``python -m tests.benchmarks.guard`` prints for the page path as it is and for one that is 30 % slower."""
 ATTEMPTS = 3

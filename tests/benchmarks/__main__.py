@@ -60,8 +60,8 @@ def write(figures: str) -> None:
 def main() -> None:
     """Measure, print each part as it is done, and write if asked to."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="processes that each contestant runs in")
-    parser.add_argument("--turns", type=int, default=5, help="walks of the list in each of them")
+    parser.add_argument("--rounds", type=int, default=5, help="processes that each contestant runs in")
+    parser.add_argument("--turns", type=int, default=20, help="walks of the list in each of them")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, help="who is measured")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/explanation/speed.md")
