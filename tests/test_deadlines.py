@@ -6,7 +6,7 @@ import weakref
 from contextvars import ContextVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customers_async.deadlines import Deadlines
@@ -31,6 +31,7 @@ async def take(deadlines: Deadlines, limit: float, work: float) -> tuple[bool, f
     return True, loop.time() - began
 
 
+@settings(max_examples=20)
 @given(st.lists(st.tuples(TENTHS, TENTHS, TENTHS), min_size=1, max_size=12))
 def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, float, float]]) -> None:
     """Whatever the others do: begin earlier, have shorter limits, end sooner or never."""
