@@ -103,7 +103,7 @@ class Customer:
         return f"Customer(uuid={self.uuid!r}, ...)"
 
 
-# `converter` leaves it unset.
+# Nothing is in it when customers were decoded a page at a time.
 Customer.extra = _EmptyUntilFilled(Customer.extra)  # type: ignore[assignment]
 
 

@@ -45,7 +45,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "look-ups": measure_look_ups,
     "latency": lambda arguments: report.of_latency(walk_far(arguments.rounds)),
     "memory": lambda _: report.of_memory(grow(unique=True), grow(unique=False)),
-    "import": lambda arguments: report.of_imports(*import_costs(2 * arguments.rounds)),
+    "import": lambda arguments: report.of_imports(*import_costs(4 * arguments.rounds)),
 }
 
 
