@@ -104,7 +104,7 @@ class Customer:
 
 
 # Nothing is in it when customers were decoded a page at a time.
-Customer.extra = _EmptyUntilFilled(Customer.extra)  # type: ignore[assignment]
+Customer.extra = _EmptyUntilFilled(Customer.extra)  # type: ignore[assignment]  # it reads and is set as the field is
 
 
 @attrs.frozen(kw_only=True)

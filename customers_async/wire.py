@@ -3,11 +3,9 @@
 What aiohttp raises is translated here, at one door.
 """
 
-from functools import partial
 from typing import Final
 
 import aiohttp
-from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -37,9 +35,7 @@ class Wire:
 
     def __init__(self, base_url: str, http: aiohttp.ClientSession | None) -> None:
         self.base_url = base_url
-        base = URL(base_url, encoded=True)
-        self._path = base.raw_path.rstrip("/")
-        self._build_url = partial(URL.build, scheme=base.scheme, authority=base.raw_authority, encoded=True)
+        self._base = URL(base_url, encoded=True)
         self._http = http
         self._borrowed = http is not None
         self._deadlines = Deadlines()
@@ -110,16 +106,19 @@ class Wire:
         return self._http
 
     def _url(self, request: Request) -> URL:
-        return self._build_url(path=self._path + request.path, query_string=request.query)
+        base, path = self._base, self._base.raw_path.rstrip("/") + request.path
+        return URL.build(
+            scheme=base.scheme, authority=base.raw_authority, path=path, query_string=request.query, encoded=True
+        )
 
     def _headers(self, credential: Credential) -> CIMultiDict[str]:
         """What each request carries; made once for each credential."""
         if self._carried is None or self._carried[0] is not credential:
             headers = {
-                hdrs.ACCEPT: "application/json",
-                hdrs.ACCEPT_ENCODING: "gzip",
-                hdrs.AUTHORIZATION: credential.header,
-                hdrs.USER_AGENT: _USER_AGENT,
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "Authorization": credential.header,
+                "User-Agent": _USER_AGENT,
             }
             self._carried = credential, CIMultiDict(headers)
         return self._carried[1]
