@@ -24,7 +24,7 @@ from customers_async.errors import (
     PermissionDeniedError,
 )
 from customers_async.models import Customer
-from customers_async.pager import PageSource
+from customers_async.page_reader import PageSource
 from customers_async.protocol import RESULT_CAP
 from customers_async.request import MAX_PER_PAGE, check_choice, check_flag
 from customers_async.stream import Stream

@@ -26,8 +26,7 @@ from customers_async.errors import ConfigurationError
 from customers_async.events import Event
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
 from customers_async.options import OptionOverrides, Options
-from customers_async.pager import (
-    CustomerPager,
+from customers_async.page_reader import (
     OnBadRecord,
     OnIncomplete,
     PageReader,
@@ -35,6 +34,7 @@ from customers_async.pager import (
     check_on_bad_record,
     check_walk,
 )
+from customers_async.pager import CustomerPager
 from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, RateLimiter, Slots
 from customers_async.request import (

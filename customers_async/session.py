@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from customers_async import protocol
+from customers_async.credentials import Credential, TokenKeeper, subject
 from customers_async.errors import APIConnectionError, AuthenticationError, CustomersError, RateLimitError
 from customers_async.events import (
     CallFinished,
@@ -27,7 +28,7 @@ from customers_async.protocol import Answer
 from customers_async.rate_limiter import Lane, Permit, RateLimiter, Slots
 from customers_async.request import Request
 from customers_async.retry import RetryBudget
-from customers_async.tokens import Credential, TokenKeeper, TokenSource, subject
+from customers_async.tokens import TokenSource
 from customers_async.wire import Wire
 
 __all__ = ["Call", "Session"]

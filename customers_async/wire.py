@@ -11,11 +11,11 @@ from yarl import URL
 
 from customers_async import protocol
 from customers_async._version import __version__
+from customers_async.credentials import Credential
 from customers_async.deadlines import Deadlines
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
 from customers_async.protocol import Answer
 from customers_async.request import Request
-from customers_async.tokens import Credential
 
 __all__ = ["Wire"]
 

@@ -27,7 +27,7 @@ from customers_async import (
     UnprocessableEntityError,
     Verdict,
 )
-from customers_async.pager import PageReader, PageSource
+from customers_async.page_reader import PageReader, PageSource
 
 Server = Callable[[int], Page]
 

@@ -23,8 +23,8 @@ from customers_async import (
     TokenReloaded,
     TokenSource,
 )
+from customers_async.credentials import Credential, TokenKeeper, expiry, subject
 from customers_async.emulator import Emulator
-from customers_async.tokens import Credential, TokenKeeper, expiry, subject
 
 
 def jwt(**claims: Any) -> str:

@@ -24,7 +24,7 @@ from customers_async.cli.service import Service, UsageError, checking
 from customers_async.export import Changes, ExportReport, diff_exports, export_customers, verify_export
 from customers_async.export.order import OnBadRecord, Order
 from customers_async.export.sinks import format_of
-from customers_async.pager import OnIncomplete
+from customers_async.page_reader import OnIncomplete
 
 __all__ = ["choose_watch", "diff", "export", "report_fields", "verify"]
 

@@ -20,7 +20,7 @@ from customers_async.export.manifest import ExportReport, digest, versions
 from customers_async.export.order import OnBadRecord, OnProgress, Order
 from customers_async.export.walker import Walker
 from customers_async.models import Completeness
-from customers_async.pager import OnIncomplete
+from customers_async.page_reader import OnIncomplete
 from customers_async.request import MAX_PER_PAGE
 
 __all__ = ["export_customers"]

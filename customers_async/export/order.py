@@ -8,7 +8,7 @@ import attrs
 
 from customers_async.export.rows import check_fields
 from customers_async.export.sinks import format_of
-from customers_async.pager import OnIncomplete
+from customers_async.page_reader import OnIncomplete
 from customers_async.request import check_choice
 
 __all__ = ["ExportProgress", "OnBadRecord", "OnProgress", "Order"]

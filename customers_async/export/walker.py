@@ -17,7 +17,7 @@ from customers_async.export.memory import CompactSet
 from customers_async.export.order import ExportProgress, OnProgress, Order
 from customers_async.export.rows import accepted
 from customers_async.models import Completeness, Verdict
-from customers_async.pager import PageReader, PageSource
+from customers_async.page_reader import PageReader, PageSource
 from customers_async.protocol import Answer
 from customers_async.request import MAX_PER_PAGE
 from customers_async.walk import Walk
