@@ -4,7 +4,7 @@ import copy
 import itertools
 import json
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import attrs
@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customers_async import APIResponseError, Customer, CustomerType, RecordError, customer_from_dict, customer_to_dict
-from customers_async.converter import _are_uuids, _is_uuid, decode_customer, decode_customers, decode_owner
+from customers_async.converter import (
+    _are_recent,
+    _are_times,
+    _are_uuids,
+    _decode_fast,
+    _is_uuid,
+    decode_customer,
+    decode_customers,
+    decode_owner,
+)
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 RECORD: dict[str, Any] = {
@@ -159,6 +168,39 @@ def test_the_same_instant_in_other_words_is_read(value: object) -> None:
     customer = decode({**RECORD, "created_at": value})
     assert customer == decode(RECORD)
     assert customer == customer_from_dict({**RECORD, "created_at": value})
+
+
+@pytest.mark.parametrize("time", [b"null", b"0", b"946684799", b"1744373843", b"1744373843.25"])
+def test_a_page_with_an_unusual_time_goes_the_quick_way(time: bytes) -> None:
+    """An unknown time, one before this millennium and one with a fraction need no second look at each record."""
+    body = b'[{"uuid":"%b","created_at":1744373843,"updated_at":%b}]' % (EXAMPLE.encode(), time)
+    customers = _decode_fast(body)
+    assert customers is not None
+    assert customers == [customer_from_dict(record) for record in json.loads(body)]
+
+
+@pytest.mark.parametrize("null", ["null", "NULL", "nUlL", r"\u006eull", r"\u004E\u0055\u004c\u006C", r"n\u0075\u004Cl"])
+def test_null_as_a_text_is_no_time_however_it_is_spelled(null: str) -> None:
+    """JSON may write the letters as escapes: that is a text still, and no time."""
+    error = decode_customers(f'[{{"uuid":"{EXAMPLE}","created_at":"{null}"}}]'.encode(), page=1)
+    assert isinstance(error, RecordError)
+    assert error.field == "created_at"
+
+
+zones = st.sampled_from(
+    [UTC, timezone(timedelta(0)), timezone(timedelta(hours=2)), timezone(timedelta(hours=-11)), None]
+)
+
+
+@given(
+    st.lists(st.none() | st.datetimes(timezones=zones) | st.datetimes(datetime(1999, 12, 31), timezones=st.just(UTC)))
+)
+def test_times_that_are_vouched_for_at_once_are_right_one_by_one(moments: list[datetime | None]) -> None:
+    """The quick check of a page may doubt what is right, but never passes what the exact one refuses."""
+    exact = all(moment is None or (moment.tzinfo is UTC and moment.year >= 1970) for moment in moments)
+    assert _are_times(moments, b"") == exact
+    recent = all(moment is not None and moment.tzinfo is UTC and 2000 <= moment.year < 3000 for moment in moments)
+    assert _are_recent(moments) == (exact and recent)
 
 
 def test_an_unknown_type_and_unknown_fields_are_no_failure() -> None:
