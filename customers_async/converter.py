@@ -84,13 +84,14 @@ def decode_customers(
         keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
         tolerant: Set aside records that do not fit; else the first one is the error of the page.
     """
-    if not keep_unknown:
-        customers = _decode_fast(body)
-        if customers is not None:
-            return customers, []
+    customers = _decode_fast(body)
+    if customers is not None and not keep_unknown:
+        return customers, []
     records = _parse(body)
     if isinstance(records, APIResponseError):
         return records
+    if customers is not None:
+        return [*map(_with_unknown, customers, records)], []
     if not isinstance(records, list):
         return APIResponseError(f"page {page} is {_article(records)}, not an array of customers")
     return _structure_page(records, page, keep_unknown, tolerant)
@@ -158,6 +159,18 @@ def _decode_fast(body: bytes) -> list[Customer] | None:
     except (ValueError, RecursionError):
         return None
     return customers if _vouched(customers, body) else None
+
+
+def _with_unknown(customer: Customer, record: dict[str, Any]) -> Customer:
+    """The customer, who is nobody else's yet, with those fields of the record that the model does not know."""
+    unknown = _unknown(record)
+    if unknown:
+        object.__setattr__(customer, "extra", unknown)
+    return customer
+
+
+def _unknown(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in _FIELDS}
 
 
 def _vouched(customers: list[Customer], body: bytes) -> bool:
@@ -234,7 +247,7 @@ def _structure(
     where = "the record" if index is None else f"record {index} of page {page}"
     if not isinstance(record, Mapping):
         return problem(f"{where} is {_article(record)}, not an object")
-    unknown = {key: value for key, value in record.items() if key not in _FIELDS} if keep_unknown else None
+    unknown = _unknown(record) if keep_unknown else None
     try:
         return _converter.structure({**record, "extra": unknown or NO_EXTRA}, model)
     except cattrs.ClassValidationError as error:

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -140,6 +141,7 @@ def _read_date(value: str | None) -> float | None:
         return None
 
 
+@lru_cache
 def _read_int(value: str | None) -> int | None:
     if value is None:
         return None
@@ -147,6 +149,7 @@ def _read_int(value: str | None) -> int | None:
     return int(value) if value.isdecimal() and value.isascii() and len(value) <= 18 else None
 
 
+@lru_cache
 def _read_bool(value: str | None) -> bool | None:
     if value is None:
         return None
