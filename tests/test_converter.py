@@ -179,6 +179,16 @@ def test_a_page_with_an_unusual_time_goes_the_quick_way(time: bytes) -> None:
     assert customers == [customer_from_dict(record) for record in json.loads(body)]
 
 
+def test_unknown_fields_are_kept_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good page with new fields needs no second look at each record either."""
+    monkeypatch.delattr("customers_async.converter._structure_page")
+    body = json.dumps([RECORD, {**RECORD, "nickname": "Ž"}]).encode()
+    decoded = decode_customers(body, page=1, keep_unknown=True)
+    assert isinstance(decoded, tuple)
+    assert [customer.extra for customer in decoded[0]] == [{}, {"nickname": "Ž"}]
+    assert decoded[0][1] == customer_from_dict({**RECORD, "nickname": "Ž"})
+
+
 @pytest.mark.parametrize("null", ["null", "NULL", "nUlL", r"\u006eull", r"\u004E\u0055\u004c\u006C", r"n\u0075\u004Cl"])
 def test_null_as_a_text_is_no_time_however_it_is_spelled(null: str) -> None:
     """JSON may write the letters as escapes: that is a text still, and no time."""
