@@ -185,12 +185,16 @@ def _are_uuids(uuids: list[str]) -> bool:
 
 
 def _are_recent(times: list[Any]) -> bool:
-    """Whether each is a UTC time of this millennium, as mostly they are: one text tells it of a whole page."""
+    """Whether each is a UTC time of the years from 2000 to 2999, as mostly they are: one text tells it of a whole page.
+
+    Each joint between two neighbours must end one time in Z and begin another with a 2; so the first and the last
+    need a neighbour, too. Of zones this sees no more than the decoder can produce: it makes each without an offset UTC.
+    """
     return _encode_json([_MILLENNIUM, *times, _MILLENNIUM]).count(b'Z","2') == len(times) + 1
 
 
 def _are_times(times: list[Any], body: bytes) -> bool:
-    """Whether each is a UTC time from 1970 on, or None: lax msgspec makes that of the text "null", too."""
+    """Whether each is a UTC time from 1970 on, or None where no text is "null": lax msgspec reads that as None."""
     known = [time for time in times if time is not None]
     if not all(time.tzinfo is UTC and time >= _EPOCH for time in known):
         return False

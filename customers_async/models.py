@@ -103,7 +103,7 @@ class Customer:
         return f"Customer(uuid={self.uuid!r}, ...)"
 
 
-# Nothing is in it when customers were decoded a page at a time.
+# Nothing is in it when customers were decoded a page at a time, and had no unknown fields to keep.
 Customer.extra = _EmptyUntilFilled(Customer.extra)  # type: ignore[assignment]  # it reads and is set as the field is
 
 

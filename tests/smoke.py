@@ -6,7 +6,8 @@ import sys
 from importlib import import_module
 
 import customers_async
-from customers_async import CustomersClient
+from customers_async import APIResponseError, CustomersClient
+from customers_async.converter import decode_customers
 from customers_async.emulator import Emulator
 
 
@@ -21,6 +22,7 @@ async def walk() -> None:
 def main(command: str) -> None:
     assert "site-packages" in customers_async.__file__, "the source is not hidden"
     asyncio.run(walk())
+    assert all(isinstance(decode_customers(body, page=1), APIResponseError) for body in (b"<html>", b"[{}]"))
     hint = subprocess.run([command, "count"], capture_output=True, text=True, check=False)  # noqa: S603  # our own
     assert hint.returncode == 1, hint
     assert "customers-async[cli]" in hint.stderr, hint
