@@ -1,15 +1,19 @@
-"""An asyncio client for the customers API: typed, quota-optimal, and never silently incomplete.
+"""An asyncio client for the customers API: typed, fast within the rate limit, and never silently incomplete.
 
-Names are loaded when they are first asked for: pytest imports this package at the start of each run, for its plugin.
+Public names are imported on first use, because pytest imports this package at the start of every run for its plugin.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from customers_async._version import __version__
 
 if TYPE_CHECKING:
-    from customers_async.batch import BatchPlan, BatchResult, CustomerBatch
+    from customers_async.calls.rate_limiter import RateLimiter
+    from customers_async.calls.retry import RetryPolicy
+    from customers_async.calls.single_flight import TTLCache
+    from customers_async.calls.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
+    from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
     from customers_async.client import CustomersClient
     from customers_async.converter import customer_from_dict, customer_to_dict
     from customers_async.errors import (
@@ -45,13 +49,9 @@ if TYPE_CHECKING:
         WalkFinished,
     )
     from customers_async.export import export_customers
+    from customers_async.listing.batch import BatchPlan, BatchResult, CustomerBatch
+    from customers_async.listing.pager import CustomerPager
     from customers_async.models import Completeness, Customer, CustomerType, Page, RateLimit, TokenOwner, Verdict
-    from customers_async.pager import CustomerPager
-    from customers_async.rate_limiter import RateLimiter
-    from customers_async.request import PRODUCTION_URL, VENDOR_SANDBOX_URL
-    from customers_async.retry import RetryPolicy
-    from customers_async.sharing import TTLCache
-    from customers_async.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
 
 __all__ = [
     "PRODUCTION_URL",
@@ -110,23 +110,70 @@ __all__ = [
     "export_customers",
 ]
 
+_MODULES = {
+    "PRODUCTION_URL": "checks",
+    "VENDOR_SANDBOX_URL": "checks",
+    "APIConnectionError": "errors",
+    "APIResponseError": "errors",
+    "APIStatusError": "errors",
+    "APITimeoutError": "errors",
+    "AuthenticationError": "errors",
+    "BadRequestError": "errors",
+    "BatchPlan": "listing.batch",
+    "BatchResult": "listing.batch",
+    "CallEvent": "events",
+    "CallFinished": "events",
+    "CallStarted": "events",
+    "CallableToken": "calls.tokens",
+    "Completeness": "models",
+    "ConfigurationError": "errors",
+    "Customer": "models",
+    "CustomerBatch": "listing.batch",
+    "CustomerPager": "listing.pager",
+    "CustomerType": "models",
+    "CustomersClient": "client",
+    "CustomersError": "errors",
+    "EnvToken": "calls.tokens",
+    "Event": "events",
+    "ExportError": "errors",
+    "FileToken": "calls.tokens",
+    "IncompleteListError": "errors",
+    "NotFoundError": "errors",
+    "Page": "models",
+    "PageFetched": "events",
+    "PermissionDeniedError": "errors",
+    "QuotaWait": "events",
+    "RateLimit": "models",
+    "RateLimitError": "errors",
+    "RateLimiter": "calls.rate_limiter",
+    "RecordError": "errors",
+    "RequestAnswered": "events",
+    "RequestSent": "events",
+    "RetryPolicy": "calls.retry",
+    "RetryScheduled": "events",
+    "ServerError": "errors",
+    "StaticToken": "calls.tokens",
+    "TTLCache": "calls.single_flight",
+    "TokenExpiredError": "errors",
+    "TokenOwner": "models",
+    "TokenReloaded": "events",
+    "TokenSource": "calls.tokens",
+    "UnprocessableEntityError": "errors",
+    "Verdict": "models",
+    "WalkFinished": "events",
+    "customer_from_dict": "converter",
+    "customer_to_dict": "converter",
+    "export_customers": "export",
+}
 
-_ROOMS = (
-    *("errors", "models", "converter", "request", "events", "retry", "tokens", "rate_limiter", "sharing", "pager"),
-    *("batch", "client", "export"),
-)
+if not TYPE_CHECKING:  # else a type checker would accept any name
 
-
-def __getattr__(name: str) -> Any:
-    """Look a public name up in the rooms, from bottom to top; only the topmost brings SQLite along."""
-    for room in _ROOMS if name in __all__ else ():
-        module = import_module(f"{__name__}.{room}")
-        if name in module.__all__:
-            globals()[name] = found = getattr(module, name)
-            return found
-    if name in _ROOMS:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import a public name on first use."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -9,9 +9,29 @@ from typing import Literal, Self, Unpack
 import aiohttp
 import attrs
 
-from customers_async import protocol
-from customers_async.answers import read_customer, read_owner, read_page, read_total
-from customers_async.batch import (
+from customers_async.calls import responses as protocol
+from customers_async.calls.endpoints import read_customer, read_owner, read_page, read_total
+from customers_async.calls.options import OptionOverrides, Options
+from customers_async.calls.rate_limiter import Lane, RateLimiter, Slots
+from customers_async.calls.responses import Response
+from customers_async.calls.retry import RetryPolicy
+from customers_async.calls.session import Call, Session
+from customers_async.calls.single_flight import SingleFlight, TTLCache
+from customers_async.calls.tokens import TokenSource, token_source
+from customers_async.calls.transport import Transport
+from customers_async.checks import (
+    MAX_PER_PAGE,
+    PRODUCTION_URL,
+    Request,
+    check_base_url,
+    check_page,
+    customer_request,
+    owner_request,
+    page_request,
+)
+from customers_async.errors import ConfigurationError
+from customers_async.events import Event
+from customers_async.listing.batch import (
     BatchPlan,
     BatchReader,
     CustomerBatch,
@@ -22,36 +42,16 @@ from customers_async.batch import (
     is_worth_asking,
     plan,
 )
-from customers_async.errors import ConfigurationError
-from customers_async.events import Event
-from customers_async.models import Customer, Page, RateLimit, TokenOwner
-from customers_async.options import OptionOverrides, Options
-from customers_async.page_reader import (
+from customers_async.listing.page_fetcher import (
     OnBadRecord,
     OnIncomplete,
-    PageReader,
+    PageFetcher,
     PageSource,
     check_on_bad_record,
     check_walk,
 )
-from customers_async.pager import CustomerPager
-from customers_async.protocol import Answer
-from customers_async.rate_limiter import Lane, RateLimiter, Slots
-from customers_async.request import (
-    MAX_PER_PAGE,
-    PRODUCTION_URL,
-    Request,
-    check_base_url,
-    check_page,
-    customer_request,
-    owner_request,
-    page_request,
-)
-from customers_async.retry import RetryPolicy
-from customers_async.session import Call, Session
-from customers_async.sharing import SingleFlight, TTLCache
-from customers_async.tokens import TokenSource, token_source
-from customers_async.wire import Wire
+from customers_async.listing.pager import CustomerPager
+from customers_async.models import Customer, Page, RateLimit, TokenOwner
 
 __all__ = ["CustomersClient"]
 
@@ -134,7 +134,7 @@ class CustomersClient:
         self._slots = Slots(concurrency)
         self._flights: SingleFlight[tuple[str, Options], Customer] = SingleFlight()
         limiter = RateLimiter() if rate_limiter is None else rate_limiter
-        self._session = Session(Wire(url, session), source, limiter, self._options)
+        self._session = Session(Transport(url, session), source, limiter, self._options)
 
     def __repr__(self) -> str:
         session = getattr(self, "_session", None)  # a traceback may show a client whose arguments were refused
@@ -313,7 +313,7 @@ class CustomersClient:
         bad_record = check_on_bad_record(on_bad_record)
         source = self._page_source(per_page, tolerant=bad_record is not None)
         return CustomerPager(
-            PageReader(
+            PageFetcher(
                 source,
                 concurrency=self._options.concurrency,
                 first_page=first_page,
@@ -384,7 +384,7 @@ class CustomersClient:
         """How many seconds the quota makes so many pages or look-ups wait, as far as it is known now."""
         return self._session.limiter.bulk_wait(requests)
 
-    def _call(self, request: Request, lane: Lane) -> Awaitable[Answer]:
+    def _call(self, request: Request, lane: Lane) -> Awaitable[Response]:
         return self._session.call(Call(request, self._options, self._slots, lane))
 
 

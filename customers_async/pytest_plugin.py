@@ -18,9 +18,9 @@ except ModuleNotFoundError:
 if TYPE_CHECKING:
     from customers_async import CustomersClient
     from customers_async.emulator import Emulator
-    from customers_async.stage import Stage
+    from customers_async.testing.fixtures import EmulatorFixture
 
-_STAGE: "pytest.StashKey[Stage]" = pytest.StashKey()
+_STAGE: "pytest.StashKey[EmulatorFixture]" = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,7 +42,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture
-def customers_emulator(_customers_stage: "Stage", monkeypatch: pytest.MonkeyPatch) -> "Emulator":
+def customers_emulator(_customers_stage: "EmulatorFixture", monkeypatch: pytest.MonkeyPatch) -> "Emulator":
     """The customers service on loopback; ``CustomersClient()`` finds it by the environment.
 
     An ``Emulator(customers=250)``, or one with the settings of ``@pytest.mark.customers_emulator(...)``.
@@ -54,7 +54,7 @@ def customers_emulator(_customers_stage: "Stage", monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def customers_client(customers_emulator: "Emulator", _customers_stage: "Stage") -> "CustomersClient":
+def customers_client(customers_emulator: "Emulator", _customers_stage: "EmulatorFixture") -> "CustomersClient":
     """A client of ``customers_emulator``, closed after the test."""
     if not _customers_stage.in_loop:
         pytest.fail(
@@ -66,9 +66,9 @@ def customers_client(customers_emulator: "Emulator", _customers_stage: "Stage") 
 
 
 @pytest.fixture
-def _customers_stage(request: pytest.FixtureRequest) -> "Stage":
+def _customers_stage(request: pytest.FixtureRequest) -> "EmulatorFixture":
     """The emulator where the test can reach it: in its event loop if it has one, else in a thread."""
-    stage: Stage = request.getfixturevalue(_loop_of(request))
+    stage: EmulatorFixture = request.getfixturevalue(_loop_of(request))
     request.node.stash[_STAGE] = stage
     return stage
 
@@ -96,24 +96,24 @@ def _loop_of(request: pytest.FixtureRequest) -> str:
 
 
 @asyncio_fixture
-async def _customers_stage_on_asyncio(request: pytest.FixtureRequest) -> "AsyncIterator[Stage]":
-    from customers_async.stage import set_up
+async def _customers_stage_on_asyncio(request: pytest.FixtureRequest) -> "AsyncIterator[EmulatorFixture]":
+    from customers_async.testing.fixtures import set_up
 
     async with set_up(request.node) as stage:
         yield stage
 
 
 @pytest.fixture
-async def _customers_stage_on_anyio(request: pytest.FixtureRequest) -> "AsyncIterator[Stage]":
-    from customers_async.stage import set_up
+async def _customers_stage_on_anyio(request: pytest.FixtureRequest) -> "AsyncIterator[EmulatorFixture]":
+    from customers_async.testing.fixtures import set_up
 
     async with set_up(request.node) as stage:
         yield stage
 
 
 @pytest.fixture
-def _customers_stage_in_a_thread(request: pytest.FixtureRequest) -> "Iterator[Stage]":
-    from customers_async.stage import set_up_in_a_thread
+def _customers_stage_in_a_thread(request: pytest.FixtureRequest) -> "Iterator[EmulatorFixture]":
+    from customers_async.testing.fixtures import set_up_in_a_thread
 
     with set_up_in_a_thread(request.node) as stage:
         yield stage

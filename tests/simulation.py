@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from customers_async.window import Stamp, Window
+from customers_async.calls.window import Stamp, Window
 
 
 class LaravelWindow:

@@ -25,9 +25,9 @@ from customers_async import (
     RetryPolicy,
     ServerError,
 )
-from customers_async.batch import BatchReader
 from customers_async.emulator import Emulator
-from customers_async.page_reader import PageSource
+from customers_async.listing.batch import BatchReader
+from customers_async.listing.page_fetcher import PageSource
 from tests.faults.interruption import check_nothing_held
 
 UNKNOWN = "00000000-0000-0000-0000-00000000000z"

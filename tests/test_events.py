@@ -20,8 +20,8 @@ from customers_async import (
     ServerError,
     TokenReloaded,
 )
+from customers_async.calls.tokens import CallableToken
 from customers_async.emulator import Emulator
-from customers_async.tokens import CallableToken
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 ROUTE = "/api/v1/customers/{uuid}"
@@ -163,7 +163,7 @@ async def test_no_event_is_made_without_a_listener(client: CustomersClient, monk
         raise AssertionError
 
     for kind in (CallStarted, RequestSent, RequestAnswered, CallFinished):
-        monkeypatch.setattr(f"customers_async.session.{kind.__name__}", refuse)
+        monkeypatch.setattr(f"customers_async.calls.session.{kind.__name__}", refuse)
     assert await client.count_customers() == 250
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import customers_async
 from customers_async import emulator, export, testing
-from customers_async.options import OptionOverrides, Options
+from customers_async.calls.options import OptionOverrides, Options
 
 TESTS = Path(__file__).parent
 

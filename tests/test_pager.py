@@ -27,7 +27,7 @@ from customers_async import (
     UnprocessableEntityError,
     Verdict,
 )
-from customers_async.page_reader import PageReader, PageSource
+from customers_async.listing.page_fetcher import PageFetcher, PageSource
 
 Server = Callable[[int], Page]
 
@@ -80,7 +80,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "tell": lambda kind, *values: None,
     }
     source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
-    return CustomerPager(PageReader(source, **{**defaults, **options}))
+    return CustomerPager(PageFetcher(source, **{**defaults, **options}))
 
 
 async def numbers_of(pager: CustomerPager) -> list[int]:

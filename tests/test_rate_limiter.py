@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimiter, RateLimitError
+from customers_async.calls.rate_limiter import Permit, Slots
+from customers_async.calls.window import Stamp, Window
 from customers_async.emulator import Emulator
-from customers_async.rate_limiter import Permit, Slots
-from customers_async.window import Stamp, Window
 from tests.simulation import Gate, LaravelWindow, SocketlessLoop
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}

@@ -15,7 +15,7 @@ from customers_async import (
     RetryPolicy,
     ServerError,
 )
-from customers_async.retry import RetryBudget
+from customers_async.calls.retry import RetryBudget
 
 
 def test_the_pause_doubles_up_to_its_bound() -> None:

@@ -23,7 +23,7 @@ from customers_async import (
     TokenReloaded,
     TokenSource,
 )
-from customers_async.credentials import Credential, TokenKeeper, expiry, subject
+from customers_async.calls.credentials import Credential, TokenKeeper, expiry, subject
 from customers_async.emulator import Emulator
 
 

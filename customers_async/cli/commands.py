@@ -11,11 +11,11 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
+from customers_async.cli.connection import Connection, checking
 from customers_async.cli.demo import demo
 from customers_async.cli.export import diff, export, verify
 from customers_async.cli.output import customers_table, fields_table, json_line, message, render, write
 from customers_async.cli.progress import OnProgress, live_line, silence
-from customers_async.cli.service import Service, checking
 from customers_async.converter import check_uuid
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
@@ -24,7 +24,7 @@ __all__ = ["app"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 
-_SERVICE = Service()
+_SERVICE = Connection()
 
 app = App(name="customers-async", help="Look into the customers API.", version=__version__)
 for command in (export, verify, diff, demo):
@@ -32,7 +32,7 @@ for command in (export, verify, diff, demo):
 
 
 @app.command
-async def get(uuid: str, /, *, json: Flag = False, service: Service = _SERVICE) -> None:
+async def get(uuid: str, /, *, json: Flag = False, service: Connection = _SERVICE) -> None:
     """Show one customer.
 
     Args:
@@ -58,7 +58,7 @@ async def list_customers(
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     per_page: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 100,
     json: Flag = False,
-    service: Service = _SERVICE,
+    service: Connection = _SERVICE,
 ) -> int:
     """Show the customers.
 
@@ -101,7 +101,7 @@ async def _print_list(pager: CustomerPager, limit: int | None, on_progress: OnPr
 
 
 @app.command
-async def count(*, json: Flag = False, service: Service = _SERVICE) -> None:
+async def count(*, json: Flag = False, service: Connection = _SERVICE) -> None:
     """Tell how many customers there are.
 
     Args:
@@ -114,7 +114,7 @@ async def count(*, json: Flag = False, service: Service = _SERVICE) -> None:
 
 
 @app.command
-async def whoami(*, json: Flag = False, service: Service = _SERVICE) -> None:
+async def whoami(*, json: Flag = False, service: Connection = _SERVICE) -> None:
     """Tell whom the token belongs to.
 
     Args:

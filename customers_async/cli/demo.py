@@ -9,13 +9,13 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from customers_async import CustomersClient, CustomersError, ExportError, Verdict
+from customers_async.cli.connection import checking
 from customers_async.cli.export import choose_watch, report_fields
 from customers_async.cli.output import fields_table, json_line, render, write
-from customers_async.cli.service import checking
 from customers_async.emulator import Emulator
 from customers_async.export import export_customers
 from customers_async.export.journal import remove_journal
-from customers_async.export.order import Order
+from customers_async.export.options import ExportOptions
 
 __all__ = ["demo"]
 
@@ -37,7 +37,7 @@ async def demo(
     if output is None:
         output = Path("customers.jsonl" if find_spec("pyarrow") is None else "customers.parquet")
     with checking():
-        order = Order.check(output, format=None if output.suffix else "jsonl", fields=None)
+        order = ExportOptions.check(output, format=None if output.suffix else "jsonl", fields=None)
     async with (
         Emulator(customers=customers) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,

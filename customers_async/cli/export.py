@@ -18,20 +18,20 @@ from customers_async import (
     ServerError,
     Verdict,
 )
+from customers_async.cli.connection import Connection, UsageError, checking
 from customers_async.cli.output import fields_table, json_line, message, render, safe, write
 from customers_async.cli.progress import Watch, live_line, plain_lines, silence
-from customers_async.cli.service import Service, UsageError, checking
 from customers_async.export import Changes, ExportReport, diff_exports, export_customers, verify_export
-from customers_async.export.order import OnBadRecord, Order
+from customers_async.export.options import ExportOptions, OnBadRecord
 from customers_async.export.sinks import format_of
-from customers_async.page_reader import OnIncomplete
+from customers_async.listing.page_fetcher import OnIncomplete
 
 __all__ = ["choose_watch", "diff", "export", "report_fields", "verify"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 Run = Callable[..., Coroutine[Any, Any, ExportReport]]
 
-_SERVICE = Service()
+_SERVICE = Connection()
 _PIECES = 1000
 """Lines, or parts of a document, that are written at once."""
 
@@ -47,7 +47,7 @@ async def export(
     restart: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
-    service: Service = _SERVICE,
+    service: Connection = _SERVICE,
 ) -> int:
     """Write all customers into a file. Interrupted, it goes on where it stopped when it is run again.
 
@@ -68,7 +68,7 @@ async def export(
     with checking():
         if path.startswith("-") and path != "-":
             raise ValueError("there is no such option")  # nor is it repeated: it may be a secret in the wrong place
-        Order.check(path, format=format, fields=names, on_bad_record=on_bad_record)
+        ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
     if path == "-" and json:
         raise UsageError("--json needs a file: on stdout are the customers")
     async with service.client() as client, choose_watch(quiet=quiet)(client) as on_progress:

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from customers_async import CustomersClient
+from customers_async.checks import MAX_PER_PAGE
 from customers_async.cli.output import message
 from customers_async.export import ExportProgress
-from customers_async.request import MAX_PER_PAGE
 
 __all__ = ["OnProgress", "Status", "Watch", "live_line", "plain_lines", "silence"]
 

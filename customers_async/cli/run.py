@@ -26,8 +26,8 @@ from customers_async import (
     ServerError,
 )
 from customers_async.cli.commands import app
+from customers_async.cli.connection import UsageError
 from customers_async.cli.output import abandon, message
-from customers_async.cli.service import UsageError
 
 __all__ = ["run"]
 

@@ -2,7 +2,7 @@
 
 import attrs
 
-from customers_async.emulator.directory import Directory
+from customers_async.emulator.customer_list import CustomerList
 
 __all__ = ["Drift"]
 
@@ -17,7 +17,7 @@ class _Change:
 class Drift:
     """Insertions and deletions that wait for a page to be asked for; each happens once."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: CustomerList) -> None:
         self._directory = directory
         self._waiting: dict[int, list[_Change]] = {}
 

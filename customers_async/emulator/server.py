@@ -11,7 +11,7 @@ import attrs
 from aiohttp import web
 
 from customers_async.emulator.checks import check_seconds, check_whole_number
-from customers_async.emulator.directory import Directory
+from customers_async.emulator.customer_list import CustomerList
 from customers_async.emulator.drift import Drift
 from customers_async.emulator.faults import Fault, Faults
 from customers_async.emulator.quota import Quota
@@ -71,7 +71,7 @@ class Emulator(Settings):
 
     def __attrs_post_init__(self) -> None:
         clock = _Clock()
-        directory = Directory(self.customers, self.seed)
+        directory = CustomerList(self.customers, self.seed)
         secret = sha256(str(self.seed).encode()).digest()
         self._clock = clock
         self._runner: web.AppRunner | None = None

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from customers_async.emulator.directory import Directory
+from customers_async.emulator.customer_list import CustomerList
 from customers_async.emulator.drift import Drift
 from customers_async.emulator.envelope import envelope
 from customers_async.emulator.faults import Exchange, Faults, gzipped, login_redirect
@@ -60,7 +60,7 @@ class Service:
     """
 
     settings: Settings
-    directory: Directory
+    directory: CustomerList
     drift: Drift
     quota: Quota
     tokens: Tokens

@@ -1,9 +1,9 @@
 """Bulk export: the whole list as a file or a table; resumable, and verified."""
 
-from customers_async.export.changes import Change, Changes, diff_exports
-from customers_async.export.job import export_customers
+from customers_async.export.diff import Change, Changes, diff_exports
+from customers_async.export.export import export_customers
 from customers_async.export.manifest import ExportReport, verify_export
-from customers_async.export.order import ExportProgress
+from customers_async.export.options import ExportProgress
 
 __all__ = [
     "Change",

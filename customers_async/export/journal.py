@@ -20,8 +20,8 @@ from typing import Any, Self, TypeVar
 
 import attrs
 
+from customers_async.calls.responses import Response
 from customers_async.errors import ExportError
-from customers_async.protocol import Answer
 
 __all__ = ["Cost", "Journal", "journal_path", "remove_journal", "sqlite_errors"]
 
@@ -112,7 +112,7 @@ class Journal:
         """Run a function in the journal's thread, after all that was asked of it before."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
 
-    async def put(self, number: int, answer: Answer, cost: Cost) -> None:
+    async def put(self, number: int, answer: Response, cost: Cost) -> None:
         """Keep a page, and what the export has cost until now; both are on the disk when this returns."""
         self.cost = cost
         headers = {name: value for name in _HEADERS if (value := answer.headers.get(name)) is not None}
@@ -122,7 +122,7 @@ class Journal:
             self._writing = asyncio.create_task(self._write_waiting())
         await written
 
-    async def get(self, number: int) -> Answer:
+    async def get(self, number: int) -> Response:
         """A page that was kept."""
         return await self.in_thread(self._select, number)
 
@@ -162,7 +162,7 @@ class Journal:
         """Remove the file: its work is done."""
         await self.in_thread(self._remove)
 
-    def pages(self, numbers: Iterable[int]) -> Iterator[tuple[int, Answer]]:
+    def pages(self, numbers: Iterable[int]) -> Iterator[tuple[int, Response]]:
         """The pages of these numbers, one by one; for use in the journal's thread."""
         for number in numbers:
             yield number, self._select(number)
@@ -278,12 +278,12 @@ class Journal:
                 other = "an export for another account"
         raise ExportError(f"{self._path} was left by {other}; resume=False (--restart) discards it")
 
-    def _select(self, number: int) -> Answer:
+    def _select(self, number: int) -> Response:
         with sqlite_errors(self._path):
             headers, body = self._database.execute(
                 "SELECT headers, body FROM pages WHERE number = ?", (number,)
             ).fetchone()
-        return Answer(200, json.loads(headers), body)
+        return Response(200, json.loads(headers), body)
 
     def _change(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
         database = self._database

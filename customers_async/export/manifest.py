@@ -13,7 +13,7 @@ import attrs
 
 from customers_async._version import __version__
 from customers_async.errors import ExportError
-from customers_async.export.memory import CompactSet
+from customers_async.export.compact_set import CompactSet
 from customers_async.export.reading import read_records
 from customers_async.models import Completeness, Verdict
 

@@ -12,7 +12,7 @@ import msgspec
 
 from customers_async.errors import ExportError
 from customers_async.export.journal import sqlite_errors
-from customers_async.export.rows import FIELDS, TIMES, unix_seconds
+from customers_async.export.records import FIELDS, TIMES, unix_seconds
 
 __all__ = ["Record", "read_records"]
 

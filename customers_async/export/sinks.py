@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from customers_async.export.journal import sqlite_errors
-from customers_async.export.rows import FIELDS, TIMES, columns, raw_records, without_fields
+from customers_async.export.records import FIELDS, TIMES, columns, raw_records, without_fields
 
 __all__ = ["FORMATS", "Sink", "Write", "format_of", "new_file", "open_sink"]
 

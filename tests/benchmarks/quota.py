@@ -20,8 +20,8 @@ from pathlib import Path
 import attrs
 
 from customers_async import CustomersClient, RateLimiter
+from customers_async.calls.rate_limiter import Slots
 from customers_async.emulator import Emulator
-from customers_async.rate_limiter import Slots
 from customers_async.testing import VirtualTimeLoop
 
 TARGET = Path(__file__).parents[2] / "docs" / "explanation" / "quota.md"

@@ -19,7 +19,7 @@ from email.utils import formatdate
 import attrs
 import msgspec
 
-from customers_async.emulator.population import Population
+from customers_async.emulator.fake_customers import FakeCustomers
 
 __all__ = ["LIMIT", "PER_PAGE", "TOKEN", "Service", "pages_a_second", "serving"]
 
@@ -83,7 +83,7 @@ class Answers:
 
     def __init__(self, pages: int) -> None:
         self._pages = pages
-        population = Population(PER_PAGE, seed=1)
+        population = FakeCustomers(PER_PAGE, seed=1)
         records = [population.customer(number) for number in range(PER_PAGE)]
         for record in records:
             record["uuid"] = f"{_STAMP.decode()}{record['uuid'][8:]}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from customers_async import CustomersError
-from customers_async.emulator.population import Population
+from customers_async.emulator.fake_customers import FakeCustomers
 from customers_async.emulator.tokens import Tokens
 from tests.wire import TOKEN
 
@@ -23,7 +23,7 @@ DATA = "Kan4ri"
 NAME = f"Eve {DATA}"
 
 _TESTS = str(Path(__file__).parents[1])
-_EMULATOR = str(Path(inspect.getfile(Population)).parent)
+_EMULATOR = str(Path(inspect.getfile(FakeCustomers)).parent)
 _UUID = re.compile(r"\w{8}-\w{4}-\w{4}-\w{4}-\w{12}")
 _PERSONAL = ("name", "registration_address_line", "post_address_line", "post_address_index", "identity_uuid")
 
@@ -38,11 +38,11 @@ def page(*customers: bytes) -> bytes:
     return b"[" + b",".join(customers or [customer()]) + b"]"
 
 
-def with_marked_customers(make: Callable[[Population, int], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def with_marked_customers(make: Callable[[FakeCustomers, int], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """The emulator's population, every personal text of which can be recognised."""
 
     @functools.wraps(make)
-    def marked(population: Population, number: int) -> dict[str, Any]:
+    def marked(population: FakeCustomers, number: int) -> dict[str, Any]:
         record = make(population, number)
         return record | {field: f"{DATA} {record[field]}" for field in _PERSONAL}
 

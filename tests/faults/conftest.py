@@ -13,10 +13,10 @@ from customers_async import (
     RateLimiter,
     StaticToken,
     TTLCache,
-    pager,
 )
-from customers_async.emulator.population import Population
+from customers_async.emulator.fake_customers import FakeCustomers
 from customers_async.emulator.tokens import Tokens
+from customers_async.listing import pager
 from tests.faults.canary import Canary, with_marked_customers
 
 WATCHED = [
@@ -46,7 +46,7 @@ WATCHED = [
 def canary(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Canary]:
     """Serves recognisable secrets, listens at DEBUG to all loggers, and fails the test if one got out."""
     canary = Canary()
-    monkeypatch.setattr(Population, "customer", with_marked_customers(Population.customer))
+    monkeypatch.setattr(FakeCustomers, "customer", with_marked_customers(FakeCustomers.customer))
     monkeypatch.setattr(Tokens, "issue", canary.noting_tokens(Tokens.issue))
     for owner, name in WATCHED:
         monkeypatch.setattr(owner, name, canary.watched(getattr(owner, name)))

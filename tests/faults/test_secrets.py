@@ -27,9 +27,9 @@ from customers_async import (
     RetryPolicy,
     StaticToken,
 )
-from customers_async.credentials import TokenKeeper
+from customers_async.calls.credentials import TokenKeeper
+from customers_async.calls.session import Session
 from customers_async.emulator import Emulator
-from customers_async.session import Session
 from tests.faults.canary import DATA, EXAMPLE, Canary, customer, page
 from tests.wire import TOKEN, answer, client_of, hang_up, stall, then
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
+from customers_async.calls.responses import RESULT_CAP
 from customers_async.errors import APIResponseError, APIStatusError
 from customers_async.models import Completeness, Customer, Page, Verdict
-from customers_async.protocol import RESULT_CAP
 
 __all__ = ["Memory", "Walk"]
 

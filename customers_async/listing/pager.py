@@ -7,9 +7,9 @@ from typing import Self
 
 import attrs
 
+from customers_async.listing.page_fetcher import PageFetcher
+from customers_async.listing.resumable import ResumableIterator
 from customers_async.models import Completeness, Customer, Page
-from customers_async.page_reader import PageReader
-from customers_async.stream import Stream
 
 __all__ = ["CustomerPager"]
 
@@ -17,10 +17,10 @@ __all__ = ["CustomerPager"]
 class _Bookmark:
     """Where a pager is: the page at hand, what is left of it, and the stream of those to come."""
 
-    def __init__(self, reader: PageReader) -> None:
+    def __init__(self, reader: PageFetcher) -> None:
         self.page: Page | None = None
         self.rest: Iterator[Customer] = iter(())
-        self.stream = Stream(reader.pages, lambda: reader.completeness is not None, owner="pager")
+        self.stream = ResumableIterator(reader.pages, lambda: reader.completeness is not None, owner="pager")
 
     async def turn_page(self) -> Page | None:
         """The next page, or None at the end."""
@@ -81,7 +81,7 @@ class CustomerPager:
         >>> pager.completeness.raise_if_incomplete()
     """
 
-    def __init__(self, reader: PageReader) -> None:
+    def __init__(self, reader: PageFetcher) -> None:
         self._reader = reader
         self._bookmark = _Bookmark(reader)
 

@@ -5,17 +5,18 @@
 
 from typing import TypeVar
 
-from customers_async import converter, protocol
+from customers_async import converter
+from customers_async.calls import responses as protocol
+from customers_async.calls.responses import Response
 from customers_async.errors import APIResponseError
 from customers_async.models import Customer, Page, TokenOwner
-from customers_async.protocol import Answer
 
 __all__ = ["read_customer", "read_owner", "read_page", "read_total"]
 
 Decoded = TypeVar("Decoded")
 
 
-def read_page(answer: Answer, number: int, *, keep_unknown: bool, tolerant: bool) -> Page:
+def read_page(answer: Response, number: int, *, keep_unknown: bool, tolerant: bool) -> Page:
     """A page of the list.
 
     Args:
@@ -44,7 +45,7 @@ def read_page(answer: Answer, number: int, *, keep_unknown: bool, tolerant: bool
     )
 
 
-def read_customer(answer: Answer, uuid: str, *, keep_unknown: bool) -> Customer:
+def read_customer(answer: Response, uuid: str, *, keep_unknown: bool) -> Customer:
     """The customer that was asked for.
 
     Raises:
@@ -56,7 +57,7 @@ def read_customer(answer: Answer, uuid: str, *, keep_unknown: bool) -> Customer:
     return customer
 
 
-def read_owner(answer: Answer) -> TokenOwner:
+def read_owner(answer: Response) -> TokenOwner:
     """Whom the token belongs to.
 
     Raises:
@@ -65,7 +66,7 @@ def read_owner(answer: Answer) -> TokenOwner:
     return _unwrap(converter.decode_owner(answer.body), answer)
 
 
-def read_total(answer: Answer) -> int:
+def read_total(answer: Response) -> int:
     """The length of the list.
 
     Raises:
@@ -77,7 +78,7 @@ def read_total(answer: Answer) -> int:
     return total
 
 
-def _unwrap(decoded: Decoded | APIResponseError, answer: Answer) -> Decoded:
+def _unwrap(decoded: Decoded | APIResponseError, answer: Response) -> Decoded:
     if isinstance(decoded, APIResponseError):
         raise protocol.located(decoded, answer)
     return decoded

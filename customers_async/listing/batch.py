@@ -13,6 +13,8 @@ from typing import Any, Literal, Self
 
 import attrs
 
+from customers_async.calls.responses import RESULT_CAP
+from customers_async.checks import MAX_PER_PAGE, check_choice, check_flag
 from customers_async.converter import check_uuid
 from customers_async.errors import (
     APIResponseError,
@@ -23,12 +25,10 @@ from customers_async.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from customers_async.listing.page_fetcher import PageSource
+from customers_async.listing.resumable import ResumableIterator
+from customers_async.listing.walk import Walk, key_of
 from customers_async.models import Customer
-from customers_async.page_reader import PageSource
-from customers_async.protocol import RESULT_CAP
-from customers_async.request import MAX_PER_PAGE, check_choice, check_flag
-from customers_async.stream import Stream
-from customers_async.walk import Walk, key_of
 
 __all__ = [
     "BatchPlan",
@@ -312,7 +312,7 @@ class CustomerBatch:
 
     def __init__(self, reader: BatchReader) -> None:
         self._reader = reader
-        self._stream = Stream(reader.results, lambda: reader.is_finished, owner="batch")
+        self._stream = ResumableIterator(reader.results, lambda: reader.is_finished, owner="batch")
 
     def __repr__(self) -> str:
         return f"<CustomerBatch {self._reader.left} customers to come>"

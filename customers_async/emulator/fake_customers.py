@@ -3,10 +3,10 @@
 from hashlib import blake2b
 from typing import Any
 
-from customers_async.emulator.regions import REGIONS, Region
+from customers_async.emulator.locales import REGIONS, Locale
 from customers_async.emulator.uuids import DOCUMENTED_UUID, Uuids, hyphenated
 
-__all__ = ["TIES", "Customer", "Population"]
+__all__ = ["TIES", "Customer", "FakeCustomers"]
 
 Customer = dict[str, Any]
 
@@ -32,7 +32,7 @@ _DOCUMENTED: Customer = {
 }
 
 
-class Population:
+class FakeCustomers:
     """Every customer there is or may yet be, numbered from 0, which is the one the API reference documents.
 
     The first ``size`` customers are ordered from the newest to the oldest; those with higher numbers join later
@@ -43,7 +43,7 @@ class Population:
         seed: Another seed, other people.
 
     Example:
-        >>> population = Population(size=1_000_000, seed=1)
+        >>> population = FakeCustomers(size=1_000_000, seed=1)
         >>> customer = population.customer(999_999)
         >>> population.number(customer["uuid"])
         999999
@@ -100,7 +100,7 @@ class Population:
 _Address = tuple[str | None, str | None, str | None]
 
 
-def _address(region: Region, draw: bytes) -> _Address:
+def _address(region: Locale, draw: bytes) -> _Address:
     """Country, line and postal code; one in sixteen is unknown altogether, and one in eight lacks the code."""
     if draw[0] % 16 == 0:
         return None, None, None

@@ -4,7 +4,7 @@ from itertools import product
 
 import attrs
 
-__all__ = ["REGIONS", "Region"]
+__all__ = ["REGIONS", "Locale"]
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -12,7 +12,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 @attrs.frozen
-class Region:
+class Locale:
     """How people, companies and addresses are called in one country.
 
     Attributes:
@@ -52,7 +52,7 @@ class Region:
         return tuple(company.format(word) for company, word in product(self.companies, self.words))
 
 
-_LITHUANIA = Region(
+_LITHUANIA = Locale(
     country="LT",
     people=(
         (
@@ -71,7 +71,7 @@ _LITHUANIA = Region(
     postal_codes=range(1_001, 99_999),
 )
 
-_LATVIA = Region(
+_LATVIA = Locale(
     country="LV",
     people=(
         (
@@ -90,7 +90,7 @@ _LATVIA = Region(
     postal_codes=range(1_001, 5_750),
 )
 
-_ESTONIA = Region(
+_ESTONIA = Locale(
     country="EE",
     people=(
         (
@@ -109,7 +109,7 @@ _ESTONIA = Region(
     postal_codes=range(10_001, 96_999),
 )
 
-_POLAND = Region(
+_POLAND = Locale(
     country="PL",
     people=(
         (
@@ -130,7 +130,7 @@ _POLAND = Region(
     postal_codes=range(1, 99_440),
 )
 
-_GERMANY = Region(
+_GERMANY = Locale(
     country="DE",
     people=(
         (
@@ -149,7 +149,7 @@ _GERMANY = Region(
     postal_codes=range(1_067, 99_998),
 )
 
-_UKRAINE = Region(
+_UKRAINE = Locale(
     country="UA",
     people=(
         (
@@ -168,7 +168,7 @@ _UKRAINE = Region(
     postal_codes=range(1_001, 99_999),
 )
 
-_BULGARIA = Region(
+_BULGARIA = Locale(
     country="BG",
     people=(
         (_listed("Георги, Иван, Димитър, Красимир, Петър"), _listed("Иванов, Петров, Щерев, Йорданов, Жеков")),
@@ -181,7 +181,7 @@ _BULGARIA = Region(
     postal_codes=range(1_000, 9_999),
 )
 
-_GREECE = Region(
+_GREECE = Locale(
     country="GR",
     people=(
         (
@@ -200,7 +200,7 @@ _GREECE = Region(
     postal_codes=range(10_431, 85_999),
 )
 
-_GEORGIA = Region(
+_GEORGIA = Locale(
     country="GE",
     people=(
         (
@@ -215,7 +215,7 @@ _GEORGIA = Region(
     postal_codes=range(101, 6_400),
 )
 
-_ARMENIA = Region(
+_ARMENIA = Locale(
     country="AM",
     people=(
         (
@@ -230,7 +230,7 @@ _ARMENIA = Region(
     postal_codes=range(1, 4_300),
 )
 
-_ISRAEL = Region(
+_ISRAEL = Locale(
     country="IL",
     people=((_listed("דוד, יוסף, שרה, רחל, משה"), _listed("כהן, לוי, מזרחי, פרץ, ביטון")),),
     companies=("{} בע״מ",),
@@ -240,7 +240,7 @@ _ISRAEL = Region(
     postal_codes=range(100_000, 9_999_999),
 )
 
-_JAPAN = Region(
+_JAPAN = Locale(
     country="JP",
     people=((_listed("太郎, 花子, 健一, さくら, 翔"), _listed("佐藤, 鈴木, 髙橋, 田中, 渡邊")),),
     companies=("株式会社{}", "{}有限会社"),
@@ -251,7 +251,7 @@ _JAPAN = Region(
     person="{1} {0}",
 )
 
-_FINLAND = Region(
+_FINLAND = Locale(
     country="FI",
     people=(
         (
@@ -266,7 +266,7 @@ _FINLAND = Region(
     postal_codes=range(100, 99_999),
 )
 
-_IRELAND = Region(
+_IRELAND = Locale(
     country="IE",
     people=((_listed("Seán, Aoife, Pádraig, Niamh, Conor"), _listed("O'Brien, Ní Bhriain, MacCarthy, D'Arcy, Ó Sé")),),
     companies=("{} Ltd", "{} DAC"),
@@ -276,7 +276,7 @@ _IRELAND = Region(
     postal_codes=range(1_101, 24_999),
 )
 
-_FRANCE = Region(
+_FRANCE = Locale(
     country="FR",
     people=((_listed("François, Zoé, Noël, Anaïs, Jean-Luc"), _listed("Lefèvre, L'Hôpital, Château, Muñoz, Garçon")),),
     companies=("{} SARL", "Société {} S.A."),

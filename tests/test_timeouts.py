@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customers_async.deadlines import Deadlines
+from customers_async.calls.timeouts import Timeouts
 from customers_async.testing import VirtualTimeLoop
 
 TENTHS = st.integers(1, 60).map(lambda tenths: tenths / 10)
@@ -19,7 +19,7 @@ class _Value:
     """Something in a context."""
 
 
-async def take(deadlines: Deadlines, limit: float, work: float) -> tuple[bool, float]:
+async def take(deadlines: Timeouts, limit: float, work: float) -> tuple[bool, float]:
     """Work for so long within a limit: whether that was allowed, and how long it took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -35,7 +35,7 @@ async def take(deadlines: Deadlines, limit: float, work: float) -> tuple[bool, f
 @given(st.lists(st.tuples(TENTHS, TENTHS, TENTHS), min_size=1, max_size=12))
 def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, float, float]]) -> None:
     """Whatever the others do: begin earlier, have shorter limits, end sooner or never."""
-    deadlines = Deadlines()
+    deadlines = Timeouts()
 
     async def block(delay: float, limit: float, work: float) -> None:
         await asyncio.sleep(delay)
@@ -52,7 +52,7 @@ def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, fl
 
 async def test_a_cancellation_stays_one() -> None:
     """Who is cancelled from outside is not told of a timeout, and later limits hold as before."""
-    deadlines = Deadlines()
+    deadlines = Timeouts()
     task = asyncio.create_task(take(deadlines, 5.0, 60.0))
     await asyncio.sleep(1)
     task.cancel()
@@ -65,7 +65,7 @@ async def test_a_cancellation_stays_one() -> None:
 
 async def test_a_cancellation_at_the_last_moment_stays_one() -> None:
     """Where both come together, the caller's wish goes before."""
-    loop, deadlines = asyncio.get_running_loop(), Deadlines()
+    loop, deadlines = asyncio.get_running_loop(), Timeouts()
 
     async def work() -> None:
         with deadlines.within(5.0) as ends_at:
@@ -79,7 +79,7 @@ async def test_a_cancellation_at_the_last_moment_stays_one() -> None:
 
 async def test_a_limit_within_a_limit() -> None:
     """The inner one ends the inner block, the outer one both."""
-    deadlines = Deadlines()
+    deadlines = Timeouts()
     with deadlines.within(10.0):
         in_time, took = await take(deadlines, 2.0, 60.0)
         assert not in_time
@@ -90,7 +90,7 @@ async def test_a_limit_within_a_limit() -> None:
 
 async def test_the_timer_keeps_nothing_of_its_first_user() -> None:
     """What a caller's context holds goes when the caller does, though the timer stays."""
-    deadlines = Deadlines()
+    deadlines = Timeouts()
     variable: ContextVar[_Value] = ContextVar("variable")
     value = _Value()
     gone = weakref.ref(value)
@@ -109,7 +109,7 @@ async def test_the_timer_keeps_nothing_of_its_first_user() -> None:
 async def test_one_timer_serves_all_and_none_is_left() -> None:
     """A hundred blocks set one timer; closing takes it back."""
     loop = asyncio.get_running_loop()
-    deadlines = Deadlines()
+    deadlines = Timeouts()
     before = len(loop._scheduled)  # type: ignore[attr-defined]
     async with asyncio.TaskGroup() as group:
         for _ in range(100):

@@ -9,13 +9,13 @@ from typing import BinaryIO
 import msgspec
 
 from customers_async.export.manifest import manifest_path, rejected_path
-from customers_async.export.rows import Rejected
+from customers_async.export.records import Rejected
 from customers_async.export.sinks import Write, new_file, open_sink
 
-__all__ = ["Draft"]
+__all__ = ["Output"]
 
 
-class Draft:
+class Output:
     """The file, page by page, and beside it the records that were set aside. Used in the journal's thread only.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Literal
 
 import attrs
 
+from customers_async.calls.window import Stamp, Window
 from customers_async.errors import RateLimitError
 from customers_async.models import RateLimit
-from customers_async.window import Stamp, Window
 
 __all__ = ["Lane", "Permit", "RateLimiter", "Slots"]
 

@@ -7,30 +7,30 @@ import asyncio
 from contextvars import Context
 from types import TracebackType
 
-__all__ = ["Deadlines"]
+__all__ = ["Timeouts"]
 
 
-class Deadlines:
+class Timeouts:
     """Hands out time limits for blocks of code, on one event loop: that of the first."""
 
     def __init__(self) -> None:
-        self._pending: dict[_Deadline, None] = {}
+        self._pending: dict[_Timeout, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def within(self, seconds: float) -> "_Deadline":
+    def within(self, seconds: float) -> "_Timeout":
         """A block for ``with`` that is cancelled after so many seconds, and then raises `TimeoutError`."""
         self._loop = self._loop or asyncio.get_running_loop()
-        return _Deadline(self, self._loop, seconds)
+        return _Timeout(self, self._loop, seconds)
 
-    def watch(self, deadline: "_Deadline") -> None:
+    def watch(self, deadline: "_Timeout") -> None:
         """A block has begun."""
         self._pending[deadline] = None
         if self._timer is None or deadline.at < self._timer.when():
             self.close()
             self._set_timer(deadline.loop, deadline.at)
 
-    def forget(self, deadline: "_Deadline") -> None:
+    def forget(self, deadline: "_Timeout") -> None:
         """A block has ended. The timer stays: the next block needs one at about the same time."""
         del self._pending[deadline]
 
@@ -55,12 +55,12 @@ class Deadlines:
             self._set_timer(loop, min(later))
 
 
-class _Deadline:
+class _Timeout:
     """One limit. As with `asyncio.timeout`, another's cancellation is not mistaken for it."""
 
     __slots__ = ("_cancelled_before", "_deadlines", "_seconds", "_task", "at", "has_expired", "loop")
 
-    def __init__(self, deadlines: Deadlines, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    def __init__(self, deadlines: Timeouts, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._deadlines = deadlines
         self._seconds = seconds
         self.loop = loop

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import attrs
 
+from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient
 from customers_async.errors import ExportError
-from customers_async.export.draft import Draft
 from customers_async.export.journal import Journal
 from customers_async.export.manifest import ExportReport, digest, versions
-from customers_async.export.order import OnBadRecord, OnProgress, Order
-from customers_async.export.walker import Walker
+from customers_async.export.options import ExportOptions, OnBadRecord, OnProgress
+from customers_async.export.output import Output
+from customers_async.export.walk import ExportWalk
+from customers_async.listing.page_fetcher import OnIncomplete
 from customers_async.models import Completeness
-from customers_async.page_reader import OnIncomplete
-from customers_async.request import MAX_PER_PAGE
 
 __all__ = ["export_customers"]
 
@@ -73,7 +73,7 @@ async def export_customers(
         >>> print(report.rows, report.completeness.verdict)
         250 COMPLETE
     """
-    order = Order.check(
+    order = ExportOptions.check(
         path, format=format, fields=fields, on_incomplete=on_incomplete, on_bad_record=on_bad_record, resume=resume
     )
     on_progress = progress or (lambda _: None)
@@ -93,13 +93,13 @@ def _copy(path: Path) -> None:
     sys.stdout.buffer.flush()
 
 
-async def _export(client: CustomersClient, path: Path, order: Order, on_progress: OnProgress) -> ExportReport:
+async def _export(client: CustomersClient, path: Path, order: ExportOptions, on_progress: OnProgress) -> ExportReport:
     base_url = client._page_source(MAX_PER_PAGE, tolerant=False).base_url
     account = await client._account()
     journal = await Journal.open(path, base_url=base_url, account=account, per_page=MAX_PER_PAGE, resume=order.resume)
-    draft = Draft(path, order.format, order.fields)
+    draft = Output(path, order.format, order.fields)
     try:
-        walker = Walker(client, journal, draft, order, on_progress)
+        walker = ExportWalk(client, journal, draft, order, on_progress)
         found = await walker.walk_until_whole()
         if found.duplicates or found.rejected:
             await walker.write_anew(found)
@@ -116,7 +116,7 @@ async def _export(client: CustomersClient, path: Path, order: Order, on_progress
 
 
 def _report(
-    path: Path, order: Order, journal: Journal, draft: Draft, walker: Walker, found: Completeness
+    path: Path, order: ExportOptions, journal: Journal, draft: Output, walker: ExportWalk, found: Completeness
 ) -> ExportReport:
     """What the export came to; reads the whole draft, so it is for the journal's thread."""
     first, last = journal.fetched_between()

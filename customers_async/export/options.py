@@ -6,12 +6,12 @@ from typing import Literal, Self
 
 import attrs
 
-from customers_async.export.rows import check_fields
+from customers_async.checks import check_choice
+from customers_async.export.records import check_fields
 from customers_async.export.sinks import format_of
-from customers_async.page_reader import OnIncomplete
-from customers_async.request import check_choice
+from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["ExportProgress", "OnBadRecord", "OnProgress", "Order"]
+__all__ = ["ExportOptions", "ExportProgress", "OnBadRecord", "OnProgress"]
 
 OnBadRecord = Literal["raise", "reject"]
 
@@ -42,7 +42,7 @@ OnProgress = Callable[[ExportProgress], None]
 
 
 @attrs.frozen
-class Order:
+class ExportOptions:
     """What was asked for, checked; see `export_customers`."""
 
     format: str

@@ -19,8 +19,8 @@ from customers_async import (
     ServerError,
     TTLCache,
 )
+from customers_async.calls.single_flight import SingleFlight
 from customers_async.emulator import Emulator
-from customers_async.sharing import SingleFlight
 from tests.faults.interruption import check_nothing_held, tasks_of_the_client
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"

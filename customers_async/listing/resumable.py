@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Stream"]
+__all__ = ["ResumableIterator"]
 
 Item = TypeVar("Item")
 
 
-class Stream(Generic[Item]):
+class ResumableIterator(Generic[Item]):
     """What one generator after another yields, item by item, for one consumer at a time.
 
     A generator that has raised is finished: asked again, it ends *normally*, and part would be taken for the whole.

@@ -8,21 +8,21 @@ from contextlib import aclosing, asynccontextmanager
 
 import attrs
 
+from customers_async.calls.responses import Response
+from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient
 from customers_async.errors import CustomersError
 from customers_async.events import Event, RequestAnswered, RequestSent
-from customers_async.export.draft import Draft
+from customers_async.export.compact_set import CompactSet
 from customers_async.export.journal import Cost, Journal
-from customers_async.export.memory import CompactSet
-from customers_async.export.order import ExportProgress, OnProgress, Order
-from customers_async.export.rows import accepted
+from customers_async.export.options import ExportOptions, ExportProgress, OnProgress
+from customers_async.export.output import Output
+from customers_async.export.records import accepted
+from customers_async.listing.page_fetcher import PageFetcher, PageSource
+from customers_async.listing.walk import Walk
 from customers_async.models import Completeness, Verdict
-from customers_async.page_reader import PageReader, PageSource
-from customers_async.protocol import Answer
-from customers_async.request import MAX_PER_PAGE
-from customers_async.walk import Walk
 
-__all__ = ["Walker"]
+__all__ = ["ExportWalk"]
 
 _AHEAD = 4
 """So many pages for each that may be in flight wait at most to be written down or for their turn."""
@@ -30,11 +30,11 @@ _AHEAD = 4
 _log = logging.getLogger("customers_async")
 
 
-class Walker:
+class ExportWalk:
     """Walks the list, from the journal as far as that reaches."""
 
     def __init__(
-        self, client: CustomersClient, journal: Journal, draft: Draft, order: Order, on_progress: OnProgress
+        self, client: CustomersClient, journal: Journal, draft: Output, order: ExportOptions, on_progress: OnProgress
     ) -> None:
         self._client = client.with_options(on_event=self._count)
         self._listener = client._options.on_event
@@ -58,7 +58,7 @@ class Walker:
             IncompleteListError: It is not to be written.
         """
         order, journal = self._order, self._journal
-        again = PageReader.RECONCILIATIONS if order.on_incomplete == "reconcile" else 0
+        again = PageFetcher.RECONCILIATIONS if order.on_incomplete == "reconcile" else 0
         if journal.concluded and order.on_incomplete in ("reconcile", "raise"):
             await self._begin_again()
         while (found := await self._walk()).verdict is not Verdict.COMPLETE:
@@ -100,7 +100,7 @@ class Walker:
 
     async def _walk(self) -> Completeness:
         options = self._client._options
-        reader = PageReader(
+        reader = PageFetcher(
             attrs.evolve(self.source, fetch=self._fetch),
             concurrency=_AHEAD * options.concurrency,
             first_page=1,
@@ -151,7 +151,7 @@ class Walker:
             if adding is not None:
                 await adding
 
-    async def _fetch(self, number: int) -> Answer:
+    async def _fetch(self, number: int) -> Response:
         if number in self._journal.numbers:
             return await self._journal.get(number)
         answer = await self.source.fetch(number)

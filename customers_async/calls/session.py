@@ -11,8 +11,15 @@ from typing import Any
 
 import attrs
 
-from customers_async import protocol
-from customers_async.credentials import Credential, TokenKeeper, subject
+from customers_async.calls import responses as protocol
+from customers_async.calls.credentials import Credential, TokenKeeper, subject
+from customers_async.calls.options import Options
+from customers_async.calls.rate_limiter import Lane, Permit, RateLimiter, Slots
+from customers_async.calls.responses import Response
+from customers_async.calls.retry import RetryBudget
+from customers_async.calls.tokens import TokenSource
+from customers_async.calls.transport import Transport
+from customers_async.checks import Request
 from customers_async.errors import APIConnectionError, AuthenticationError, CustomersError, RateLimitError
 from customers_async.events import (
     CallFinished,
@@ -23,13 +30,6 @@ from customers_async.events import (
     RetryScheduled,
     TokenReloaded,
 )
-from customers_async.options import Options
-from customers_async.protocol import Answer
-from customers_async.rate_limiter import Lane, Permit, RateLimiter, Slots
-from customers_async.request import Request
-from customers_async.retry import RetryBudget
-from customers_async.tokens import TokenSource
-from customers_async.wire import Wire
 
 __all__ = ["Call", "Session"]
 
@@ -60,7 +60,7 @@ class Session:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: Transport,
         source: TokenSource,
         limiter: RateLimiter,
         options: Options,
@@ -79,7 +79,7 @@ class Session:
         """Where the service is."""
         return self._wire.base_url
 
-    async def call(self, call: Call) -> Answer:
+    async def call(self, call: Call) -> Response:
         """Send a request, again if need be, and return its answer of status 200.
 
         Raises:
@@ -143,7 +143,7 @@ class Session:
             raise RuntimeError("this client belongs to another event loop: make one client for each loop")
         return loop
 
-    async def _observed(self, call: Call) -> Answer:
+    async def _observed(self, call: Call) -> Response:
         """The attempts, with an event before them and one after."""
         request, tell, clock = call.request, call.options.tell, asyncio.get_running_loop().time
         started, failure = clock(), None
@@ -156,7 +156,7 @@ class Session:
         finally:
             tell(CallFinished, call.number, request.route, clock() - started, failure)
 
-    async def _attempts(self, call: Call) -> Answer:
+    async def _attempts(self, call: Call) -> Response:
         """The one retry loop. A 429 is no attempt: it shuts the limiter, which bounds the waiting."""
         attempt, waited, renewed = 1, 0.0, False
         rejection: RateLimitError | None = None
@@ -165,7 +165,7 @@ class Session:
             permit = await self._admit(call, waited, rejection)
             waited += permit.waited
             outcome = await self._attempt(call, permit, credential, attempt)
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, Response):
                 self._budget.credit(attempt - 1)
                 return outcome
             if isinstance(outcome, RateLimitError):
@@ -201,11 +201,11 @@ class Session:
 
     async def _attempt(
         self, call: Call, permit: Permit, credential: Credential, attempt: int
-    ) -> Answer | CustomersError:
+    ) -> Response | CustomersError:
         """One exchange, and what its answer means. The permit is given back whatever happens."""
         request, tell, clock = call.request, call.options.tell, permit.loop.time
         started = clock()
-        answer: Answer | CustomersError | None = None
+        answer: Response | CustomersError | None = None
         try:
             if permit.waited > 0:
                 tell(QuotaWait, call.number, request.route, permit.waited)
@@ -219,9 +219,9 @@ class Session:
         finally:
             self._give_back(permit, answer)
         seconds = clock() - started
-        status = answer.status if isinstance(answer, Answer) else None
+        status = answer.status if isinstance(answer, Response) else None
         outcome = self._meaning(answer, request, credential, attempt)
-        failure = None if isinstance(outcome, Answer) else type(outcome).__name__
+        failure = None if isinstance(outcome, Response) else type(outcome).__name__
         tell(RequestAnswered, call.number, request.route, attempt, status, seconds, failure)
         if _log.isEnabledFor(logging.DEBUG):
             label = status or failure
@@ -229,8 +229,8 @@ class Session:
         return outcome
 
     def _meaning(
-        self, answer: Answer | CustomersError, request: Request, credential: Credential, attempt: int
-    ) -> Answer | CustomersError:
+        self, answer: Response | CustomersError, request: Request, credential: Credential, attempt: int
+    ) -> Response | CustomersError:
         if isinstance(answer, APIConnectionError):
             answer.attempts = attempt
         if isinstance(answer, CustomersError):
@@ -240,8 +240,8 @@ class Session:
         expired = self._tokens.is_expired(credential)
         return protocol.status_error(answer, request, secret=credential.token, expired=expired, attempts=attempt)
 
-    def _give_back(self, permit: Permit, answer: Answer | CustomersError | None) -> None:
-        if not isinstance(answer, Answer):
+    def _give_back(self, permit: Permit, answer: Response | CustomersError | None) -> None:
+        if not isinstance(answer, Response):
             self.limiter.release(permit, answered=False)
             return
         quota, rejected_for = protocol.read_quota(answer.headers), None

@@ -15,13 +15,13 @@ import pytest
 from customers_async.client import CustomersClient
 from customers_async.emulator import Emulator
 
-__all__ = ["Stage", "set_up", "set_up_in_a_thread"]
+__all__ = ["EmulatorFixture", "set_up", "set_up_in_a_thread"]
 
 _CUSTOMERS = 250
 
 
 @attrs.frozen
-class Stage:
+class EmulatorFixture:
     """What a test plays on.
 
     Attributes:
@@ -58,11 +58,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(test: pytest.Item) -> AsyncIterator[Stage]:
+async def set_up(test: pytest.Item) -> AsyncIterator[EmulatorFixture]:
     """An emulator in the running event loop."""
     settings, strict = _read_marker(test)
     async with Emulator(**settings) as emulator:
-        stage = Stage(emulator, strict, in_loop=True)
+        stage = EmulatorFixture(emulator, strict, in_loop=True)
         try:
             yield stage
         finally:
@@ -71,14 +71,14 @@ async def set_up(test: pytest.Item) -> AsyncIterator[Stage]:
 
 
 @contextmanager
-def set_up_in_a_thread(test: pytest.Item) -> Iterator[Stage]:
+def set_up_in_a_thread(test: pytest.Item) -> Iterator[EmulatorFixture]:
     """The emulator in an event loop of its own, for tests that have none or one in another thread."""
     settings, strict = _read_marker(test)
     emulator = Emulator(**settings)
     with _loop_in_a_thread() as loop:
         asyncio.run_coroutine_threadsafe(emulator.start(), loop).result()
         try:
-            yield Stage(emulator, strict, in_loop=False)
+            yield EmulatorFixture(emulator, strict, in_loop=False)
         finally:
             asyncio.run_coroutine_threadsafe(emulator.close(), loop).result()
 

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customers_async.emulator import Emulator
-from customers_async.emulator.directory import Directory
-from customers_async.emulator.population import TIES, Population
-from customers_async.emulator.roster import Roster
+from customers_async.emulator.customer_list import CustomerList
+from customers_async.emulator.fake_customers import TIES, FakeCustomers
+from customers_async.emulator.positions import Positions
 from customers_async.emulator.uuids import Uuids
 from tests.test_emulator import DOCUMENTED, serving
 
 UUID = re.compile(r"[a-zA-Z0-9]{8}-([a-zA-Z0-9]{4}-){3}[a-zA-Z0-9]{12}")
 
-POPULATION = Population(size=1_000_000, seed=1)
+POPULATION = FakeCustomers(size=1_000_000, seed=1)
 SAMPLE = [POPULATION.customer(number) for number in range(0, 1_000_000, 499)]
 
 numbers = st.integers(0, 2**63 - 1)
@@ -115,7 +115,7 @@ def test_customers_are_varied() -> None:
 
 def test_the_same_seed_makes_the_same_customers() -> None:
     """A seed decides the customers, all but the documented one."""
-    again, other = Population(1_000_000, seed=1), Population(1_000_000, seed=2)
+    again, other = FakeCustomers(1_000_000, seed=1), FakeCustomers(1_000_000, seed=2)
     assert again.customer(5) == POPULATION.customer(5)
     assert other.customer(5) != POPULATION.customer(5)
     assert other.customer(0) == POPULATION.customer(0)
@@ -147,7 +147,7 @@ changes = st.lists(st.tuples(st.sampled_from(["insert", "delete"]), st.integers(
 @given(size=st.integers(0, 20), changes=changes, start=st.integers(0, 30), length=st.integers(0, 30))
 def test_the_roster_is_a_list(size: int, changes: list[tuple[str, int, int]], start: int, length: int) -> None:
     """Insertions and deletions change the roster exactly as they change a plain list."""
-    roster, model, newcomer = Roster(size), list(range(size)), size
+    roster, model, newcomer = Positions(size), list(range(size)), size
     for change, count, at in changes:
         if change == "insert":
             roster.insert(count, at=at)
@@ -230,7 +230,7 @@ async def test_an_unstable_order_makes_pages_overlap() -> None:
 @given(start=st.integers(0, 300), length=st.integers(0, 100), draw=st.integers(0, 1000), at=st.integers(0, 300))
 def test_an_unstable_order_is_still_an_order(start: int, length: int, draw: int, at: int) -> None:
     """Any page is a slice of one complete list, the same for the same draw, ordered by created_at."""
-    directory = Directory(300, seed=3)
+    directory = CustomerList(300, seed=3)
     directory.delete(20, at=at)
     whole = directory.shuffled_rows(0, 300, draw)
     assert sorted(whole) == sorted(directory.rows(0, 300))

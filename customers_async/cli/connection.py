@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from customers_async import ConfigurationError, CustomersClient, FileToken
 
-__all__ = ["Service", "UsageError", "checking"]
+__all__ = ["Connection", "UsageError", "checking"]
 
 
 class UsageError(Exception):
@@ -28,9 +28,9 @@ def checking() -> Iterator[None]:
         raise UsageError(f"{error}") from None
 
 
-@Parameter(name="*", group="Service")
+@Parameter(name="*", group="Connection")
 @attrs.frozen(kw_only=True)
-class Service:
+class Connection:
     """Where the service is and how patient to be with it.
 
     Attributes:

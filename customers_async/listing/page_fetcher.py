@@ -11,22 +11,22 @@ from typing import Any, Literal
 
 import attrs
 
+from customers_async.calls.responses import Response
+from customers_async.calls.retry import is_transient
+from customers_async.checks import check_choice, check_flag
 from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import PageFetched, WalkFinished
+from customers_async.listing.walk import Memory, Walk, key_of
 from customers_async.models import Completeness, Page, Verdict
-from customers_async.protocol import Answer
-from customers_async.request import check_choice, check_flag
-from customers_async.retry import is_transient
-from customers_async.walk import Memory, Walk, key_of
 
-__all__ = ["OnBadRecord", "OnIncomplete", "PageReader", "PageSource", "check_on_bad_record", "check_walk"]
+__all__ = ["OnBadRecord", "OnIncomplete", "PageFetcher", "PageSource", "check_on_bad_record", "check_walk"]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
 """Called with the raw record and the error that names its place."""
 
-_Tasks = dict[asyncio.Task[Answer], int]  # each with the number of its page, in the order of asking
-_Done = asyncio.Queue[asyncio.Task[Answer]]
+_Tasks = dict[asyncio.Task[Response], int]  # each with the number of its page, in the order of asking
+_Done = asyncio.Queue[asyncio.Task[Response]]
 
 _log = logging.getLogger("customers_async")
 
@@ -43,11 +43,11 @@ class PageSource:
     """
 
     base_url: str
-    fetch: Callable[[int], Awaitable[Answer]]
-    decode: Callable[[int, Answer], Page]
+    fetch: Callable[[int], Awaitable[Response]]
+    decode: Callable[[int, Response], Page]
 
 
-class PageReader:
+class PageFetcher:
     """Fetches the pages of a walk, several at a time, and passes the verdict at its end.
 
     Args:
@@ -148,7 +148,7 @@ class PageReader:
                 task.add_done_callback(done.put_nowait)
             tasks[task] = number
 
-    async def _fetch_patiently(self, number: int) -> Answer:
+    async def _fetch_patiently(self, number: int) -> Response:
         """Fetch a page. Where most pages come, one whose call failed is asked for again."""
         chances = self._second_chances
         while True:
@@ -163,7 +163,7 @@ class PageReader:
                 self._fetched += 1
                 return answer
 
-    async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Answer]) -> Page | None:
+    async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Response]) -> Page | None:
         """The page to hand on; None when it was refused, or holds nothing that a walk before did not."""
         try:
             answer = await task

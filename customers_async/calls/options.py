@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 
 import attrs
 
+from customers_async.calls.retry import RetryPolicy, check_count, check_seconds
 from customers_async.events import Event
-from customers_async.retry import RetryPolicy, check_count, check_seconds
 
 __all__ = ["OptionOverrides", "Options"]
 

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from customers_async.checks import Request
 from customers_async.errors import (
     APIConnectionError,
     APIResponseError,
@@ -28,14 +29,13 @@ from customers_async.errors import (
     TokenExpiredError,
     UnprocessableEntityError,
 )
-from customers_async.request import Request
 
 __all__ = [
     "DEFAULT_RETRY_AFTER",
     "RESULT_CAP",
-    "Answer",
     "PageMetadata",
     "Quota",
+    "Response",
     "decoded",
     "located",
     "read_page_metadata",
@@ -71,7 +71,7 @@ _ADVICE = {
 
 
 @attrs.define
-class Answer:
+class Response:
     """One HTTP answer with its whole body, decompressed."""
 
     status: int
@@ -157,7 +157,7 @@ def _read_bool(value: str | None) -> bool | None:
     return True if word in ("1", "true", "yes") else False if word in ("0", "false", "") else None
 
 
-def decoded(answer: Answer, max_body: int) -> Answer | APIResponseError | APIConnectionError:
+def decoded(answer: Response, max_body: int) -> Response | APIResponseError | APIConnectionError:
     """The answer with its body decompressed and in UTF-8.
 
     At most ``max_body`` bytes are unpacked, however small the body. A body that was cut short is a failure of the
@@ -169,13 +169,13 @@ def decoded(answer: Answer, max_body: int) -> Answer | APIResponseError | APICon
     if body is answer.body:
         return answer
     if isinstance(body, bytes):
-        return Answer(answer.status, answer.headers, body)
+        return Response(answer.status, answer.headers, body)
     if answer.status >= 400:  # the status decides the error's class, whatever its body is
-        return Answer(answer.status, answer.headers, b"")
+        return Response(answer.status, answer.headers, b"")
     return located(body, answer) if isinstance(body, APIResponseError) else body
 
 
-def _decompress(answer: Answer, max_body: int) -> bytes | APIResponseError | APIConnectionError:
+def _decompress(answer: Response, max_body: int) -> bytes | APIResponseError | APIConnectionError:
     match answer.headers.get("Content-Encoding", "identity").strip().lower():
         case "identity" | "":
             return answer.body if len(answer.body) <= max_body else too_large(max_body)
@@ -228,7 +228,7 @@ def _to_utf8(body: bytes, content_type: str) -> bytes | APIResponseError:
         return APIResponseError("the answer is not text in the charset it declares")
 
 
-def response_error(answer: Answer) -> APIResponseError | None:
+def response_error(answer: Response) -> APIResponseError | None:
     """The error of an answer below 400 that cannot be data; None when it may be."""
     content_type = answer.headers.get("Content-Type")
     if answer.status != 200:
@@ -244,7 +244,7 @@ def response_error(answer: Answer) -> APIResponseError | None:
     return located(APIResponseError(problem), answer)
 
 
-def located(error: APIResponseError, answer: Answer) -> APIResponseError:
+def located(error: APIResponseError, answer: Response) -> APIResponseError:
     """The error, with the status and the content type of the answer that it is about."""
     error.status = answer.status
     media_type = _MEDIA_TYPE.match(answer.headers.get("Content-Type", "").lower())
@@ -252,7 +252,7 @@ def located(error: APIResponseError, answer: Answer) -> APIResponseError:
     return error
 
 
-def status_error(answer: Answer, request: Request, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
+def status_error(answer: Response, request: Request, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
     """The error of an answer with a status of 400 or above, whatever its body is.
 
     Args:

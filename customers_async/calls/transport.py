@@ -9,15 +9,15 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from customers_async import protocol
 from customers_async._version import __version__
-from customers_async.credentials import Credential
-from customers_async.deadlines import Deadlines
+from customers_async.calls import responses as protocol
+from customers_async.calls.credentials import Credential
+from customers_async.calls.responses import Response
+from customers_async.calls.timeouts import Timeouts
+from customers_async.checks import Request
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
-from customers_async.protocol import Answer
-from customers_async.request import Request
 
-__all__ = ["Wire"]
+__all__ = ["Transport"]
 
 _USER_AGENT: Final = f"customers-async/{__version__}"
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
@@ -25,7 +25,7 @@ _ERROR_BODY_PATIENCE: Final = 2.0
 """Seconds to wait for the body of an error: its status says enough, and a 429 must shut the limiter soon."""
 
 
-class Wire:
+class Transport:
     """The connection to the service.
 
     Args:
@@ -38,12 +38,12 @@ class Wire:
         self._base = URL(base_url, encoded=True)
         self._http = http
         self._borrowed = http is not None
-        self._deadlines = Deadlines()
+        self._deadlines = Timeouts()
         self._carried: tuple[Credential, CIMultiDict[str]] | None = None
 
     async def exchange(
         self, request: Request, credential: Credential, *, timeout: float, max_body: int
-    ) -> Answer | CustomersError:
+    ) -> Response | CustomersError:
         """Send a request; returns what came, or the error in our own terms.
 
         Raised from here, an error would keep aiohttp's as its context, and with that the Authorization header.
@@ -54,7 +54,7 @@ class Wire:
             timeout: Seconds from sending to the last byte.
             max_body: The largest answer in bytes, decompressed.
         """
-        head: Answer | None = None
+        head: Response | None = None
         body = _Body()
         try:
             with self._deadlines.within(timeout):
@@ -67,7 +67,7 @@ class Wire:
                     timeout=_NO_TIMEOUT,
                 )
                 try:
-                    head = Answer(response.status, response.headers, b"")
+                    head = Response(response.status, response.headers, b"")
                     if head.status < 400:
                         await body.read(response.content, max_body)
                     else:
@@ -85,7 +85,7 @@ class Wire:
             failure = APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
         else:
             if body.size <= max_body:
-                return protocol.decoded(Answer(head.status, head.headers, body.whole()), max_body)
+                return protocol.decoded(Response(head.status, head.headers, body.whole()), max_body)
             failure = protocol.located(protocol.too_large(max_body), head)
         # From 400 on the status says enough, whatever became of the body.
         return head if head is not None and head.status >= 400 else failure

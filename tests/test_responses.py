@@ -24,10 +24,10 @@ from customers_async import (
     TokenExpiredError,
     UnprocessableEntityError,
 )
-from customers_async.protocol import (
-    Answer,
+from customers_async.calls.responses import (
     PageMetadata,
     Quota,
+    Response,
     decoded,
     read_page_metadata,
     read_quota,
@@ -35,7 +35,7 @@ from customers_async.protocol import (
     response_error,
     status_error,
 )
-from customers_async.request import check_base_url, customer_request, page_request
+from customers_async.checks import check_base_url, customer_request, page_request
 
 
 def headers(**fields: str) -> CIMultiDict[str]:
@@ -150,7 +150,7 @@ def test_the_quota_headers_are_read() -> None:
 
 
 def error_of(status: int, body: bytes = b"", *, expired: bool = False, **fields: str) -> APIStatusError:
-    answer = Answer(status, headers(**fields), body)
+    answer = Response(status, headers(**fields), body)
     return status_error(answer, page_request(1, 100), secret="s3cret", expired=expired, attempts=2)
 
 
@@ -237,7 +237,7 @@ def test_a_429_says_how_long_to_wait() -> None:
 @pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 304])
 def test_other_statuses_below_400_are_no_data(status: int) -> None:
     """Only 200 carries data; a redirect is not followed."""
-    error = response_error(Answer(status, headers(Content_Type="application/json"), b"[]"))
+    error = response_error(Response(status, headers(Content_Type="application/json"), b"[]"))
     assert error is not None
     assert (error.status, error.content_type) == (status, "application/json")
     assert ("redirect" in str(error)) is (status in (301, 302))
@@ -246,7 +246,7 @@ def test_other_statuses_below_400_are_no_data(status: int) -> None:
 def test_an_odd_content_type_is_not_kept() -> None:
     """A header may echo anything: the error keeps a media type, and nothing else."""
     for content_type in ("s3cret", "text/S3CRET", "text/html" + "x" * 100):
-        error = response_error(Answer(204, headers(Content_Type=content_type), b""))
+        error = response_error(Response(204, headers(Content_Type=content_type), b""))
         assert error is not None
         assert error.content_type is None
 
@@ -254,10 +254,10 @@ def test_an_odd_content_type_is_not_kept() -> None:
 def test_html_and_nothing_are_no_data() -> None:
     """An HTML page or an empty body under 200 is an error with status and content type, never an empty list."""
     for content_type, body in (("text/html; charset=utf-8", b"[]"), ("application/json", b"")):
-        error = response_error(Answer(200, headers(Content_Type=content_type), body))
+        error = response_error(Response(200, headers(Content_Type=content_type), body))
         assert isinstance(error, APIResponseError)
         assert (error.status, error.content_type) == (200, content_type.partition(";")[0])
-    assert response_error(Answer(200, headers(), b"[]")) is None
+    assert response_error(Response(200, headers(), b"[]")) is None
 
 
 @pytest.mark.parametrize(
@@ -273,28 +273,28 @@ def test_html_and_nothing_are_no_data() -> None:
 )
 def test_bodies_are_decompressed(encoding: str, body: bytes) -> None:
     """What we accept is read."""
-    answer = decoded(Answer(200, headers(Content_Encoding=encoding), body), 100)
-    assert isinstance(answer, Answer)
+    answer = decoded(Response(200, headers(Content_Encoding=encoding), body), 100)
+    assert isinstance(answer, Response)
     assert answer.body == b"[1]"
 
 
 def test_a_truncated_gzip_body_is_a_connection_failure() -> None:
     """Aiohttp would hand on what is there; a cut body is tried again."""
     body = gzip.compress(b"[" + b"1," * 1000 + b"1]")[:-9]
-    assert isinstance(decoded(Answer(200, headers(Content_Encoding="gzip"), body), 10_000), APIConnectionError)
+    assert isinstance(decoded(Response(200, headers(Content_Encoding="gzip"), body), 10_000), APIConnectionError)
     garbage = gzip.compress(b"[]") + b"garbage"
-    assert isinstance(decoded(Answer(200, headers(Content_Encoding="gzip"), garbage), 10_000), APIResponseError)
-    assert isinstance(decoded(Answer(429, headers(Content_Encoding="gzip"), body), 10_000), Answer)
+    assert isinstance(decoded(Response(200, headers(Content_Encoding="gzip"), garbage), 10_000), APIResponseError)
+    assert isinstance(decoded(Response(429, headers(Content_Encoding="gzip"), body), 10_000), Response)
 
 
 def test_a_bomb_stops_at_the_cap() -> None:
     """A small body that unpacks to more than ``max_body`` is refused after so many bytes."""
     bomb = gzip.compress(b"0" * 10_000_000)
-    error = decoded(Answer(200, headers(Content_Encoding="gzip"), bomb), 1000)
+    error = decoded(Response(200, headers(Content_Encoding="gzip"), bomb), 1000)
     assert isinstance(error, APIResponseError)
     assert "larger than max_body (1000 bytes)" in str(error)
-    assert isinstance(decoded(Answer(200, headers(), b"0" * 1001), 1000), APIResponseError)
-    assert isinstance(decoded(Answer(200, headers(), b"0" * 1000), 1000), Answer)
+    assert isinstance(decoded(Response(200, headers(), b"0" * 1001), 1000), APIResponseError)
+    assert isinstance(decoded(Response(200, headers(), b"0" * 1000), 1000), Response)
 
 
 @pytest.mark.parametrize(
@@ -309,20 +309,20 @@ def test_a_bomb_stops_at_the_cap() -> None:
 )
 def test_what_cannot_be_decoded_is_an_error(fields: dict[str, str]) -> None:
     """An unknown encoding, gzip that is not, an unknown charset; under a status of 400 and above the status rules."""
-    error = decoded(Answer(200, headers(**fields), b"plain"), 100)
+    error = decoded(Response(200, headers(**fields), b"plain"), 100)
     assert isinstance(error, APIResponseError)
     assert error.status == 200
-    assert isinstance(decoded(Answer(500, headers(**fields), b"plain"), 100), Answer)
+    assert isinstance(decoded(Response(500, headers(**fields), b"plain"), 100), Response)
 
 
 def test_other_charsets_are_decoded_as_declared() -> None:
     """A body in UTF-16 or Latin-1 becomes UTF-8; one that is not what it declares is refused."""
     for charset in ("utf-16", "latin-1", '"iso-8859-1"'):
         body = '["é"]'.encode(charset.strip('"'))
-        answer = decoded(Answer(200, headers(Content_Type=f"application/json; charset={charset}"), body), 100)
-        assert isinstance(answer, Answer)
+        answer = decoded(Response(200, headers(Content_Type=f"application/json; charset={charset}"), body), 100)
+        assert isinstance(answer, Response)
         assert answer.body.decode() == '["é"]'
-    broken = decoded(Answer(200, headers(Content_Type="application/json; charset=utf-16"), b"\x00"), 100)
+    broken = decoded(Response(200, headers(Content_Type="application/json; charset=utf-16"), b"\x00"), 100)
     assert isinstance(broken, APIResponseError)
 
 

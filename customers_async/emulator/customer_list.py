@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from customers_async.emulator.population import TIES, Customer, Population
-from customers_async.emulator.roster import Roster
+from customers_async.emulator.fake_customers import TIES, Customer, FakeCustomers
+from customers_async.emulator.positions import Positions
 
-__all__ = ["Directory"]
+__all__ = ["CustomerList"]
 
 _CACHED_ROWS = 16_384
 
 
-class Directory:
+class CustomerList:
     """A population in list order, whose customers come, go and change.
 
     Args:
@@ -26,8 +26,8 @@ class Directory:
 
     def __init__(self, size: int, seed: int) -> None:
         self._seed = seed
-        self._population = Population(size, seed)
-        self._roster = Roster(size)
+        self._population = FakeCustomers(size, seed)
+        self._roster = Positions(size)
         self._changes: dict[int, Customer] = {}
         self._encoder = msgspec.json.Encoder()
         self._unchanged = lru_cache(_CACHED_ROWS)(self._encoded)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import attrs
 import msgspec
 
+from customers_async.calls.tokens import Bearer, TokenSource, checked
 from customers_async.errors import ConfigurationError
-from customers_async.tokens import Bearer, TokenSource, checked
 
 __all__ = ["Credential", "TokenKeeper", "expiry", "subject"]
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-__all__ = ["Roster"]
+__all__ = ["Positions"]
 
 
-class Roster:
+class Positions:
     """The numbers 0, 1, 2 ... in order, with insertions and deletions, kept as runs of consecutive numbers.
 
     Args:
         size: How many numbers there are at first.
 
     Example:
-        >>> roster = Roster(1_000_000)
+        >>> roster = Positions(1_000_000)
         >>> roster.insert(2, at=0)
         >>> roster.delete(1, at=3)
         >>> list(roster.numbers(0, 5)), len(roster)

@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from customers_async.calls.retry import check_count, check_seconds
 from customers_async.errors import CustomersError
 from customers_async.models import Customer
-from customers_async.retry import check_count, check_seconds
 
 __all__ = ["SingleFlight", "TTLCache"]
 

@@ -1,0 +1,1 @@
+"""One API call, from the token to the parsed response."""

@@ -1,0 +1,1 @@
+"""Many customers: listing all of them, and looking up a batch."""
