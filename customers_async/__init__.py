@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from customers_async._version import __version__
 
 if TYPE_CHECKING:
+    from customers_async.cache import TTLCache
     from customers_async.calls.rate_limiter import RateLimiter
     from customers_async.calls.retry import RetryPolicy
-    from customers_async.calls.single_flight import TTLCache
     from customers_async.calls.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
     from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
     from customers_async.client import CustomersClient
@@ -153,7 +153,7 @@ _MODULES = {
     "RetryScheduled": "events",
     "ServerError": "errors",
     "StaticToken": "calls.tokens",
-    "TTLCache": "calls.single_flight",
+    "TTLCache": "cache",
     "TokenExpiredError": "errors",
     "TokenOwner": "models",
     "TokenReloaded": "events",

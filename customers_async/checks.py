@@ -1,57 +1,41 @@
-"""What is asked of the service: where, which paths, and what is refused before anything is sent.
+"""Argument checks, which run before anything is sent, and the constants of the API.
 
-The facts come from the vendor's API reference.
+The facts come from the vendor's API reference and its "API concepts" pages.
 """
 
+import re
 from ipaddress import ip_address
 from typing import get_args
 from urllib.parse import urlsplit
 
 import attrs
 
-from customers_async.converter import check_uuid
-
 __all__ = [
     "MAX_PER_PAGE",
     "PRODUCTION_URL",
+    "RESULT_CAP",
     "VENDOR_SANDBOX_URL",
-    "Request",
     "check_base_url",
     "check_choice",
+    "check_count",
     "check_flag",
     "check_page",
-    "customer_request",
-    "owner_request",
-    "page_request",
+    "check_seconds",
+    "check_uuid",
+    "is_uuid",
 ]
 
 PRODUCTION_URL = "https://public-api.gurupay.eu"
-"""The service. Accepts whitelisted IP addresses only."""
+"""The production service. It accepts requests from whitelisted IP addresses only."""
 VENDOR_SANDBOX_URL = "https://public-api-dev.gurupay.eu"
 """The vendor's own test environment."""
 MAX_PER_PAGE = 100
-"""The most customers that the service puts on a page."""
+"""The largest page size that the service accepts."""
+RESULT_CAP = 10_000
+"""One edition of the vendor's documentation limits paginated results to this many records."""
 
-_LIST_PATH = "/api/v1/customers"
-
-
-@attrs.define
-class Request:
-    """A GET: the path, with the query as sent, and the route that names its kind in events."""
-
-    path: str
-    route: str
-    query: str = ""
-
-    @property
-    def target(self) -> str:
-        """Path and query."""
-        return f"{self.path}?{self.query}" if self.query else self.path
-
-    @property
-    def masked_target(self) -> str:
-        """Route and query: `target` without a uuid."""
-        return f"{self.route}?{self.query}" if self.query else self.route
+is_uuid = re.compile(r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}").fullmatch
+"""Whether a string has the service's uuid form: letters and digits, not hex only."""
 
 
 def check_base_url(url: str) -> str:
@@ -100,17 +84,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def customer_request(uuid: str) -> Request:
-    """Ask for one customer.
-
-    Raises:
-        TypeError: ``uuid`` is not a string.
-        ValueError: ``uuid`` is not of the service's form.
-    """
-    check_uuid(uuid)
-    return Request(f"{_LIST_PATH}/{uuid}", f"{_LIST_PATH}/{{uuid}}")
-
-
 def check_page(number: int, per_page: int) -> None:
     """Refuse what the service would refuse, before anything is sent.
 
@@ -148,11 +121,30 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
-def page_request(number: int, per_page: int) -> Request:
-    """Ask for one page of the list; see `check_page` for what is accepted."""
-    return Request(_LIST_PATH, _LIST_PATH, f"per_page={per_page}&page={number}")
+def check_uuid(uuid: str) -> None:
+    """Refuse what cannot be a customer's uuid, before anything is sent.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is not 8-4-4-4-12 ASCII letters and digits.
+    """
+    if not isinstance(uuid, str):
+        raise TypeError(f"uuid must be a str, not {type(uuid).__name__}")
+    if not is_uuid(uuid):
+        raise ValueError("uuid must be 8-4-4-4-12 ASCII letters and digits")
 
 
-def owner_request() -> Request:
-    """Ask whom the token belongs to."""
-    return Request("/api/v1/auth", "/api/v1/auth")
+def check_seconds(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    """Validate a duration: a number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
+    if not value >= 0:
+        raise ValueError(f"{attribute.name} must be 0 or more, not {value}")
+
+
+def check_count(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    """Validate a count: an int of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{attribute.name} must be 1 or more, not {value}")

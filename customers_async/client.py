@@ -2,33 +2,22 @@
 
 import copy
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
 import aiohttp
-import attrs
 
-from customers_async.calls import responses as protocol
-from customers_async.calls.endpoints import read_customer, read_owner, read_page, read_total
+from customers_async.cache import TTLCache
+from customers_async.calls.api import Api
 from customers_async.calls.options import OptionOverrides, Options
-from customers_async.calls.rate_limiter import Lane, RateLimiter, Slots
-from customers_async.calls.responses import Response
+from customers_async.calls.rate_limiter import RateLimiter, Slots
 from customers_async.calls.retry import RetryPolicy
-from customers_async.calls.session import Call, Session
-from customers_async.calls.single_flight import SingleFlight, TTLCache
+from customers_async.calls.session import Session
+from customers_async.calls.single_flight import SingleFlight
 from customers_async.calls.tokens import TokenSource, token_source
 from customers_async.calls.transport import Transport
-from customers_async.checks import (
-    MAX_PER_PAGE,
-    PRODUCTION_URL,
-    Request,
-    check_base_url,
-    check_page,
-    customer_request,
-    owner_request,
-    page_request,
-)
+from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid
 from customers_async.errors import ConfigurationError
 from customers_async.events import Event
 from customers_async.listing.batch import (
@@ -53,7 +42,7 @@ from customers_async.listing.page_fetcher import (
 from customers_async.listing.pager import CustomerPager
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
 
-__all__ = ["CustomersClient"]
+__all__ = ["CustomersClient", "internals"]
 
 
 class CustomersClient:
@@ -117,7 +106,7 @@ class CustomersClient:
             raise TypeError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
         if session is not None and session.auth is not None:
             raise ValueError("session must not have an auth of its own: the token goes into its place")
-        self._options = Options(
+        options = Options(
             concurrency=concurrency,
             timeout=timeout,
             retry=retry,
@@ -131,14 +120,13 @@ class CustomersClient:
                 raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
             cache.take()
         self._cache = cache
-        self._slots = Slots(concurrency)
         self._flights: SingleFlight[tuple[str, Options], Customer] = SingleFlight()
         limiter = RateLimiter() if rate_limiter is None else rate_limiter
-        self._session = Session(Transport(url, session), source, limiter, self._options)
+        self._api = Api(Session(Transport(url, session), source, limiter, options), options, Slots(concurrency))
 
     def __repr__(self) -> str:
-        session = getattr(self, "_session", None)  # a traceback may show a client whose arguments were refused
-        return f"<CustomersClient {session.base_url}>" if session is not None else "<CustomersClient>"
+        api = getattr(self, "_api", None)  # a traceback may show a client whose arguments were refused
+        return f"<CustomersClient {api.base_url}>" if api is not None else "<CustomersClient>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -153,7 +141,7 @@ class CustomersClient:
 
         A borrowed aiohttp session stays open. Views made by `with_options` close with the client, and it with them.
         """
-        await self._session.close()
+        await self._api.session.close()
 
     def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
         """A cheap view of this client with other settings: same connection, limiter and tokens.
@@ -169,15 +157,15 @@ class CustomersClient:
         Example:
             >>> impatient = client.with_options(timeout=2.0, max_rate_limit_wait=0)
         """
-        view, options = copy.copy(self), attrs.evolve(self._options, **overrides)
-        view._options = options
-        view._slots = Slots(options.concurrency) if "concurrency" in overrides else self._slots
+        api = self._api.with_options({**overrides})
+        view = copy.copy(self)
+        view._api = api  # noqa: SLF001  # of its own class
         return view
 
     @property
     def rate_limit(self) -> RateLimit:
         """What is known of the quota now, without I/O."""
-        return self._session.limiter.state
+        return self._api.session.limiter.state
 
     async def get_customer(self, uuid: str) -> Customer:
         """Fetch one customer. Simultaneous calls for the same one share a request, its answer or its error.
@@ -193,12 +181,12 @@ class CustomersClient:
             TypeError: ``uuid`` is not a string.
             ValueError: ``uuid`` is not of that form. Nothing was sent.
         """
-        request, keep_unknown = customer_request(uuid), self._options.keep_unknown
-        self._session.check_open()
+        check_uuid(uuid)
+        api, keep_unknown = self._api, self._api.options.keep_unknown
+        api.session.check_open()
         if self._cache is not None and (known := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
             return known
-        key = uuid, self._options
-        customer = await self._flights.join(key, lambda: self._look_up(uuid, request, "interactive"))
+        customer = await self._flights.join((uuid, api.options), lambda: api.get_customer(uuid, "interactive"))
         if self._cache is not None:
             self._cache.put(customer, keep_unknown=keep_unknown)
         return customer
@@ -239,14 +227,14 @@ class CustomersClient:
             Customer(uuid='e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g', ...)
             NotFoundError
         """
-        checked = check_uuids(uuids)
+        api, checked = self._api, check_uuids(uuids)
         check_batch(strategy=strategy, on_missing=on_missing, ordered=ordered)
         return CustomerBatch(
             BatchReader(
                 checked,
-                lambda uuid: self._look_up(uuid, customer_request(uuid), "bulk"),
-                self._page_source(MAX_PER_PAGE, tolerant=True),
-                concurrency=self._options.concurrency,
+                lambda uuid: api.get_customer(uuid, "bulk"),
+                PageSource.of(api, MAX_PER_PAGE, tolerant=True),
+                concurrency=api.options.concurrency,
                 strategy=strategy,
                 on_missing=on_missing,
                 ordered=ordered,
@@ -270,10 +258,9 @@ class CustomersClient:
             BatchPlan(strategy='lookups', requests=1, seconds=0.0)
         """
         customers = len(set(check_uuids(uuids)))
-        answer = await self._call(page_request(1, 1), "interactive") if is_worth_asking(customers) else None
-        total = None if answer is None else protocol.read_page_metadata(answer.headers).total
+        total = await self._api.find_total() if is_worth_asking(customers) else None
         strategy, requests = plan(customers, total)
-        return BatchPlan(strategy=strategy, requests=requests, seconds=self._bulk_wait(requests))
+        return BatchPlan(strategy=strategy, requests=requests, seconds=self._api.bulk_wait(requests))
 
     def list_customers(
         self,
@@ -311,19 +298,19 @@ class CustomersClient:
         check_page(first_page, per_page)
         check_walk(ordered=ordered, unique=unique, on_incomplete=on_incomplete)
         bad_record = check_on_bad_record(on_bad_record)
-        source = self._page_source(per_page, tolerant=bad_record is not None)
+        api = self._api
         return CustomerPager(
             PageFetcher(
-                source,
-                concurrency=self._options.concurrency,
+                PageSource.of(api, per_page, tolerant=bad_record is not None),
+                concurrency=api.options.concurrency,
                 first_page=first_page,
                 per_page=per_page,
                 ordered=ordered,
                 unique=unique,
                 on_incomplete=on_incomplete,
                 on_bad_record=bad_record,
-                persistent=self._options.retry.max_attempts > 1,
-                tell=self._options.tell,
+                persistent=api.options.retry.max_attempts > 1,
+                on_event=api.options.on_event,
             )
         )
 
@@ -341,8 +328,8 @@ class CustomersClient:
             ValueError: An argument is out of range. Nothing was sent.
         """
         check_page(number, per_page)
-        answer = await self._call(page_request(number, per_page), "interactive")
-        return read_page(answer, number, keep_unknown=self._options.keep_unknown, tolerant=False)
+        response = await self._api.fetch_page(number, per_page, "interactive")
+        return self._api.read_page(number, response, tolerant=False)
 
     async def count_customers(self) -> int:
         """How many customers the list has, by its ``X-Api-Total`` header. Costs one request.
@@ -351,8 +338,7 @@ class CustomersClient:
             APIResponseError: The service did not say.
             CustomersError: Any other failure; see `customers_async.errors`.
         """
-        answer = await self._call(page_request(1, 1), "interactive")
-        return read_total(answer)
+        return await self._api.count_customers()
 
     async def whoami(self) -> TokenOwner:
         """Whom the token belongs to.
@@ -361,31 +347,12 @@ class CustomersClient:
             AuthenticationError: The service refuses the token.
             CustomersError: Any other failure; see `customers_async.errors`.
         """
-        answer = await self._call(owner_request(), "interactive")
-        return read_owner(answer)
+        return await self._api.get_owner()
 
-    def _page_source(self, per_page: int, *, tolerant: bool) -> PageSource:
-        """Where a walk gets its pages from; ``tolerant`` sets records aside that do not fit."""
-        keep_unknown = self._options.keep_unknown
-        return PageSource(
-            self._session.base_url,
-            lambda number: self._call(page_request(number, per_page), "bulk"),
-            lambda number, answer: read_page(answer, number, keep_unknown=keep_unknown, tolerant=tolerant),
-        )
 
-    async def _look_up(self, uuid: str, request: Request, lane: Lane) -> Customer:
-        return read_customer(await self._call(request, lane), uuid, keep_unknown=self._options.keep_unknown)
-
-    async def _account(self) -> str:
-        """Whose list this is, as far as the token says so."""
-        return await self._session.account()
-
-    def _bulk_wait(self, requests: int) -> float:
-        """How many seconds the quota makes so many pages or look-ups wait, as far as it is known now."""
-        return self._session.limiter.bulk_wait(requests)
-
-    def _call(self, request: Request, lane: Lane) -> Awaitable[Response]:
-        return self._session.call(Call(request, self._options, self._slots, lane))
+def internals(client: CustomersClient) -> Api:
+    """What the export and the command line need of a client besides its public methods."""
+    return client._api  # noqa: SLF001  # the one way in for the rest of the package
 
 
 def _resolve(token: object, base_url: str | None) -> tuple[TokenSource, str] | Exception:

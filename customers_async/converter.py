@@ -22,12 +22,12 @@ import cattrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
+from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError, RecordError
 from customers_async.models import NO_EXTRA, Customer, TokenOwner
 
 __all__ = [
     "Rejected",
-    "check_uuid",
     "customer_from_dict",
     "customer_to_dict",
     "decode_customer",
@@ -40,7 +40,6 @@ Model = TypeVar("Model", Customer, TokenOwner)
 Rejected = tuple[Any, RecordError]
 """A raw record that does not fit, and the error that names its place."""
 
-_is_uuid = re.compile(r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}").fullmatch
 _SHAPES = bytes(ord("x") if chr(c).isalnum() and c < 128 else c if chr(c) in "-\n" else ord("?") for c in range(256))
 _UUID_SHAPE = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\n"
 _EPOCH, _MILLENNIUM = datetime(1970, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)
@@ -55,19 +54,6 @@ _EXPECTED = {
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
 _null_as_text = re.compile(rb'"([nN]|\\u00[46][eE])([uU]|\\u00[57]5)([lL]|\\u00[46][cC]){2}"').search
-
-
-def check_uuid(uuid: str) -> None:
-    """Refuse what cannot be a customer's uuid, before anything is sent.
-
-    Raises:
-        TypeError: It is not a string.
-        ValueError: It is not 8-4-4-4-12 ASCII letters and digits.
-    """
-    if not isinstance(uuid, str):
-        raise TypeError(f"uuid must be a str, not {type(uuid).__name__}")
-    if not _is_uuid(uuid):
-        raise ValueError("uuid must be 8-4-4-4-12 ASCII letters and digits")
 
 
 def decode_customers(
@@ -291,7 +277,7 @@ def _structure_text(value: Any, _: type) -> str:
 
 
 def _structure_uuid(value: Any, _: type) -> str:
-    if not isinstance(value, str) or not _is_uuid(value):
+    if not isinstance(value, str) or not is_uuid(value):
         raise ValueError
     return value
 

@@ -1,4 +1,8 @@
-"""What a client tells ``on_event``: typed, without secrets and without customers' data."""
+"""The events that a client passes to ``on_event``: typed, without secrets or customer data."""
+
+import asyncio
+import logging
+from collections.abc import Callable
 
 import attrs
 
@@ -16,7 +20,10 @@ __all__ = [
     "RetryScheduled",
     "TokenReloaded",
     "WalkFinished",
+    "emit",
 ]
+
+_log = logging.getLogger("customers_async")
 
 
 @attrs.frozen
@@ -146,3 +153,11 @@ class WalkFinished(Event):
     """
 
     completeness: Completeness
+
+
+def emit(listener: Callable[[Event], None], event: Event) -> None:
+    """Call the listener. Whatever it raises is logged: its failure must not become the call's."""
+    try:
+        listener(event)
+    except (Exception, asyncio.CancelledError) as error:
+        _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)

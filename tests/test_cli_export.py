@@ -155,7 +155,7 @@ def test_the_time_that_is_left_counts_the_waits_for_the_quota() -> None:
     """100,000 customers to go, 5,000 a second: two windows to wait for, and one window's pages after that."""
     seconds = iter([0.0, 0.0, 10.0, 10.0])
     waits = {1_000: 90.0}
-    client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, 30.0), _bulk_wait=waits.__getitem__)
+    client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, 30.0), _api=SimpleNamespace(bulk_wait=waits.__getitem__))
     status = Status(client, clock=lambda: next(seconds))
     for customers in (0, 50_000):
         status.take(ExportProgress("walk", 1, customers // 100, customers, 150_000, 0))

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customers_async import APIResponseError, Customer, CustomerType, RecordError, customer_from_dict, customer_to_dict
+from customers_async.checks import is_uuid
 from customers_async.converter import (
     _are_recent,
     _are_times,
     _are_uuids,
     _decode_fast,
-    _is_uuid,
     decode_customer,
     decode_customers,
     decode_owner,
@@ -309,7 +309,7 @@ def test_reprs_hold_no_personal_data() -> None:
 @given(st.lists(uuids | st.text("aZ9-\nž", min_size=35, max_size=37), max_size=3) | st.lists(st.text(max_size=40)))
 def test_a_page_of_uuids_is_checked_as_each_is(found: list[str]) -> None:
     """A whole page at once is judged as each of its uuids, wherever hyphens and line ends are."""
-    assert _are_uuids(found) == all(map(_is_uuid, found))
+    assert _are_uuids(found) == all(map(is_uuid, found))
 
 
 def test_others_may_decode_customers_with_msgspec() -> None:
@@ -341,8 +341,8 @@ def test_a_hyphen_in_a_place_of_its_own_is_noticed() -> None:
     """One character of a good uuid changed, or two exchanged, is noticed by the check of a whole page."""
     for place, character in itertools.product(range(36), "-\n_ž9"):
         changed = EXAMPLE[:place] + character + EXAMPLE[place + 1 :]
-        assert _are_uuids([EXAMPLE, changed, EXAMPLE]) == bool(_is_uuid(changed)), changed
+        assert _are_uuids([EXAMPLE, changed, EXAMPLE]) == bool(is_uuid(changed)), changed
     for first, second in itertools.combinations(range(36), 2):
         swapped = list(EXAMPLE)
         swapped[first], swapped[second] = swapped[second], swapped[first]
-        assert _are_uuids(["".join(swapped)]) == bool(_is_uuid("".join(swapped)))
+        assert _are_uuids(["".join(swapped)]) == bool(is_uuid("".join(swapped)))

@@ -163,7 +163,7 @@ async def test_no_event_is_made_without_a_listener(client: CustomersClient, monk
         raise AssertionError
 
     for kind in (CallStarted, RequestSent, RequestAnswered, CallFinished):
-        monkeypatch.setattr(f"customers_async.calls.session.{kind.__name__}", refuse)
+        monkeypatch.setattr(f"customers_async.calls.reporter.{kind.__name__}", refuse)
     assert await client.count_customers() == 250
 
 

@@ -77,7 +77,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "on_incomplete": "ignore",
         "on_bad_record": None,
         "persistent": False,
-        "tell": lambda kind, *values: None,
+        "on_event": None,
     }
     source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
     return CustomerPager(PageFetcher(source, **{**defaults, **options}))

@@ -24,18 +24,19 @@ from customers_async import (
     TokenExpiredError,
     UnprocessableEntityError,
 )
+from customers_async.calls.endpoints import customer_request, page_request
 from customers_async.calls.responses import (
     PageMetadata,
     Quota,
     Response,
-    decoded,
+    decode_body,
     read_page_metadata,
     read_quota,
     read_retry_after,
     response_error,
-    status_error,
 )
-from customers_async.checks import check_base_url, customer_request, page_request
+from customers_async.calls.status_errors import status_error
+from customers_async.checks import check_base_url
 
 
 def headers(**fields: str) -> CIMultiDict[str]:
@@ -151,7 +152,7 @@ def test_the_quota_headers_are_read() -> None:
 
 def error_of(status: int, body: bytes = b"", *, expired: bool = False, **fields: str) -> APIStatusError:
     answer = Response(status, headers(**fields), body)
-    return status_error(answer, page_request(1, 100), secret="s3cret", expired=expired, attempts=2)
+    return status_error(answer, page_request(1, 100).path, secret="s3cret", expired=expired, attempts=2)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_html_and_nothing_are_no_data() -> None:
 )
 def test_bodies_are_decompressed(encoding: str, body: bytes) -> None:
     """What we accept is read."""
-    answer = decoded(Response(200, headers(Content_Encoding=encoding), body), 100)
+    answer = decode_body(Response(200, headers(Content_Encoding=encoding), body), 100)
     assert isinstance(answer, Response)
     assert answer.body == b"[1]"
 
@@ -281,20 +282,20 @@ def test_bodies_are_decompressed(encoding: str, body: bytes) -> None:
 def test_a_truncated_gzip_body_is_a_connection_failure() -> None:
     """Aiohttp would hand on what is there; a cut body is tried again."""
     body = gzip.compress(b"[" + b"1," * 1000 + b"1]")[:-9]
-    assert isinstance(decoded(Response(200, headers(Content_Encoding="gzip"), body), 10_000), APIConnectionError)
+    assert isinstance(decode_body(Response(200, headers(Content_Encoding="gzip"), body), 10_000), APIConnectionError)
     garbage = gzip.compress(b"[]") + b"garbage"
-    assert isinstance(decoded(Response(200, headers(Content_Encoding="gzip"), garbage), 10_000), APIResponseError)
-    assert isinstance(decoded(Response(429, headers(Content_Encoding="gzip"), body), 10_000), Response)
+    assert isinstance(decode_body(Response(200, headers(Content_Encoding="gzip"), garbage), 10_000), APIResponseError)
+    assert isinstance(decode_body(Response(429, headers(Content_Encoding="gzip"), body), 10_000), Response)
 
 
 def test_a_bomb_stops_at_the_cap() -> None:
     """A small body that unpacks to more than ``max_body`` is refused after so many bytes."""
     bomb = gzip.compress(b"0" * 10_000_000)
-    error = decoded(Response(200, headers(Content_Encoding="gzip"), bomb), 1000)
+    error = decode_body(Response(200, headers(Content_Encoding="gzip"), bomb), 1000)
     assert isinstance(error, APIResponseError)
     assert "larger than max_body (1000 bytes)" in str(error)
-    assert isinstance(decoded(Response(200, headers(), b"0" * 1001), 1000), APIResponseError)
-    assert isinstance(decoded(Response(200, headers(), b"0" * 1000), 1000), Response)
+    assert isinstance(decode_body(Response(200, headers(), b"0" * 1001), 1000), APIResponseError)
+    assert isinstance(decode_body(Response(200, headers(), b"0" * 1000), 1000), Response)
 
 
 @pytest.mark.parametrize(
@@ -309,20 +310,20 @@ def test_a_bomb_stops_at_the_cap() -> None:
 )
 def test_what_cannot_be_decoded_is_an_error(fields: dict[str, str]) -> None:
     """An unknown encoding, gzip that is not, an unknown charset; under a status of 400 and above the status rules."""
-    error = decoded(Response(200, headers(**fields), b"plain"), 100)
+    error = decode_body(Response(200, headers(**fields), b"plain"), 100)
     assert isinstance(error, APIResponseError)
     assert error.status == 200
-    assert isinstance(decoded(Response(500, headers(**fields), b"plain"), 100), Response)
+    assert isinstance(decode_body(Response(500, headers(**fields), b"plain"), 100), Response)
 
 
 def test_other_charsets_are_decoded_as_declared() -> None:
     """A body in UTF-16 or Latin-1 becomes UTF-8; one that is not what it declares is refused."""
     for charset in ("utf-16", "latin-1", '"iso-8859-1"'):
         body = '["é"]'.encode(charset.strip('"'))
-        answer = decoded(Response(200, headers(Content_Type=f"application/json; charset={charset}"), body), 100)
+        answer = decode_body(Response(200, headers(Content_Type=f"application/json; charset={charset}"), body), 100)
         assert isinstance(answer, Response)
         assert answer.body.decode() == '["é"]'
-    broken = decoded(Response(200, headers(Content_Type="application/json; charset=utf-16"), b"\x00"), 100)
+    broken = decode_body(Response(200, headers(Content_Type="application/json; charset=utf-16"), b"\x00"), 100)
     assert isinstance(broken, APIResponseError)
 
 

@@ -114,9 +114,9 @@ def test_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(ConfigurationError, match="set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE"):
         CustomersClient()
     monkeypatch.setenv("CUSTOMERS_TOKEN_FILE", str(tmp_path / "token"))
-    assert "FileToken" in repr(vars(CustomersClient()._session))
+    assert "FileToken" in repr(vars(CustomersClient()._api.session))
     monkeypatch.setenv("CUSTOMERS_TOKEN", "x")
-    assert "EnvToken" in repr(vars(CustomersClient()._session))
+    assert "EnvToken" in repr(vars(CustomersClient()._api.session))
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,16 @@
 """What may differ from one call to another, and from one view of a client to another."""
 
-import asyncio
-import logging
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, TypedDict
 
 import attrs
 
-from customers_async.calls.retry import RetryPolicy, check_count, check_seconds
+from customers_async.calls.retry import RetryPolicy
+from customers_async.checks import check_count, check_seconds
 from customers_async.events import Event
 
 __all__ = ["OptionOverrides", "Options"]
-
-_log = logging.getLogger("customers_async")
 
 
 def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -35,16 +32,6 @@ class Options:
     max_body: int = attrs.field(default=32 * 2**20, validator=check_count)
     keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener, eq=False)
-
-    def tell(self, kind: Callable[..., Event], *values: object) -> None:
-        """Make an event for the listener, if there is one. What the listener raises is logged and harms nobody."""
-        if self.on_event is None:
-            return
-        event = kind(*values)
-        try:
-            self.on_event(event)
-        except (Exception, asyncio.CancelledError) as error:  # the listener is not ours, its failure not the call's
-            _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)
 
 
 class OptionOverrides(TypedDict, total=False):

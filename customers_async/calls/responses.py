@@ -7,46 +7,27 @@ both readings work.
 import re
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any
 
 import attrs
-import msgspec
 
-from customers_async.checks import Request
-from customers_async.errors import (
-    APIConnectionError,
-    APIResponseError,
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-    TokenExpiredError,
-    UnprocessableEntityError,
-)
+from customers_async.errors import APIConnectionError, APIResponseError
 
 __all__ = [
     "DEFAULT_RETRY_AFTER",
-    "RESULT_CAP",
     "PageMetadata",
     "Quota",
     "Response",
-    "decoded",
-    "located",
+    "decode_body",
     "read_page_metadata",
     "read_quota",
     "response_error",
-    "status_error",
-    "too_large",
+    "too_large_error",
+    "with_location",
 ]
 
-RESULT_CAP = 10_000
-"""One edition of the vendor's pages limits paginated results to so many records."""
 DEFAULT_RETRY_AFTER = 60.0
 """Seconds to wait after a 429 that does not say: the vendor asks for at least a minute."""
 
@@ -56,18 +37,6 @@ _PIECE = 2**20
 _MEDIA_TYPE = re.compile(
     r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
 )
-_ERRORS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-_ADVICE = {
-    401: "; is the token revoked or expired?",
-    403: "; production accepts whitelisted IP addresses only: is yours on the list?",
-}
 
 
 @attrs.define
@@ -157,7 +126,7 @@ def _read_bool(value: str | None) -> bool | None:
     return True if word in ("1", "true", "yes") else False if word in ("0", "false", "") else None
 
 
-def decoded(answer: Response, max_body: int) -> Response | APIResponseError | APIConnectionError:
+def decode_body(answer: Response, max_body: int) -> Response | APIResponseError | APIConnectionError:
     """The answer with its body decompressed and in UTF-8.
 
     At most ``max_body`` bytes are unpacked, however small the body. A body that was cut short is a failure of the
@@ -172,19 +141,19 @@ def decoded(answer: Response, max_body: int) -> Response | APIResponseError | AP
         return Response(answer.status, answer.headers, body)
     if answer.status >= 400:  # the status decides the error's class, whatever its body is
         return Response(answer.status, answer.headers, b"")
-    return located(body, answer) if isinstance(body, APIResponseError) else body
+    return with_location(body, answer) if isinstance(body, APIResponseError) else body
 
 
 def _decompress(answer: Response, max_body: int) -> bytes | APIResponseError | APIConnectionError:
     match answer.headers.get("Content-Encoding", "identity").strip().lower():
         case "identity" | "":
-            return answer.body if len(answer.body) <= max_body else too_large(max_body)
+            return answer.body if len(answer.body) <= max_body else too_large_error(max_body)
         case "gzip" | "x-gzip" | "deflate":
             return _unzip(answer.body, max_body)
     return APIResponseError("the answer has an unknown Content-Encoding")
 
 
-def too_large(max_body: int) -> APIResponseError:
+def too_large_error(max_body: int) -> APIResponseError:
     """The error of a body over ``max_body`` bytes."""
     return APIResponseError(f"the answer is larger than max_body ({max_body} bytes)")
 
@@ -206,7 +175,7 @@ def _unzip(body: bytes, max_body: int) -> bytes | APIResponseError | APIConnecti
             pieces.append(piece)
             left -= len(piece)
             if left < 0:
-                return too_large(max_body)
+                return too_large_error(max_body)
             body = decompressor.unconsumed_tail
         body = decompressor.unused_data
         if not body:
@@ -241,93 +210,12 @@ def response_error(answer: Response) -> APIResponseError | None:
         problem = "the answer is empty"
     else:
         return None
-    return located(APIResponseError(problem), answer)
+    return with_location(APIResponseError(problem), answer)
 
 
-def located(error: APIResponseError, answer: Response) -> APIResponseError:
+def with_location(error: APIResponseError, answer: Response) -> APIResponseError:
     """The error, with the status and the content type of the answer that it is about."""
     error.status = answer.status
     media_type = _MEDIA_TYPE.match(answer.headers.get("Content-Type", "").lower())
     error.content_type = media_type[0] if media_type else None  # no other: a header may echo anything
     return error
-
-
-def status_error(answer: Response, request: Request, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
-    """The error of an answer with a status of 400 or above, whatever its body is.
-
-    Args:
-        answer: What came.
-        request: What was asked.
-        secret: The token, which a server may echo: it is struck from all that the error keeps.
-        expired: Whether the token's own ``exp`` lies in the past.
-        attempts: How many times the request was tried.
-    """
-    status = answer.status
-    code, errors = _read_envelope(answer.body, secret, status)
-    label = f"{status} {code}" if code else f"{status}"
-    details = _describe(errors) if status == 422 else ""
-    message = f"{label} for {request.path}{details}{_ADVICE.get(status, '')}"
-    if status == 401 and expired:
-        message = f"{message} Its exp has passed."
-    retry_after = read_retry_after(answer.headers)
-    if status == 429:
-        retry_after = DEFAULT_RETRY_AFTER if retry_after is None else max(retry_after, 0.0)
-    return _error_class(status, expired)(
-        message[:500],
-        status=status,
-        code=code,
-        errors=errors,
-        url_path=request.path,
-        attempts=attempts,
-        retry_after=retry_after,
-    )
-
-
-def _error_class(status: int, expired: bool) -> type[APIStatusError]:
-    if status == 401 and expired:
-        return TokenExpiredError
-    return _ERRORS.get(status, ServerError if 500 <= status < 600 else APIStatusError)
-
-
-Errors = Mapping[str, Sequence[str]] | Sequence[str]
-
-
-def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, Errors]:
-    """The envelope's ``message`` and ``errors``, as far as they are there and tell nothing that is not ours to keep.
-
-    The texts of a 422 are about the parameters we sent. All others are kept if they look like codes: a server in
-    trouble may put anything into them, such as a statement of its database.
-    """
-    try:
-        envelope = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return None, ()
-    if not isinstance(envelope, dict):
-        return None, ()
-
-    def texts(value: Any) -> list[str]:
-        items = value if isinstance(value, list) else [value]
-        kept = [clean(item) for item in items[:20] if isinstance(item, str)]
-        return [text for text in kept if status == 422 or is_code(text)]
-
-    def clean(text: str) -> str:
-        return "".join(c if c.isprintable() else "?" for c in text.replace(secret, "[token]")[:200])
-
-    message, errors = envelope.get("message"), envelope.get("errors")
-    code = clean(message) if isinstance(message, str) else None
-    if code is not None and not is_code(code):
-        code = None
-    if isinstance(errors, dict):
-        return code, {clean(field): texts(value) for field, value in list(errors.items())[:20]}
-    return code, texts(errors)
-
-
-def is_code(text: str) -> bool:
-    """Whether a text may be a code, such as ``NOT_FOUND`` or ``Too Many Attempts.``."""
-    return re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}|Too Many (Attempts|Requests)\.?", text) is not None
-
-
-def _describe(errors: Errors) -> str:
-    if isinstance(errors, Mapping):
-        return "".join(f"; {field}: {' '.join(messages)}" for field, messages in errors.items())
-    return "".join(f"; {message}" for message in errors)

@@ -5,27 +5,12 @@ from collections.abc import Callable
 
 import attrs
 
+from customers_async.checks import check_count, check_seconds
 from customers_async.errors import APIConnectionError, APIStatusError, CustomersError
 
 __all__ = ["RetryBudget", "RetryPolicy"]
 
 _NEVER = frozenset({501, 505})
-
-
-def check_seconds(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-    """Validate a duration: a number of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
-    if not value >= 0:
-        raise ValueError(f"{attribute.name} must be 0 or more, not {value}")
-
-
-def check_count(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
-    """Validate a count: an int of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{attribute.name} must be 1 or more, not {value}")
 
 
 @attrs.frozen(kw_only=True)

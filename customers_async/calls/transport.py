@@ -10,11 +10,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from customers_async._version import __version__
-from customers_async.calls import responses as protocol
+from customers_async.calls import responses
 from customers_async.calls.credentials import Credential
+from customers_async.calls.endpoints import Request
 from customers_async.calls.responses import Response
 from customers_async.calls.timeouts import Timeouts
-from customers_async.checks import Request
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
 
 __all__ = ["Transport"]
@@ -85,8 +85,8 @@ class Transport:
             failure = APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
         else:
             if body.size <= max_body:
-                return protocol.decoded(Response(head.status, head.headers, body.whole()), max_body)
-            failure = protocol.located(protocol.too_large(max_body), head)
+                return responses.decode_body(Response(head.status, head.headers, body.whole()), max_body)
+            failure = responses.with_location(responses.too_large_error(max_body), head)
         # From 400 on the status says enough, whatever became of the body.
         return head if head is not None and head.status >= 400 else failure
 

@@ -11,12 +11,12 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
+from customers_async.checks import check_uuid
 from customers_async.cli.connection import Connection, checking
 from customers_async.cli.demo import demo
 from customers_async.cli.export import diff, export, verify
 from customers_async.cli.output import customers_table, fields_table, json_line, message, render, write
 from customers_async.cli.progress import OnProgress, live_line, silence
-from customers_async.converter import check_uuid
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from customers_async import CustomersClient
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.cli.output import message
+from customers_async.client import internals
 from customers_async.export import ExportProgress
 
 __all__ = ["OnProgress", "Status", "Watch", "live_line", "plain_lines", "silence"]
@@ -68,7 +69,7 @@ class Status:
         if now.total is None or now.customers >= now.total:
             return ""
         pages = -(-(now.total - now.customers) // MAX_PER_PAGE)
-        seconds = self._client._bulk_wait(pages)
+        seconds = internals(self._client).bulk_wait(pages)
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
         if after > before and end > begin:  # what is pulled before the last wait is pulled meanwhile
             in_last_window = min(pages, self._client.rate_limit.limit)

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from customers_async.checks import MAX_PER_PAGE
-from customers_async.client import CustomersClient
+from customers_async.client import CustomersClient, internals
 from customers_async.errors import ExportError
 from customers_async.export.journal import Journal
 from customers_async.export.manifest import ExportReport, digest, versions
@@ -94,9 +94,11 @@ def _copy(path: Path) -> None:
 
 
 async def _export(client: CustomersClient, path: Path, order: ExportOptions, on_progress: OnProgress) -> ExportReport:
-    base_url = client._page_source(MAX_PER_PAGE, tolerant=False).base_url
-    account = await client._account()
-    journal = await Journal.open(path, base_url=base_url, account=account, per_page=MAX_PER_PAGE, resume=order.resume)
+    api = internals(client)
+    account = await api.account()
+    journal = await Journal.open(
+        path, base_url=api.base_url, account=account, per_page=MAX_PER_PAGE, resume=order.resume
+    )
     draft = Output(path, order.format, order.fields)
     try:
         walker = ExportWalk(client, journal, draft, order, on_progress)

@@ -10,7 +10,7 @@ import attrs
 
 from customers_async.calls.responses import Response
 from customers_async.checks import MAX_PER_PAGE
-from customers_async.client import CustomersClient
+from customers_async.client import CustomersClient, internals
 from customers_async.errors import CustomersError
 from customers_async.events import Event, RequestAnswered, RequestSent
 from customers_async.export.compact_set import CompactSet
@@ -36,8 +36,9 @@ class ExportWalk:
     def __init__(
         self, client: CustomersClient, journal: Journal, draft: Output, order: ExportOptions, on_progress: OnProgress
     ) -> None:
-        self._client = client.with_options(on_event=self._count)
-        self._listener = client._options.on_event
+        api = internals(client)
+        self._listener = api.options.on_event
+        self._api = api.with_options({"on_event": self._count})
         self._journal = journal
         self._draft = draft
         self._order = order
@@ -46,7 +47,7 @@ class ExportWalk:
         self._started = self._clock()
         self._cost = journal.cost
         self._seconds_before = journal.cost.seconds
-        self.source: PageSource = self._client._page_source(MAX_PER_PAGE, tolerant=order.on_bad_record == "reject")
+        self.source: PageSource = PageSource.of(self._api, MAX_PER_PAGE, tolerant=order.on_bad_record == "reject")
         self.resumed = len(journal.numbers)
         self.walks = 0
         self.numbers = array("Q")  # of the pages of the last walk, in the order of the list
@@ -99,7 +100,7 @@ class ExportWalk:
         await self._journal.begin_walk()
 
     async def _walk(self) -> Completeness:
-        options = self._client._options
+        options = self._api.options
         reader = PageFetcher(
             attrs.evolve(self.source, fetch=self._fetch),
             concurrency=_AHEAD * options.concurrency,
@@ -110,7 +111,7 @@ class ExportWalk:
             on_incomplete="ignore",
             on_bad_record=None,
             persistent=options.retry.max_attempts > 1,
-            tell=options.tell,
+            on_event=options.on_event,
             seen=CompactSet(),
         )
         self.walks += 1

@@ -13,9 +13,7 @@ from typing import Any, Literal, Self
 
 import attrs
 
-from customers_async.calls.responses import RESULT_CAP
-from customers_async.checks import MAX_PER_PAGE, check_choice, check_flag
-from customers_async.converter import check_uuid
+from customers_async.checks import MAX_PER_PAGE, RESULT_CAP, check_choice, check_flag, check_uuid
 from customers_async.errors import (
     APIResponseError,
     APIStatusError,

@@ -7,15 +7,16 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from inspect import iscoroutinefunction
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import attrs
 
+from customers_async.calls.api import Api
 from customers_async.calls.responses import Response
 from customers_async.calls.retry import is_transient
 from customers_async.checks import check_choice, check_flag
 from customers_async.errors import APIStatusError, CustomersError, RecordError
-from customers_async.events import PageFetched, WalkFinished
+from customers_async.events import Event, PageFetched, WalkFinished, emit
 from customers_async.listing.walk import Memory, Walk, key_of
 from customers_async.models import Completeness, Page, Verdict
 
@@ -46,6 +47,15 @@ class PageSource:
     fetch: Callable[[int], Awaitable[Response]]
     decode: Callable[[int, Response], Page]
 
+    @classmethod
+    def of(cls, api: Api, per_page: int, *, tolerant: bool) -> Self:
+        """Pages of the service, in the bulk lane; ``tolerant`` sets aside records that do not fit."""
+        return cls(
+            api.base_url,
+            lambda number: api.fetch_page(number, per_page),
+            lambda number, response: api.read_page(number, response, tolerant=tolerant),
+        )
+
 
 class PageFetcher:
     """Fetches the pages of a walk, several at a time, and passes the verdict at its end.
@@ -60,7 +70,7 @@ class PageFetcher:
         on_incomplete: What to do about a verdict other than COMPLETE.
         on_bad_record: Takes each record that does not fit, once.
         persistent: Ask again for a page whose call failed, if most others came.
-        tell: Takes events.
+        on_event: The client's listener.
         seen: See `Walk`.
     """
 
@@ -84,7 +94,7 @@ class PageFetcher:
         on_incomplete: OnIncomplete,
         on_bad_record: OnBadRecord | None,
         persistent: bool,
-        tell: Callable[..., None],
+        on_event: Callable[[Event], None] | None,
         seen: Memory | None = None,
     ) -> None:
         self._source = source
@@ -95,7 +105,7 @@ class PageFetcher:
         self._ordered = ordered
         self._on_incomplete = on_incomplete
         self._on_bad_record = on_bad_record
-        self._tell = tell
+        self._on_event = on_event
         self._again = self.RECONCILIATIONS if on_incomplete == "reconcile" else 0
         self._handed_on: list[Memory] = []  # by the walks before this one
         self._held: Page | None = None  # noted, and still to be handed on
@@ -176,7 +186,8 @@ class PageFetcher:
         del tasks[task]
         if self._handed_on:
             page = self._without_handed_on(page)
-        self._tell(PageFetched, page.number, len(page.customers), page.total)
+        if self._on_event is not None:
+            emit(self._on_event, PageFetched(page.number, len(page.customers), page.total))
         return None if self._handed_on and not page.customers and not page.rejected else page
 
     def _report_bad_records(self, page: Page) -> None:
@@ -208,7 +219,8 @@ class PageFetcher:
             self.walk = Walk(1, self._per_page, unique=True)
             return
         self.completeness = found
-        self._tell(WalkFinished, found)
+        if self._on_event is not None:
+            emit(self._on_event, WalkFinished(found))
         if incomplete and self._on_incomplete == "warn":
             _log.warning("The list is not complete: %s.", found.describe())
 

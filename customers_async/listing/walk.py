@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
-from customers_async.calls.responses import RESULT_CAP
+from customers_async.checks import RESULT_CAP
 from customers_async.errors import APIResponseError, APIStatusError
 from customers_async.models import Completeness, Customer, Page, Verdict
 

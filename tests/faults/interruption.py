@@ -88,11 +88,11 @@ def _file_of(task: asyncio.Task[Any]) -> Path:
 
 def check_nothing_held(client: CustomersClient) -> None:
     """No place, no request of the quota, no waiter, no call, shared or not, and no task of the client is left."""
-    limiter = client._session.limiter
-    assert client._slots.used == 0
-    waiters = itertools.chain.from_iterable(client._slots.waiting.values())
+    limiter = client._api.session.limiter
+    assert client._api.slots.used == 0
+    waiters = itertools.chain.from_iterable(client._api.slots.waiting.values())
     assert all(waiter.granted.done() for waiter in waiters)
     assert limiter._window.in_flight == 0
-    assert not client._session._calls
+    assert not client._api.session._calls
     assert not client._flights._flights
     assert tasks_of_the_client() == []

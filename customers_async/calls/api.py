@@ -1,0 +1,88 @@
+"""The endpoints as typed calls: what a client, or one view of it, needs of this folder."""
+
+from collections.abc import Awaitable
+from typing import Any, Self
+
+import attrs
+
+from customers_async.calls import endpoints
+from customers_async.calls.endpoints import Request
+from customers_async.calls.options import Options
+from customers_async.calls.rate_limiter import Lane, Slots
+from customers_async.calls.responses import Response
+from customers_async.calls.session import Call, Session
+from customers_async.models import Customer, Page, TokenOwner
+
+__all__ = ["Api"]
+
+
+@attrs.frozen(eq=False)
+class Api:
+    """A session, with the options and slots of one view.
+
+    Attributes:
+        session: Shared by a client and all its views.
+        options: The settings of this view.
+        slots: Its requests in flight; shared with the client unless the view has a ``concurrency`` of its own.
+    """
+
+    session: Session
+    options: Options
+    slots: Slots
+
+    def with_options(self, overrides: dict[str, Any]) -> Self:
+        """The same session with other options.
+
+        Raises:
+            TypeError: There is no such option, or a value is of the wrong type.
+            ValueError: A value is out of range.
+        """
+        options = attrs.evolve(self.options, **overrides)
+        slots = Slots(options.concurrency) if "concurrency" in overrides else self.slots
+        return attrs.evolve(self, options=options, slots=slots)
+
+    @property
+    def base_url(self) -> str:
+        """The service's base URL."""
+        return self.session.base_url
+
+    async def account(self) -> str:
+        """The ``sub`` claim of the token, or an empty string.
+
+        Raises:
+            ConfigurationError: There is no token.
+        """
+        return await self.session.account()
+
+    def bulk_wait(self, requests: int) -> float:
+        """Seconds that the rate limit makes this many bulk requests wait in total, as far as is known now."""
+        return self.session.limiter.bulk_wait(requests)
+
+    async def get_customer(self, uuid: str, lane: Lane) -> Customer:
+        """Send one look-up; see `CustomersClient.get_customer` for the errors."""
+        response = await self._send(endpoints.customer_request(uuid), lane)
+        return endpoints.read_customer(response, uuid, keep_unknown=self.options.keep_unknown)
+
+    def fetch_page(self, number: int, per_page: int, lane: Lane = "bulk") -> Awaitable[Response]:
+        """Request one page, and leave its body unread: see `read_page`."""
+        return self._send(endpoints.page_request(number, per_page), lane)
+
+    def read_page(self, number: int, response: Response, *, tolerant: bool) -> Page:
+        """Parse what `fetch_page` returned; ``tolerant`` sets aside records that do not fit."""
+        return endpoints.read_page(response, number, keep_unknown=self.options.keep_unknown, tolerant=tolerant)
+
+    async def find_total(self) -> int | None:
+        """The length of the list, or None if the service does not say."""
+        return endpoints.read_total(await self.fetch_page(1, 1, "interactive"))
+
+    async def count_customers(self) -> int:
+        """The length of the list; see `CustomersClient.count_customers` for the errors."""
+        response = await self.fetch_page(1, 1, "interactive")
+        return endpoints.require_total(response)
+
+    async def get_owner(self) -> TokenOwner:
+        """The token's owner; see `CustomersClient.whoami` for the errors."""
+        return endpoints.read_owner(await self._send(endpoints.owner_request(), "interactive"))
+
+    def _send(self, request: Request, lane: Lane) -> Awaitable[Response]:
+        return self.session.call(Call(request, self.options, self.slots, lane))
