@@ -229,7 +229,7 @@ async def test_fault_49_logs_hold_no_secret(emulator: Emulator, caplog: pytest.L
         found = await client.get_customer(EXAMPLE)
     assert EXAMPLE in caplog.text
     loud = "".join(record.getMessage() for record in caplog.records if record.levelno >= logging.INFO)
-    assert "trying again" in loud
+    assert "retrying" in loud
     assert EXAMPLE not in loud
     assert emulator.token not in caplog.text
     assert found.name is not None
