@@ -19,14 +19,14 @@ def _check_lifetime(cache: object, attribute: "attrs.Attribute[float]", value: f
 
 @attrs.define(eq=False)
 class TTLCache:
-    """Remembers whom `CustomersClient.get_customer` found, for a while. Errors are never remembered.
+    """Caches the customers that `CustomersClient.get_customer` returns, for a limited time. Errors are not cached.
 
-    When it is full, whoever was asked for longest ago is forgotten. It serves one client and its views: another client
-    may not be allowed to see the same customers. Its repr shows no customer.
+    When the cache is full, the customer that was requested longest ago is removed. A cache belongs to one client and
+    its views: another client's token may not be allowed to see the same customers. Its repr shows no customer.
 
     Attributes:
-        seconds: How old an answer may be, on the event loop's clock.
-        size: How many customers it holds at most.
+        seconds: How long a customer stays in the cache, in seconds on the event loop's clock.
+        size: The largest number of customers in the cache.
 
     Raises:
         TypeError: A value is not a number.
@@ -42,49 +42,49 @@ class TTLCache:
 
     seconds: float = attrs.field(validator=_check_lifetime, on_setattr=attrs.setters.frozen)
     size: int = attrs.field(validator=check_count, on_setattr=attrs.setters.frozen)
-    _kept: OrderedDict[tuple[str, bool], tuple[float, Customer]] = attrs.field(
+    _entries: OrderedDict[tuple[str, bool], tuple[float, Customer]] = attrs.field(
         factory=OrderedDict, init=False, repr=False
     )
-    _is_taken: bool = attrs.field(default=False, init=False, repr=False)
+    _is_claimed: bool = attrs.field(default=False, init=False, repr=False)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     def discard(self, uuid: str) -> None:
-        """Forget a customer, such as one that you know to have changed."""
+        """Remove a customer, for example one that you know has changed."""
         for keep_unknown in (False, True):
-            self._kept.pop((uuid, keep_unknown), None)
+            self._entries.pop((uuid, keep_unknown), None)
 
     def clear(self) -> None:
-        """Forget everybody."""
-        self._kept.clear()
+        """Remove all customers."""
+        self._entries.clear()
 
-    def take(self) -> None:
-        """Make it the cache of a client.
+    def claim(self) -> None:
+        """Make this the cache of one client.
 
         Raises:
-            ValueError: It is that of another client.
+            ValueError: It belongs to another client.
         """
-        if self._is_taken:
+        if self._is_claimed:
             raise ValueError("cache must not be shared with another client, which may see other customers")
-        self._is_taken = True
+        self._is_claimed = True
 
     def get(self, uuid: str, *, keep_unknown: bool) -> Customer | None:
-        """Who was found so short a while ago, as a client with this option reads customers."""
+        """Return a cached customer that was decoded with this option, or None."""
         key = uuid, keep_unknown
-        until, customer = self._kept.get(key, (0.0, None))
+        expires, customer = self._entries.get(key, (0.0, None))
         if customer is None:
             return None
-        if asyncio.get_running_loop().time() >= until:
-            del self._kept[key]
+        if asyncio.get_running_loop().time() >= expires:
+            del self._entries[key]
             return None
-        self._kept.move_to_end(key)
+        self._entries.move_to_end(key)
         return customer
 
     def put(self, customer: Customer, *, keep_unknown: bool) -> None:
-        """Remember a customer from now on."""
+        """Cache a customer that was decoded with this option."""
         key = customer.uuid, keep_unknown
-        self._kept[key] = asyncio.get_running_loop().time() + self.seconds, customer
-        self._kept.move_to_end(key)
-        if len(self._kept) > self.size:
-            self._kept.popitem(last=False)
+        self._entries[key] = asyncio.get_running_loop().time() + self.seconds, customer
+        self._entries.move_to_end(key)
+        if len(self._entries) > self.size:
+            self._entries.popitem(last=False)

@@ -48,14 +48,12 @@ def check_base_url(url: str) -> str:
     """
     if not isinstance(url, str):
         raise TypeError(f"base_url must be a str, not {type(url).__name__}")
-    problem = _url_problem(url)
-    if problem:
-        del url  # it may hold a password
+    if problem := _find_url_problem(url):
         raise ValueError(f"base_url {problem}")
     return url.rstrip("/")
 
 
-def _url_problem(url: str) -> str | None:
+def _find_url_problem(url: str) -> str | None:
     if not url.isascii() or not url.isprintable() or " " in url:
         return "must be printable ASCII without spaces"
     try:

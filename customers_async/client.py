@@ -15,10 +15,9 @@ from customers_async.calls.rate_limiter import RateLimiter, Slots
 from customers_async.calls.retry import RetryPolicy
 from customers_async.calls.session import Session
 from customers_async.calls.single_flight import SingleFlight
-from customers_async.calls.tokens import TokenSource, token_source
+from customers_async.calls.tokens import TokenSource, hide, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid
-from customers_async.errors import ConfigurationError
 from customers_async.events import Event
 from customers_async.listing.batch import (
     BatchPlan,
@@ -95,11 +94,10 @@ class CustomersClient:
         on_event: Callable[[Event], None] | None = None,
         cache: TTLCache | None = None,
     ) -> None:
-        resolved = _resolve(token, base_url)
-        token = base_url = None  # a traceback that shows locals must show no secret
-        if isinstance(resolved, Exception):
-            raise resolved
-        source, url = resolved
+        if base_url is None:
+            base_url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
+        token, base_url = hide(token), hide(base_url)  # a URL may hold a password
+        source, url = token_source(token), check_base_url(base_url)
         if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
             raise TypeError(f"rate_limiter must be a RateLimiter, not {type(rate_limiter).__name__}")
         if session is not None and not isinstance(session, aiohttp.ClientSession):
@@ -118,7 +116,7 @@ class CustomersClient:
         if cache is not None:
             if not isinstance(cache, TTLCache):
                 raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
-            cache.take()
+            cache.claim()
         self._cache = cache
         self._flights: SingleFlight[tuple[str, Options], Customer] = SingleFlight()
         limiter = RateLimiter() if rate_limiter is None else rate_limiter
@@ -186,7 +184,7 @@ class CustomersClient:
         api.session.check_open()
         if self._cache is not None and (known := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
             return known
-        customer = await self._flights.join((uuid, api.options), lambda: api.get_customer(uuid, "interactive"))
+        customer = await self._flights.run((uuid, api.options), lambda: api.get_customer(uuid, "interactive"))
         if self._cache is not None:
             self._cache.put(customer, keep_unknown=keep_unknown)
         return customer
@@ -353,12 +351,3 @@ class CustomersClient:
 def internals(client: CustomersClient) -> Api:
     """What the export and the command line need of a client besides its public methods."""
     return client._api  # noqa: SLF001  # the one way in for the rest of the package
-
-
-def _resolve(token: object, base_url: str | None) -> tuple[TokenSource, str] | Exception:
-    """The source of tokens and the base URL, or what is wrong with them."""
-    try:
-        url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL if base_url is None else base_url
-        return token_source(token), check_base_url(url)
-    except (ConfigurationError, TypeError, ValueError) as error:
-        return error.with_traceback(None)

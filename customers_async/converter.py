@@ -1,18 +1,20 @@
-"""Bytes to models and back.
+"""Converts JSON to models and back.
 
-Two decoders that must agree. msgspec reads a page straight into frozen objects; whatever it refuses, or
-reads in a way that this module does not vouch for, goes through one cattrs converter, which understands it or
-names the record and the field. Decided here, for both:
+Two decoders share the work and must agree. msgspec decodes a whole page into frozen objects and is fast. What it
+refuses, or accepts against the rules below, is decoded again by a cattrs converter, which is slow and names the record
+and the field that do not fit. The rules, for both:
 
-- text is text: a number is never a name, ``1109`` never a postal code, ``None`` never ``"None"``;
-- a time is a number of Unix seconds, from 1970 on. The same number as text and an RFC 3339 time with a zone name
-  the same instant, so both are read; a bool, any other text and a time without a zone are refused;
-- a uuid has the service's form (letters and digits, not hex only);
-- fields that the model does not know are dropped, or kept in ``Customer.extra`` on request.
+- a string is never made from another type: a number is not a name, ``1109`` not a postal code, ``None`` not ``"None"``;
+- a time is a number of Unix seconds, from 1970 on. The same number as a string, and an RFC 3339 time with a zone, are
+  the same instant and accepted; a bool, any other string and a time without a zone are refused;
+- a uuid has the service's form: letters and digits, not hex only;
+- fields that the model does not define are dropped, or kept in ``Customer.extra`` on request.
+
+Every error raised here may carry a traceback whose frames hold customer data: callers pass it through `stripped`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -24,7 +26,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError, RecordError
-from customers_async.models import NO_EXTRA, Customer, TokenOwner
+from customers_async.models import Customer, CustomerWithExtra, TokenOwner
 
 __all__ = [
     "Rejected",
@@ -33,17 +35,19 @@ __all__ = [
     "decode_customer",
     "decode_customers",
     "decode_owner",
+    "stripped",
 ]
 
+Failure = TypeVar("Failure", bound=APIResponseError)
 Model = TypeVar("Model", Customer, TokenOwner)
 
 Rejected = tuple[Any, RecordError]
-"""A raw record that does not fit, and the error that names its place."""
+"""A raw record that does not fit the model, and the error that names its position."""
 
 _SHAPES = bytes(ord("x") if chr(c).isalnum() and c < 128 else c if chr(c) in "-\n" else ord("?") for c in range(256))
 _UUID_SHAPE = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\n"
 _EPOCH, _MILLENNIUM = datetime(1970, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)
-_FIELDS = frozenset(field.name for field in attrs.fields(Customer)) - {"extra"}
+_FIELDS = frozenset(field.name for field in attrs.fields(Customer))
 _EXPECTED = {
     "uuid": "a uuid (8-4-4-4-12 letters and digits)",
     "is_active": "true, false, 1, 0 or null",
@@ -51,67 +55,71 @@ _EXPECTED = {
     "updated_at": "Unix seconds or null",
 }
 
+_decode_list = msgspec.json.Decoder(list[Customer], strict=False).decode
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
-_null_as_text = re.compile(rb'"([nN]|\\u00[46][eE])([uU]|\\u00[57]5)([lL]|\\u00[46][cC]){2}"').search
+_find_null_string = re.compile(rb'"([nN]|\\u00[46][eE])([uU]|\\u00[57]5)([lL]|\\u00[46][cC]){2}"').search
 
 
 def decode_customers(
     body: bytes, *, page: int, keep_unknown: bool = False, tolerant: bool = False
-) -> tuple[list[Customer], list[Rejected]] | APIResponseError:
-    """Read a page: its customers, and the records that do not fit.
-
-    Errors of the service's making are returned, not raised, here and below: a traceback that shows the locals
-    of this frame would show customers.
+) -> tuple[list[Customer], list[Rejected]]:
+    """Decode a page: its customers, and the records that do not fit.
 
     Args:
         body: The decompressed body, UTF-8.
         page: The page number, for errors.
-        keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
-        tolerant: Set aside records that do not fit; else the first one is the error of the page.
+        keep_unknown: Keep fields that the model does not define in ``Customer.extra``.
+        tolerant: Set aside records that do not fit, instead of raising for the first one.
+
+    Raises:
+        APIResponseError: The body is not a JSON array.
+        RecordError: A record does not fit, and ``tolerant`` is False.
     """
     customers = _decode_fast(body)
     if customers is not None and not keep_unknown:
         return customers, []
     records = _parse(body)
-    if isinstance(records, APIResponseError):
-        return records
     if customers is not None:
         return [*map(_with_unknown, customers, records)], []
     if not isinstance(records, list):
-        return APIResponseError(f"page {page} is {_article(records)}, not an array of customers")
-    return _structure_page(records, page, keep_unknown, tolerant)
+        raise APIResponseError(f"page {page} is {_describe(records)}, not an array of customers")
+    return _structure_page(records, page, keep_unknown=keep_unknown, tolerant=tolerant)
 
 
-def decode_customer(body: bytes, *, keep_unknown: bool = False) -> Customer | APIResponseError:
-    """Read one customer object."""
-    if not keep_unknown and b'"status"' not in body:  # that may be an error envelope
+def decode_customer(body: bytes, *, keep_unknown: bool = False) -> Customer:
+    """Decode one customer object.
+
+    Raises:
+        APIResponseError: The body is not a JSON object, or is an error envelope.
+        RecordError: A field does not fit.
+    """
+    if not keep_unknown and b'"status"' not in body:  # with it, the body may be an error envelope
         customers = _decode_fast(b"[%b]" % body)
         if customers is not None and len(customers) == 1:
             return customers[0]
-    record = _parse_object(body)
-    if isinstance(record, APIResponseError):
-        return record
-    return _structure(record, Customer, keep_unknown=keep_unknown)
+    return _structure_customer(_parse_object(body), keep_unknown=keep_unknown)
 
 
-def decode_owner(body: bytes) -> TokenOwner | APIResponseError:
-    """Read the token's owner."""
-    record = _parse_object(body)
-    if isinstance(record, APIResponseError):
-        return record
-    return _structure(record, TokenOwner)
+def decode_owner(body: bytes) -> TokenOwner:
+    """Decode the token's owner.
+
+    Raises:
+        APIResponseError: The body is not a JSON object, or is an error envelope.
+        RecordError: A field does not fit.
+    """
+    return _structure(_parse_object(body), TokenOwner)
 
 
 def customer_from_dict(mapping: Mapping[str, Any], *, keep_unknown: bool = True) -> Customer:
-    """Make a customer from its wire form, as JSON parsers give it.
+    """Make a customer from a parsed JSON object of the service.
 
     Args:
         mapping: The fields under their own names; times in Unix seconds.
-        keep_unknown: Keep other fields in ``Customer.extra``, so that nothing is lost on the way back.
+        keep_unknown: Keep other fields in ``Customer.extra``, so that `customer_to_dict` returns them.
 
     Raises:
-        RecordError: A field does not fit; the message names it, never its value.
+        RecordError: A field does not fit; the message names the field, never its value.
         TypeError: ``mapping`` is not a mapping.
 
     Example:
@@ -121,153 +129,149 @@ def customer_from_dict(mapping: Mapping[str, Any], *, keep_unknown: bool = True)
     """
     if not isinstance(mapping, Mapping):
         raise TypeError(f"a customer is made from a mapping, not {type(mapping).__name__}")
-    customer = _structure(mapping, Customer, keep_unknown=keep_unknown)
-    if isinstance(customer, RecordError):
-        del mapping  # a traceback that shows locals must not show a customer
-        raise customer
-    return customer
+    try:
+        return _structure_customer(mapping, keep_unknown=keep_unknown)
+    except RecordError as error:
+        failure = stripped(error)
+    del mapping  # a traceback with locals must not show a customer
+    raise failure
 
 
 def customer_to_dict(customer: Customer) -> dict[str, Any]:
-    """The wire form of a customer: the inverse of `customer_from_dict`.
+    """Return the customer as the service writes it: the inverse of `customer_from_dict`.
 
     Returns:
-        All 14 fields under their own names, times in Unix seconds, then what ``extra`` holds.
+        All 14 fields under their own names, times in Unix seconds, followed by the fields in ``extra``.
     """
     fields: dict[str, Any] = _converter.unstructure(customer, unstructure_as=Customer)
-    return {**fields.pop("extra"), **fields}
+    return {**fields, **customer.extra}
+
+
+def stripped(error: Failure) -> Failure:
+    """Remove the traceback and the context of a decoding error: their frames hold customer data."""
+    error.__traceback__ = error.__context__ = None
+    return error
 
 
 def _decode_fast(body: bytes) -> list[Customer] | None:
-    """What msgspec makes of a page; None where that is not vouched for, and cattrs says what is right or wrong."""
+    """Decode a page with msgspec; None if the page has to be decoded by cattrs."""
     try:
         customers = _decode_list(body)
     except (ValueError, RecursionError):
         return None
-    return customers if _vouched(customers, body) else None
+    return customers if _follow_rules(customers, body) else None
 
 
 def _with_unknown(customer: Customer, record: dict[str, Any]) -> Customer:
-    """The customer, who is nobody else's yet, with those fields of the record that the model does not know."""
-    unknown = _unknown(record)
-    if unknown:
-        object.__setattr__(customer, "extra", unknown)
-    return customer
+    """Add the record's unknown fields, if there are any, to the customer made from it."""
+    if record.keys() <= _FIELDS:
+        return customer
+    fields = {name: getattr(customer, name) for name in _FIELDS}
+    return CustomerWithExtra(**fields, extra=_unknown(record))
 
 
 def _unknown(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in _FIELDS}
+    return {name: value for name, value in record.items() if name not in _FIELDS}
 
 
-def _vouched(customers: list[Customer], body: bytes) -> bool:
-    """Whether what msgspec accepted is also right by the rules of this module."""
+def _follow_rules(customers: list[Customer], body: bytes) -> bool:
+    """Whether what msgspec accepted also follows the rules of this module."""
     times = [customer.created_at for customer in customers] + [customer.updated_at for customer in customers]
     return _are_uuids([customer.uuid for customer in customers]) and (_are_recent(times) or _are_times(times, body))
 
 
 def _are_uuids(uuids: list[str]) -> bool:
-    """What `check_uuid` says of each, of a whole page at once: letters and digits become one letter each."""
+    """Check the uuids of a whole page as `is_uuid` does, in 4 µs instead of 24, of the 150 µs that a page takes.
+
+    Each letter and digit is replaced by the same letter, so that one comparison checks the page.
+    """
     return "\n".join([*uuids, ""]).encode().translate(_SHAPES) == _UUID_SHAPE * len(uuids)
 
 
 def _are_recent(times: list[Any]) -> bool:
-    """Whether each is a UTC time of the years from 2000 to 2999, as mostly they are: one text tells it of a whole page.
+    """Whether all times are UTC and between 2000 and 2999, which most pages are: 6 µs instead of 16 for a page.
 
-    Each joint between two neighbours must end one time in Z and begin another with a 2; so the first and the last
-    need a neighbour, too. Of zones this sees no more than the decoder can produce: it makes each without an offset UTC.
+    All times are encoded as one JSON array. Where two of them meet, one must end in Z (UTC) and the next begin with a
+    2 (the year); a time is added at both ends so that the first and the last have a neighbour. Only the decoder's own
+    UTC and fixed offsets can occur.
     """
     return _encode_json([_MILLENNIUM, *times, _MILLENNIUM]).count(b'Z","2') == len(times) + 1
 
 
 def _are_times(times: list[Any], body: bytes) -> bool:
-    """Whether each is a UTC time from 1970 on, or None where no text is "null": lax msgspec reads that as None."""
+    """Whether all times are UTC from 1970 on, or None and not the string "null", which lax msgspec reads as None."""
     known = [time for time in times if time is not None]
     if not all(time.tzinfo is UTC and time >= _EPOCH for time in known):
         return False
-    return len(known) == len(times) or not _null_as_text(body)
+    return len(known) == len(times) or not _find_null_string(body)
 
 
-def _parse(body: bytes) -> Any | APIResponseError:
+def _parse(body: bytes) -> Any:
     try:
         return _decode_json(body)
     except UnicodeDecodeError:
-        return APIResponseError("the answer is not valid UTF-8")
+        problem = "the response is not valid UTF-8"
     except msgspec.DecodeError:
-        return APIResponseError("the answer is not JSON, or its JSON is cut or out of range")
+        problem = "the response is not JSON, or its JSON is cut or out of range"
     except RecursionError:
-        return APIResponseError("the answer's JSON is nested too deeply")
+        problem = "the response's JSON is nested too deeply"
+    raise APIResponseError(problem)
 
 
-def _parse_object(body: bytes) -> dict[str, Any] | APIResponseError:
+def _parse_object(body: bytes) -> dict[str, Any]:
     record = _parse(body)
-    if isinstance(record, APIResponseError):
-        return record
     if not isinstance(record, dict):
-        return APIResponseError(f"the answer is {_article(record)}, not an object")
+        raise APIResponseError(f"the response is {_describe(record)}, not an object")
     if record.get("status") is False:
-        return APIResponseError("the answer is an error envelope under a status of success")
+        raise APIResponseError("the response is an error envelope with a status of success")
     return record
 
 
 def _structure_page(
-    records: list[Any], page: int, keep_unknown: bool, tolerant: bool
-) -> tuple[list[Customer], list[Rejected]] | RecordError:
+    records: list[Any], page: int, *, keep_unknown: bool, tolerant: bool
+) -> tuple[list[Customer], list[Rejected]]:
     customers: list[Customer] = []
     rejected: list[Rejected] = []
     for index, record in enumerate(records):
-        customer = _structure(record, Customer, keep_unknown=keep_unknown, page=page, index=index)
-        if isinstance(customer, Customer):
-            customers.append(customer)
-        elif not tolerant:
-            return customer
-        else:
-            rejected.append((record, customer))
+        try:
+            customers.append(_structure_customer(record, keep_unknown=keep_unknown, page=page, index=index))
+        except RecordError as error:
+            if not tolerant:
+                raise
+            rejected.append((record, stripped(error)))
     return customers, rejected
 
 
-def _structure(
-    record: Any,
-    model: type[Model],
-    *,
-    keep_unknown: bool = False,
-    page: int | None = None,
-    index: int | None = None,
-) -> Model | RecordError:
-    problem = partial(RecordError, page=page, index=index)
-    where = "the record" if index is None else f"record {index} of page {page}"
+def _structure_customer(
+    record: Any, *, keep_unknown: bool, page: int | None = None, index: int | None = None
+) -> Customer:
+    customer = _structure(record, Customer, page, index)
+    return _with_unknown(customer, record) if keep_unknown else customer
+
+
+def _structure(record: Any, model: type[Model], page: int | None = None, index: int | None = None) -> Model:
+    record_error = partial(RecordError, page=page, index=index)
+    position = "the record" if index is None else f"record {index} of page {page}"
     if not isinstance(record, Mapping):
-        return problem(f"{where} is {_article(record)}, not an object")
-    unknown = _unknown(record) if keep_unknown else None
+        raise record_error(f"{position} is {_describe(record)}, not an object")
     try:
-        return _converter.structure({**record, "extra": unknown or NO_EXTRA}, model)
+        return _converter.structure(record, model)
     except cattrs.ClassValidationError as error:
         field = _first_field(error)
-    return problem(f"{where}: {field!r} is not {_EXPECTED.get(field, 'text or null')}", field=field)
+    raise record_error(f"{position}: {field!r} is not {_EXPECTED.get(field, 'text or null')}", field=field)
 
 
 def _first_field(error: cattrs.ClassValidationError) -> str:
-    """The name of the first field that did not fit."""
+    """The name of the first field that does not fit."""
     for cause, note in error.group_exceptions()[0]:
         return note.name if note is not None else str(cause.args[0])
     raise AssertionError("cattrs names a cause for each refusal")
 
 
-def _article(value: Any) -> str:
-    """What JSON calls the value, with its article."""
+def _describe(value: Any) -> str:
+    """The JSON type of a value, with its article."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-def _make_list_decoder() -> Callable[[bytes], list[Customer]]:
-    """A decoder that leaves ``extra`` unset: to look for it in vain costs msgspec more than any field that comes."""
-    fields: Any = attrs.fields(Customer)
-    known: Any = tuple(field for field in fields if field.name != "extra")
-    try:
-        Customer.__attrs_attrs__ = known
-        return msgspec.json.Decoder(list[Customer], strict=False).decode
-    finally:
-        Customer.__attrs_attrs__ = fields
-        del Customer.__msgspec_cache__  # type: ignore[attr-defined]  # others get to see all fields
 
 
 def _structure_text(value: Any, _: type) -> str:
@@ -283,10 +287,10 @@ def _structure_uuid(value: Any, _: type) -> str:
 
 
 def _structure_time(value: Any, _: type) -> datetime:
-    moment = msgspec.convert(value, datetime, strict=False)
-    if moment.tzinfo is None or moment < _EPOCH:
+    time = msgspec.convert(value, datetime, strict=False)
+    if time.tzinfo is None or time < _EPOCH:
         raise ValueError
-    return moment.astimezone(UTC)
+    return time.astimezone(UTC)
 
 
 def _structure_flag(value: Any, _: type) -> bool:
@@ -295,8 +299,8 @@ def _structure_flag(value: Any, _: type) -> bool:
     return bool(value)
 
 
-def _unstructure_time(moment: datetime) -> int | float:
-    seconds = moment.timestamp()
+def _unstructure_time(time: datetime) -> int | float:
+    seconds = time.timestamp()
     return int(seconds) if seconds.is_integer() else seconds
 
 
@@ -307,16 +311,9 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(datetime, _structure_time)
     converter.register_unstructure_hook(datetime, _unstructure_time)
     converter.register_structure_hook(
-        Customer,
-        make_dict_structure_fn(
-            Customer,
-            converter,
-            uuid=override(struct_hook=_structure_uuid),
-            extra=override(struct_hook=lambda unknown, _: unknown),
-        ),
+        Customer, make_dict_structure_fn(Customer, converter, uuid=override(struct_hook=_structure_uuid))
     )
     return converter
 
 
 _converter = _make_converter()
-_decode_list = _make_list_decoder()

@@ -27,11 +27,11 @@ from customers_async import (
 from customers_async.calls.endpoints import customer_request, page_request
 from customers_async.calls.responses import (
     PageMetadata,
-    Quota,
+    RateLimitHeaders,
     Response,
     decode_body,
     read_page_metadata,
-    read_quota,
+    read_rate_limit,
     read_retry_after,
     response_error,
 )
@@ -137,17 +137,17 @@ def test_no_header_value_is_a_crash(value: str) -> None:
     """Any text in any header is read as something or as nothing."""
     given_headers = CIMultiDict(dict.fromkeys(("Retry-After", "Date", "X-RateLimit-Limit", "X-Api-Total"), value))
     read_retry_after(given_headers)
-    read_quota(given_headers)
+    read_rate_limit(given_headers)
     read_page_metadata(given_headers)
 
 
 def test_the_quota_headers_are_read() -> None:
     """A negative remainder, which older Laravel versions send under a race, is 0; a limit of 0 is no limit."""
-    assert read_quota(headers(X_RateLimit_Limit="500", X_RateLimit_Remaining="499")) == Quota(500, 499, None)
-    assert read_quota(headers(X_RateLimit_Limit="0", X_RateLimit_Remaining="-3", Retry_After="4")) == Quota(
-        None, 0, 4.0
-    )
-    assert read_quota(headers(X_RateLimit_Remaining="?")) == Quota(None, None, None)
+    full = headers(X_RateLimit_Limit="500", X_RateLimit_Remaining="499")
+    assert read_rate_limit(full) == RateLimitHeaders(500, 499, None)
+    odd = headers(X_RateLimit_Limit="0", X_RateLimit_Remaining="-3", Retry_After="4")
+    assert read_rate_limit(odd) == RateLimitHeaders(None, 0, 4.0)
+    assert read_rate_limit(headers(X_RateLimit_Remaining="?")) == RateLimitHeaders(None, None, None)
 
 
 def error_of(status: int, body: bytes = b"", *, expired: bool = False, **fields: str) -> APIStatusError:
@@ -274,28 +274,27 @@ def test_html_and_nothing_are_no_data() -> None:
 )
 def test_bodies_are_decompressed(encoding: str, body: bytes) -> None:
     """What we accept is read."""
-    answer = decode_body(Response(200, headers(Content_Encoding=encoding), body), 100)
-    assert isinstance(answer, Response)
-    assert answer.body == b"[1]"
+    assert decode_body(Response(200, headers(Content_Encoding=encoding), body), 100).body == b"[1]"
 
 
 def test_a_truncated_gzip_body_is_a_connection_failure() -> None:
     """Aiohttp would hand on what is there; a cut body is tried again."""
     body = gzip.compress(b"[" + b"1," * 1000 + b"1]")[:-9]
-    assert isinstance(decode_body(Response(200, headers(Content_Encoding="gzip"), body), 10_000), APIConnectionError)
+    with pytest.raises(APIConnectionError, match="cut short"):
+        decode_body(Response(200, headers(Content_Encoding="gzip"), body), 10_000)
     garbage = gzip.compress(b"[]") + b"garbage"
-    assert isinstance(decode_body(Response(200, headers(Content_Encoding="gzip"), garbage), 10_000), APIResponseError)
-    assert isinstance(decode_body(Response(429, headers(Content_Encoding="gzip"), body), 10_000), Response)
+    with pytest.raises(APIResponseError, match="not compressed as"):
+        decode_body(Response(200, headers(Content_Encoding="gzip"), garbage), 10_000)
+    assert decode_body(Response(429, headers(Content_Encoding="gzip"), body), 10_000).body == b""
 
 
 def test_a_bomb_stops_at_the_cap() -> None:
     """A small body that unpacks to more than ``max_body`` is refused after so many bytes."""
     bomb = gzip.compress(b"0" * 10_000_000)
-    error = decode_body(Response(200, headers(Content_Encoding="gzip"), bomb), 1000)
-    assert isinstance(error, APIResponseError)
-    assert "larger than max_body (1000 bytes)" in str(error)
-    assert isinstance(decode_body(Response(200, headers(), b"0" * 1001), 1000), APIResponseError)
-    assert isinstance(decode_body(Response(200, headers(), b"0" * 1000), 1000), Response)
+    for response in (Response(200, headers(Content_Encoding="gzip"), bomb), Response(200, headers(), b"0" * 1001)):
+        with pytest.raises(APIResponseError, match=r"larger than max_body \(1000 bytes\)"):
+            decode_body(response, 1000)
+    assert decode_body(Response(200, headers(), b"0" * 1000), 1000).body == b"0" * 1000
 
 
 @pytest.mark.parametrize(
@@ -310,21 +309,20 @@ def test_a_bomb_stops_at_the_cap() -> None:
 )
 def test_what_cannot_be_decoded_is_an_error(fields: dict[str, str]) -> None:
     """An unknown encoding, gzip that is not, an unknown charset; under a status of 400 and above the status rules."""
-    error = decode_body(Response(200, headers(**fields), b"plain"), 100)
-    assert isinstance(error, APIResponseError)
-    assert error.status == 200
-    assert isinstance(decode_body(Response(500, headers(**fields), b"plain"), 100), Response)
+    with pytest.raises(APIResponseError) as caught:
+        decode_body(Response(200, headers(**fields), b"plain"), 100)
+    assert caught.value.status == 200
+    assert decode_body(Response(500, headers(**fields), b"plain"), 100).body == b""
 
 
 def test_other_charsets_are_decoded_as_declared() -> None:
     """A body in UTF-16 or Latin-1 becomes UTF-8; one that is not what it declares is refused."""
     for charset in ("utf-16", "latin-1", '"iso-8859-1"'):
         body = '["é"]'.encode(charset.strip('"'))
-        answer = decode_body(Response(200, headers(Content_Type=f"application/json; charset={charset}"), body), 100)
-        assert isinstance(answer, Response)
-        assert answer.body.decode() == '["é"]'
-    broken = decode_body(Response(200, headers(Content_Type="application/json; charset=utf-16"), b"\x00"), 100)
-    assert isinstance(broken, APIResponseError)
+        response = Response(200, headers(Content_Type=f"application/json; charset={charset}"), body)
+        assert decode_body(response, 100).body.decode() == '["é"]'
+    with pytest.raises(APIResponseError, match="not text in the charset"):
+        decode_body(Response(200, headers(Content_Type="application/json; charset=utf-16"), b"\x00"), 100)
 
 
 @pytest.mark.parametrize(

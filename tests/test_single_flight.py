@@ -175,7 +175,7 @@ async def test_foreign_errors_reach_all() -> None:
         await asyncio.sleep(1)
         raise LookupError("no vault")
 
-    calls = [asyncio.ensure_future(flights.join("key", work)) for _ in range(20)]
+    calls = [asyncio.ensure_future(flights.run("key", work)) for _ in range(20)]
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(outcome, LookupError)
         assert len(traceback.extract_tb(outcome.__traceback__)) < 10
@@ -247,14 +247,14 @@ async def test_work_that_something_else_cancels_ends_for_those_who_wait() -> Non
         await asyncio.sleep(10)
         return 1
 
-    calls = [asyncio.ensure_future(flights.join("key", work)) for _ in range(3)]
+    calls = [asyncio.ensure_future(flights.run("key", work)) for _ in range(3)]
     await asyncio.sleep(1)
     calls[0].cancel()
     await asyncio.sleep(1)
     [task] = (
         tasks_of_the_client()
         if len(tasks_of_the_client()) == 1
-        else [task for task in asyncio.all_tasks() if "_carry_on" in repr(task)]
+        else [task for task in asyncio.all_tasks() if "_run_again" in repr(task)]
     )
     task.cancel()
     await asyncio.wait(calls)

@@ -19,12 +19,12 @@ class _Value:
     """Something in a context."""
 
 
-async def take(deadlines: Timeouts, limit: float, work: float) -> tuple[bool, float]:
+async def take(timeouts: Timeouts, limit: float, work: float) -> tuple[bool, float]:
     """Work for so long within a limit: whether that was allowed, and how long it took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:
-        with deadlines.within(limit):
+        with timeouts.limit(limit):
             await asyncio.sleep(work)
     except TimeoutError:
         return False, loop.time() - began
@@ -35,11 +35,11 @@ async def take(deadlines: Timeouts, limit: float, work: float) -> tuple[bool, fl
 @given(st.lists(st.tuples(TENTHS, TENTHS, TENTHS), min_size=1, max_size=12))
 def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, float, float]]) -> None:
     """Whatever the others do: begin earlier, have shorter limits, end sooner or never."""
-    deadlines = Timeouts()
+    timeouts = Timeouts()
 
     async def block(delay: float, limit: float, work: float) -> None:
         await asyncio.sleep(delay)
-        in_time, took = await take(deadlines, limit, work)
+        in_time, took = await take(timeouts, limit, work)
         assert took == pytest.approx(min(limit, work), abs=0.05)
         assert in_time == (work < limit) or work == limit
 
@@ -52,23 +52,23 @@ def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, fl
 
 async def test_a_cancellation_stays_one() -> None:
     """Who is cancelled from outside is not told of a timeout, and later limits hold as before."""
-    deadlines = Timeouts()
-    task = asyncio.create_task(take(deadlines, 5.0, 60.0))
+    timeouts = Timeouts()
+    task = asyncio.create_task(take(timeouts, 5.0, 60.0))
     await asyncio.sleep(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    in_time, took = await take(deadlines, 5.0, 60.0)
+    in_time, took = await take(timeouts, 5.0, 60.0)
     assert not in_time
     assert took == pytest.approx(5.0, abs=0.05)
 
 
 async def test_a_cancellation_at_the_last_moment_stays_one() -> None:
     """Where both come together, the caller's wish goes before."""
-    loop, deadlines = asyncio.get_running_loop(), Timeouts()
+    loop, timeouts = asyncio.get_running_loop(), Timeouts()
 
     async def work() -> None:
-        with deadlines.within(5.0) as ends_at:
+        with timeouts.limit(5.0) as ends_at:
             loop.call_at(ends_at, task.cancel)
             await asyncio.sleep(60)
 
@@ -79,25 +79,25 @@ async def test_a_cancellation_at_the_last_moment_stays_one() -> None:
 
 async def test_a_limit_within_a_limit() -> None:
     """The inner one ends the inner block, the outer one both."""
-    deadlines = Timeouts()
-    with deadlines.within(10.0):
-        in_time, took = await take(deadlines, 2.0, 60.0)
+    timeouts = Timeouts()
+    with timeouts.limit(10.0):
+        in_time, took = await take(timeouts, 2.0, 60.0)
         assert not in_time
         assert took == pytest.approx(2.0, abs=0.05)
-    with pytest.raises(TimeoutError), deadlines.within(3.0):
-        await take(deadlines, 60.0, 60.0)
+    with pytest.raises(TimeoutError), timeouts.limit(3.0):
+        await take(timeouts, 60.0, 60.0)
 
 
 async def test_the_timer_keeps_nothing_of_its_first_user() -> None:
     """What a caller's context holds goes when the caller does, though the timer stays."""
-    deadlines = Timeouts()
+    timeouts = Timeouts()
     variable: ContextVar[_Value] = ContextVar("variable")
     value = _Value()
     gone = weakref.ref(value)
 
     async def caller(value: _Value) -> None:
         variable.set(value)
-        await take(deadlines, 30.0, 0.0)
+        await take(timeouts, 30.0, 0.0)
 
     await asyncio.create_task(caller(value))
     del value
@@ -109,11 +109,11 @@ async def test_the_timer_keeps_nothing_of_its_first_user() -> None:
 async def test_one_timer_serves_all_and_none_is_left() -> None:
     """A hundred blocks set one timer; closing takes it back."""
     loop = asyncio.get_running_loop()
-    deadlines = Timeouts()
+    timeouts = Timeouts()
     before = len(loop._scheduled)  # type: ignore[attr-defined]
     async with asyncio.TaskGroup() as group:
         for _ in range(100):
-            group.create_task(take(deadlines, 30.0, 0.0))
+            group.create_task(take(timeouts, 30.0, 0.0))
     assert len(loop._scheduled) == before + 1  # type: ignore[attr-defined]
-    deadlines.close()
+    timeouts.close()
     assert all(timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]

@@ -3,13 +3,13 @@
 The paths come from the vendor's API reference.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import attrs
 
 from customers_async import converter
-from customers_async.calls import responses
-from customers_async.calls.responses import Response
+from customers_async.calls.responses import Response, read_page_metadata, with_location
 from customers_async.checks import check_uuid
 from customers_async.errors import APIResponseError
 from customers_async.models import Customer, Page, TokenOwner
@@ -33,7 +33,13 @@ Decoded = TypeVar("Decoded")
 
 @attrs.define
 class Request:
-    """A GET: the path, with the query as sent, and the route that names its kind in events."""
+    """A GET request: its path and query, and the route that stands for it in events.
+
+    Attributes:
+        path: The path, such as ``/api/v1/customers/e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g``.
+        route: The path with ``{uuid}`` in place of a uuid.
+        query: The encoded query.
+    """
 
     path: str
     route: str
@@ -51,7 +57,7 @@ class Request:
 
 
 def customer_request(uuid: str) -> Request:
-    """Ask for one customer.
+    """Request one customer.
 
     Raises:
         TypeError: ``uuid`` is not a string.
@@ -61,33 +67,41 @@ def customer_request(uuid: str) -> Request:
     return Request(f"{_LIST_PATH}/{uuid}", f"{_LIST_PATH}/{{uuid}}")
 
 
+def read_customer(response: Response, uuid: str, *, keep_unknown: bool) -> Customer:
+    """Read the response to `customer_request`.
+
+    Raises:
+        APIResponseError: It is not a customer, or another one.
+    """
+    customer = _decode(lambda: converter.decode_customer(response.body, keep_unknown=keep_unknown), response)
+    if customer.uuid != uuid:
+        raise with_location(APIResponseError("the response is another customer than the requested one"), response)
+    return customer
+
+
 def page_request(number: int, per_page: int) -> Request:
-    """Ask for one page of the list; see `check_page` for what is accepted."""
+    """Request one page of the list; see `checks.check_page` for the limits."""
     return Request(_LIST_PATH, _LIST_PATH, f"per_page={per_page}&page={number}")
 
 
-def owner_request() -> Request:
-    """Ask whom the token belongs to."""
-    return Request("/api/v1/auth", "/api/v1/auth")
-
-
-def read_page(answer: Response, number: int, *, keep_unknown: bool, tolerant: bool) -> Page:
-    """A page of the list.
+def read_page(response: Response, number: int, *, keep_unknown: bool, tolerant: bool) -> Page:
+    """Read the response to `page_request`.
 
     Args:
-        answer: What came.
-        number: The page that was asked for.
-        keep_unknown: Keep fields that the model does not know.
+        response: The response.
+        number: The requested page number.
+        keep_unknown: Keep fields that the model does not define.
         tolerant: Set aside records that do not fit.
 
     Raises:
-        APIResponseError: It is no page.
-        RecordError: A record does not fit, and is not to be set aside.
+        APIResponseError: It is not a page.
+        RecordError: A record does not fit, and ``tolerant`` is False.
     """
-    customers, rejected = _unwrap(
-        converter.decode_customers(answer.body, page=number, keep_unknown=keep_unknown, tolerant=tolerant), answer
+    customers, rejected = _decode(
+        lambda: converter.decode_customers(response.body, page=number, keep_unknown=keep_unknown, tolerant=tolerant),
+        response,
     )
-    metadata = responses.read_page_metadata(answer.headers)
+    metadata = read_page_metadata(response.headers)
     return Page(
         number=number,
         per_page=metadata.per_page,
@@ -96,49 +110,45 @@ def read_page(answer: Response, number: int, *, keep_unknown: bool, tolerant: bo
         current_page=metadata.current_page,
         customers=tuple(customers),
         rejected=tuple(rejected),
-        raw=answer.body,
+        raw=response.body,
     )
 
 
-def read_customer(answer: Response, uuid: str, *, keep_unknown: bool) -> Customer:
-    """The customer that was asked for.
-
-    Raises:
-        APIResponseError: It is no customer, or another one.
-    """
-    customer = _unwrap(converter.decode_customer(answer.body, keep_unknown=keep_unknown), answer)
-    if customer.uuid != uuid:
-        raise responses.with_location(APIResponseError("the answer is another customer than the one asked for"), answer)
-    return customer
-
-
-def read_owner(answer: Response) -> TokenOwner:
-    """Whom the token belongs to.
-
-    Raises:
-        APIResponseError: It is no owner.
-    """
-    return _unwrap(converter.decode_owner(answer.body), answer)
-
-
 def read_total(response: Response) -> int | None:
-    """The length of the list, or None where the response does not name it."""
-    return responses.read_page_metadata(response.headers).total
+    """Read the length of the list from the response to `page_request`; None if it is missing."""
+    return read_page_metadata(response.headers).total
 
 
 def require_total(response: Response) -> int:
-    """The length of the list.
+    """Read the length of the list from the response to `page_request`.
 
     Raises:
         APIResponseError: The response does not name it.
     """
     total = read_total(response)
     if total is None:
-        raise responses.with_location(APIResponseError("the answer names no total"), response)
+        raise with_location(APIResponseError("the response names no total"), response)
     return total
 
 
-def _unwrap(decoded: Decoded | APIResponseError, answer: Response) -> Decoded:
-    if isinstance(decoded, APIResponseError):
-        raise responses.with_location(decoded, answer)
-    return decoded
+def owner_request() -> Request:
+    """Request the token's owner."""
+    return Request("/api/v1/auth", "/api/v1/auth")
+
+
+def read_owner(response: Response) -> TokenOwner:
+    """Read the response to `owner_request`.
+
+    Raises:
+        APIResponseError: It is not an owner.
+    """
+    return _decode(lambda: converter.decode_owner(response.body), response)
+
+
+def _decode(decode: Callable[[], Decoded], response: Response) -> Decoded:
+    """Call the decoder. An error is raised again without its traceback, whose frames hold customer data."""
+    try:
+        return decode()
+    except APIResponseError as error:
+        failure = converter.stripped(error)
+    raise with_location(failure, response)

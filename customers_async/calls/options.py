@@ -1,4 +1,4 @@
-"""What may differ from one call to another, and from one view of a client to another."""
+"""The settings that may differ between views of one client."""
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction
@@ -20,9 +20,9 @@ def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) ->
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Options:
-    """What may differ from one view of a client to another; see `CustomersClient` for the meanings.
+    """The settings of one view of a client; see `CustomersClient` for their meaning.
 
-    Options are equal if a call made with the ones may wait for the answer to a call made with the others.
+    Look-ups with equal options may share a request. What cannot change the result of a look-up is not compared.
     """
 
     concurrency: int = attrs.field(default=8, validator=check_count, eq=False)
@@ -35,7 +35,7 @@ class Options:
 
 
 class OptionOverrides(TypedDict, total=False):
-    """The names and types of `Options`, for a type checker's sake."""
+    """The names and types of `Options`, for type checkers."""
 
     concurrency: int
     timeout: float

@@ -192,9 +192,11 @@ class Session:
             if permit.waited > 0:
                 reporter.rate_limit_waited(permit.waited)
             reporter.request_sent(attempt)
-            received = await self._transport.exchange(
+            received = await self._transport.send(
                 request, credential, timeout=call.options.timeout, max_body=call.options.max_body
             )
+        except CustomersError as error:
+            received = error.with_traceback(None)
         except BaseException as error:
             reporter.request_answered(attempt, None, clock() - started, error)
             raise
@@ -226,12 +228,12 @@ class Session:
         if not isinstance(received, Response):
             self.limiter.release(permit, answered=False)
             return
-        quota, rejected_for = responses.read_quota(received.headers), None
+        rate_limit, rejected_for = responses.read_rate_limit(received.headers), None
         if received.status == 429:
-            rejected_for = responses.DEFAULT_RETRY_AFTER if quota.retry_after is None else quota.retry_after
+            rejected_for = responses.DEFAULT_RETRY_AFTER if rate_limit.retry_after is None else rate_limit.retry_after
             _log.warning("The service answered 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
         self.limiter.release(
-            permit, answered=True, limit=quota.limit, remaining=quota.remaining, rejected_for=rejected_for
+            permit, answered=True, limit=rate_limit.limit, remaining=rate_limit.remaining, rejected_for=rejected_for
         )
 
     def _report_reload(self) -> None:

@@ -17,29 +17,30 @@ Result = TypeVar("Result")
 
 @attrs.define(eq=False)
 class _Flight(Generic[Result]):
-    """Work under way: of whoever asked first, or, once that one has left, of a task for those who wait."""
+    """Shared work: run by the first caller, or, once that one was cancelled, by a task."""
 
     waiters: "list[asyncio.Future[Result]]" = attrs.field(factory=list)
     task: "asyncio.Task[None] | None" = None
 
     @property
-    def is_awaited(self) -> bool:
-        """Whether anybody waits but whoever asked first."""
+    def has_waiters(self) -> bool:
+        """Whether callers other than the first are waiting."""
         return any(not waiter.done() for waiter in self.waiters)
 
 
 class SingleFlight(Generic[Key, Result]):
-    """Calls that want the same while one of them is under way share it: its result, or its error.
+    """Shares the result, or the error, of work in progress among callers with the same key.
 
-    Whoever asks first does the work itself, so that a call without company costs no task. If that one is cancelled, the
-    work begins once more for those who wait, as a task that no one of them can take along. It ends when nobody waits.
+    The first caller runs the work itself, because most calls have no company and a task would add to their latency
+    (0.15 to 0.2 times the baseline of one look-up). If the first caller is cancelled, the work starts once more for the
+    remaining callers, as a task, which is cancelled when no caller is left.
     """
 
     def __init__(self) -> None:
         self._flights: dict[Key, _Flight[Result]] = {}
 
-    async def join(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """The result of the work under way for this key, which begins now if there is none."""
+    async def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Return the result of the work in progress for this key; start it if there is none."""
         flight = self._flights.get(key)
         if flight is not None:
             return await self._wait(key, flight)
@@ -47,15 +48,15 @@ class SingleFlight(Generic[Key, Result]):
         try:
             result = await work()
         except asyncio.CancelledError:
-            if flight.is_awaited:
-                flight.task = asyncio.create_task(self._carry_on(key, flight, work))
+            if flight.has_waiters:
+                flight.task = asyncio.create_task(self._run_again(key, flight, work))
             else:
-                self._forget(key, flight)
+                self._remove(key, flight)
             raise
         except BaseException as error:
             self._fail(key, flight, error)
             raise
-        self._land(key, flight, result)
+        self._finish(key, flight, result)
         return result
 
     async def _wait(self, key: Key, flight: _Flight[Result]) -> Result:
@@ -64,34 +65,34 @@ class SingleFlight(Generic[Key, Result]):
         try:
             return await waiter
         except asyncio.CancelledError:
-            if flight.task is not None and not flight.is_awaited:
-                self._forget(key, flight)
+            if flight.task is not None and not flight.has_waiters:
+                self._remove(key, flight)
                 flight.task.cancel()
                 await asyncio.wait((flight.task,))
             raise
 
-    async def _carry_on(
+    async def _run_again(
         self, key: Key, flight: _Flight[Result], work: Callable[[], Coroutine[Any, Any, Result]]
     ) -> None:
         try:
             result = await work()
-        except Exception as error:  # it is for those who wait
+        except Exception as error:  # the waiters raise it
             self._fail(key, flight, error)
         except BaseException as error:
             self._fail(key, flight, error)
             raise
         else:
-            self._land(key, flight, result)
+            self._finish(key, flight, result)
 
-    def _land(self, key: Key, flight: _Flight[Result], result: Result) -> None:
-        self._forget(key, flight)
+    def _finish(self, key: Key, flight: _Flight[Result], result: Result) -> None:
+        self._remove(key, flight)
         for waiter in flight.waiters:
             if not waiter.done():
                 waiter.set_result(result)
 
     def _fail(self, key: Key, flight: _Flight[Result], error: BaseException) -> None:
-        """Tell those who wait, each with an error of its own where it is ours: to raise one changes it."""
-        self._forget(key, flight)
+        """Fail the waiters. Each gets its own copy of a `CustomersError`, because raising an exception modifies it."""
+        self._remove(key, flight)
         for waiter in flight.waiters:
             if waiter.done():
                 continue
@@ -100,6 +101,6 @@ class SingleFlight(Generic[Key, Result]):
             else:
                 waiter.cancel()
 
-    def _forget(self, key: Key, flight: _Flight[Result]) -> None:
+    def _remove(self, key: Key, flight: _Flight[Result]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]

@@ -1,4 +1,4 @@
-"""From a response with an error status to the exception that describes it. No I/O.
+"""Turns a response with an error status into an exception. No I/O.
 
 The error envelope and its codes come from the vendor's "API concepts" pages.
 """
@@ -24,6 +24,8 @@ from customers_async.errors import (
 
 __all__ = ["status_error"]
 
+_Errors = Mapping[str, Sequence[str]] | Sequence[str]
+
 _ERRORS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -38,24 +40,24 @@ _ADVICE = {
 }
 
 
-def status_error(answer: Response, path: str, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
-    """The error of an answer with a status of 400 or above, whatever its body is.
+def status_error(response: Response, path: str, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
+    """The error for a response with a status of 400 or above, whatever its body is.
 
     Args:
-        answer: What came.
+        response: The response.
         path: The path of the request.
-        secret: The token, which a server may echo: it is struck from all that the error keeps.
-        expired: Whether the token's own ``exp`` lies in the past.
-        attempts: How many times the request was tried.
+        secret: The token. The service may echo it, so it is removed from all that the error keeps.
+        expired: Whether the token's own ``exp`` has passed.
+        attempts: How many times the request was sent.
     """
-    status = answer.status
-    code, errors = _read_envelope(answer.body, secret, status)
+    status = response.status
+    code, errors = _read_envelope(response.body, secret, status)
     label = f"{status} {code}" if code else f"{status}"
     details = _describe(errors) if status == 422 else ""
     message = f"{label} for {path}{details}{_ADVICE.get(status, '')}"
     if status == 401 and expired:
         message = f"{message} Its exp has passed."
-    retry_after = read_retry_after(answer.headers)
+    retry_after = read_retry_after(response.headers)
     if status == 429:
         retry_after = DEFAULT_RETRY_AFTER if retry_after is None else max(retry_after, 0.0)
     return _error_class(status, expired)(
@@ -75,14 +77,11 @@ def _error_class(status: int, expired: bool) -> type[APIStatusError]:
     return _ERRORS.get(status, ServerError if 500 <= status < 600 else APIStatusError)
 
 
-Errors = Mapping[str, Sequence[str]] | Sequence[str]
+def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _Errors]:
+    """The envelope's ``message`` and ``errors``, without anything that might be data.
 
-
-def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, Errors]:
-    """The envelope's ``message`` and ``errors``, as far as they are there and tell nothing that is not ours to keep.
-
-    The texts of a 422 are about the parameters we sent. All others are kept if they look like codes: a server in
-    trouble may put anything into them, such as a statement of its database.
+    The texts of a 422 are about our own parameters and are kept. Any other text is kept only if it looks like a code:
+    a failing service may send anything, such as a database statement.
     """
     try:
         envelope = msgspec.json.decode(body)
@@ -91,29 +90,29 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, E
     if not isinstance(envelope, dict):
         return None, ()
 
-    def texts(value: Any) -> list[str]:
-        items = value if isinstance(value, list) else [value]
-        kept = [clean(item) for item in items[:20] if isinstance(item, str)]
-        return [text for text in kept if status == 422 or is_code(text)]
-
     def clean(text: str) -> str:
         return "".join(c if c.isprintable() else "?" for c in text.replace(secret, "[token]")[:200])
 
+    def texts(value: Any) -> list[str]:
+        items = value if isinstance(value, list) else [value]
+        cleaned = [clean(item) for item in items[:20] if isinstance(item, str)]
+        return [text for text in cleaned if status == 422 or _is_code(text)]
+
     message, errors = envelope.get("message"), envelope.get("errors")
-    code = clean(message) if isinstance(message, str) else None
-    if code is not None and not is_code(code):
-        code = None
+    code = clean(message) if isinstance(message, str) else ""
     if isinstance(errors, dict):
-        return code, {clean(field): texts(value) for field, value in list(errors.items())[:20]}
-    return code, texts(errors)
+        errors = {clean(field): texts(value) for field, value in list(errors.items())[:20]}
+    else:
+        errors = texts(errors)
+    return code if _is_code(code) else None, errors
 
 
-def is_code(text: str) -> bool:
+def _is_code(text: str) -> bool:
     """Whether a text may be a code, such as ``NOT_FOUND`` or ``Too Many Attempts.``."""
     return re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}|Too Many (Attempts|Requests)\.?", text) is not None
 
 
-def _describe(errors: Errors) -> str:
+def _describe(errors: _Errors) -> str:
     if isinstance(errors, Mapping):
         return "".join(f"; {field}: {' '.join(messages)}" for field, messages in errors.items())
     return "".join(f"; {message}" for message in errors)

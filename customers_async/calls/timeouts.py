@@ -1,6 +1,6 @@
-"""Time limits of many exchanges behind one timer of the event loop.
+"""Many timeouts on one timer of the event loop.
 
-To set and cancel one for each, as `asyncio.timeout` does, is dear beside the rest of an exchange.
+`asyncio.timeout` sets and cancels a timer for each block, which costs more than the rate limiter does for a request.
 """
 
 import asyncio
@@ -11,79 +11,79 @@ __all__ = ["Timeouts"]
 
 
 class Timeouts:
-    """Hands out time limits for blocks of code, on one event loop: that of the first."""
+    """Limits the duration of ``with`` blocks, on the event loop of the first one."""
 
     def __init__(self) -> None:
         self._pending: dict[_Timeout, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def within(self, seconds: float) -> "_Timeout":
-        """A block for ``with`` that is cancelled after so many seconds, and then raises `TimeoutError`."""
+    def limit(self, seconds: float) -> "_Timeout":
+        """Return a context manager that cancels its block after ``seconds`` and then raises `TimeoutError`."""
         self._loop = self._loop or asyncio.get_running_loop()
         return _Timeout(self, self._loop, seconds)
 
-    def watch(self, deadline: "_Timeout") -> None:
-        """A block has begun."""
-        self._pending[deadline] = None
-        if self._timer is None or deadline.at < self._timer.when():
+    def add(self, timeout: "_Timeout") -> None:
+        """Start a timeout; for `_Timeout` only."""
+        self._pending[timeout] = None
+        if self._timer is None or timeout.at < self._timer.when():
             self.close()
-            self._set_timer(deadline.loop, deadline.at)
+            self._set_timer(timeout.loop, timeout.at)
 
-    def forget(self, deadline: "_Timeout") -> None:
-        """A block has ended. The timer stays: the next block needs one at about the same time."""
-        del self._pending[deadline]
+    def remove(self, timeout: "_Timeout") -> None:
+        """End a timeout. The timer is kept: the next block needs one at about the same time."""
+        del self._pending[timeout]
 
     def close(self) -> None:
-        """Leave no timer behind, when no block is under way."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
-        # In a context of its own, or it would keep alive what is in that of whoever happened to come first.
+        # With a context of its own: otherwise the timer would keep the first caller's context variables alive.
         self._timer = loop.call_at(at, self._wake, loop, context=Context())
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer, now = None, loop.time()
-        running = [deadline for deadline in self._pending if not deadline.has_expired]
-        for deadline in running:
-            if deadline.at <= now:
-                deadline.expire()
-        later = [deadline.at for deadline in running if not deadline.has_expired]
+        running = [timeout for timeout in self._pending if not timeout.has_expired]
+        for timeout in running:
+            if timeout.at <= now:
+                timeout.expire()
+        later = [timeout.at for timeout in running if not timeout.has_expired]
         if later:
             self._set_timer(loop, min(later))
 
 
 class _Timeout:
-    """One limit. As with `asyncio.timeout`, another's cancellation is not mistaken for it."""
+    """One timeout. Like `asyncio.timeout`, it tells its own cancellation from that of other callers."""
 
-    __slots__ = ("_cancelled_before", "_deadlines", "_seconds", "_task", "at", "has_expired", "loop")
+    __slots__ = ("_cancelled_before", "_seconds", "_task", "_timeouts", "at", "has_expired", "loop")
 
-    def __init__(self, deadlines: Timeouts, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._deadlines = deadlines
+    def __init__(self, timeouts: Timeouts, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._timeouts = timeouts
         self._seconds = seconds
         self.loop = loop
         self.has_expired = False
 
     def __enter__(self) -> float:
-        """When it ends, on the loop's clock."""
+        """Start the timeout; return its end on the loop's clock."""
         task = asyncio.current_task(self.loop)
         if task is None:
-            raise RuntimeError("a deadline needs a task to cancel, on the event loop that came first")
+            raise RuntimeError("a timeout needs a task to cancel, on the event loop of the first timeout")
         self._task, self._cancelled_before = task, task.cancelling()
         self.at = self.loop.time() + self._seconds
-        self._deadlines.watch(self)
+        self._timeouts.add(self)
         return self.at
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._deadlines.forget(self)
+        self._timeouts.remove(self)
         if self.has_expired and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def expire(self) -> None:
-        """Cancel the block: its time has passed."""
+        """Cancel the block, because its time has passed."""
         self.has_expired = True
         self._task.cancel()

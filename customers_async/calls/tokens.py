@@ -1,26 +1,33 @@
-"""Where the bearer token comes from, and what a token must be.
+"""Token sources, and the checks of a token.
 
-The vendor has no refresh endpoint: tokens are made by hand in a dashboard, and rotation means that a variable,
-a file or a secret store gets another string.
+The vendor has no refresh endpoint. Tokens are created by hand in a dashboard, and rotating one means that a variable, a
+file or a secret store gets another string.
 """
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from customers_async.errors import ConfigurationError
 
 __all__ = [
-    *("Bearer", "CallableToken", "EnvToken", "FileToken", "StaticToken", "TokenSource"),
-    *("checked", "token_source"),
+    "CallableToken",
+    "EnvToken",
+    "FileToken",
+    "Secret",
+    "StaticToken",
+    "TokenSource",
+    "check_token",
+    "hide",
+    "token_source",
 ]
 
 
 @runtime_checkable
 class TokenSource(Protocol):
-    """Anything that hands out a token; write your own for a secret store.
+    """Anything that returns a token. Write your own for a secret store.
 
     Example:
         >>> class VaultToken:
@@ -29,11 +36,11 @@ class TokenSource(Protocol):
     """
 
     async def get(self, *, rejected: str | None = None) -> str:
-        """The present token.
+        """Return the current token.
 
         Args:
-            rejected: The token that the service refused or that is about to expire: look for a newer one. To
-                return the same again is allowed and means that there is none.
+            rejected: A token that the service refused or that is about to expire: look for a newer one. Returning
+                the same token again is allowed and means that there is no newer one.
 
         Raises:
             ConfigurationError: There is no token.
@@ -46,16 +53,14 @@ class StaticToken:
 
     Raises:
         TypeError: It is not a string.
-        ValueError: It is empty or holds anything but visible ASCII characters.
+        ValueError: It is empty, or has anything but visible ASCII characters.
     """
 
     def __init__(self, token: str) -> None:
-        problem = token_problem(token)
-        if problem:
-            kind = ValueError if isinstance(token, str) else TypeError
-            del token
-            raise kind(f"token {problem}")
-        self._token = Bearer(token)
+        token = hide(token)
+        if problem := _find_problem(token):
+            raise (ValueError if isinstance(token, str) else TypeError)(f"token {problem}")
+        self._token = token
 
     def __repr__(self) -> str:
         return "StaticToken([token])"
@@ -64,12 +69,12 @@ class StaticToken:
         raise TypeError("a StaticToken holds a secret and does not pickle")
 
     async def get(self, *, rejected: str | None = None) -> str:
-        """The token."""
+        """Return the token."""
         return self._token
 
 
 class EnvToken:
-    """The token in an environment variable, read anew at each call.
+    """The token in an environment variable, read for every call.
 
     Args:
         name: The variable's name.
@@ -82,16 +87,16 @@ class EnvToken:
         return f"EnvToken({self.name!r})"
 
     async def get(self, *, rejected: str | None = None) -> str:
-        """The variable's value.
+        """Return the variable's value.
 
         Raises:
-            ConfigurationError: It is not set, or holds no token.
+            ConfigurationError: The variable is not set, or holds no valid token.
         """
-        return checked(os.environ.get(self.name), f"the environment variable {self.name}")
+        return check_token(os.environ.get(self.name), f"the environment variable {self.name}")
 
 
 class FileToken:
-    """The token in a file, read again when the file changes; white space around it is dropped.
+    """The token in a file, read again when the file changes. Surrounding white space is ignored.
 
     Args:
         path: The file, such as a mounted secret.
@@ -109,13 +114,13 @@ class FileToken:
         return {"path": self.path, "_token": None, "_version": ()}
 
     async def get(self, *, rejected: str | None = None) -> str:
-        """The file's content.
+        """Return the file's content.
 
         Raises:
-            ConfigurationError: The file cannot be read, or holds no token.
+            ConfigurationError: The file cannot be read, or holds no valid token.
         """
         try:
-            stat = self.path.stat()  # about a microsecond; a thread would cost fifty
+            stat = self.path.stat()  # about 1 µs; in a thread it would take 50
             version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if self._token is None or version != self._version or rejected is not None:
                 self._token = await asyncio.to_thread(self._read)
@@ -127,14 +132,14 @@ class FileToken:
         raise ConfigurationError(f"the token file {self.path} cannot be read: {reason}")
 
     def _read(self) -> str:
-        return checked(self.path.read_text(encoding="utf-8").strip(), f"the token file {self.path}")
+        return check_token(self.path.read_text(encoding="utf-8").strip(), f"the token file {self.path}")
 
 
 class CallableToken:
-    """The token that an async function returns; called once, and again when a newer token is wanted.
+    """The token that an async function returns; called once, and again when a newer token is needed.
 
     Args:
-        function: Takes nothing, returns the token.
+        function: Takes no argument, returns the token.
     """
 
     def __init__(self, function: Callable[[], Awaitable[str]]) -> None:
@@ -142,7 +147,6 @@ class CallableToken:
             raise TypeError("CallableToken takes an async function")
         self._function = function
         self._token: str | None = None
-
         self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -152,26 +156,26 @@ class CallableToken:
         raise TypeError("a CallableToken may hold a secret and does not pickle")
 
     async def get(self, *, rejected: str | None = None) -> str:
-        """What the function returned last, or returns now.
+        """Return the function's last result, or call it.
 
         Raises:
-            ConfigurationError: It returned something that is no token.
+            ConfigurationError: It returned no valid token.
         """
         async with self._lock:
             if self._token is None or self._token == rejected:
-                self._token = checked(await self._function(), "the token function")
+                self._token = check_token(await self._function(), "the token function")
             return self._token
 
 
 def token_source(token: object) -> TokenSource:
-    """What a client's ``token`` means: a source as it is, a string, or what the environment names.
+    """Return the source that a client's ``token`` argument stands for: itself, a string, or the environment.
 
     Raises:
         ConfigurationError: There is no token anywhere.
         TypeError: It is neither a string nor a source.
         ValueError: It is a string that cannot be a token.
     """
-    if isinstance(token, TokenSource) and not isinstance(token, Mapping | type):
+    if _is_source(token):
         return token
     if token is not None:
         return StaticToken(token)  # type: ignore[arg-type]  # it checks the type itself
@@ -182,7 +186,48 @@ def token_source(token: object) -> TokenSource:
     raise ConfigurationError("no token: pass token=, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE")
 
 
-def token_problem(token: object) -> str | None:
+def _is_source(token: object) -> TypeGuard[TokenSource]:
+    return isinstance(token, TokenSource) and not isinstance(token, Mapping | type)  # a dict has a ``get``, too
+
+
+class Secret(str):
+    """A string with a repr that hides it: tracebacks and debuggers print the repr of locals and headers."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[token]'"
+
+
+def hide(secret: Any) -> Any:
+    """Wrap a secret argument before it is checked, so that no traceback with locals can show it.
+
+    A string becomes a `Secret`. None and token sources are returned unchanged. Anything else becomes an empty object
+    of a class with the same name, which is all that error messages need.
+    """
+    if isinstance(secret, str):
+        return Secret(secret)
+    if secret is None or _is_source(secret):
+        return secret
+    return type(type(secret).__name__, (), {})()
+
+
+def check_token(token: str | None, origin: str) -> Secret:
+    """Return the token as a `Secret`.
+
+    Raises:
+        ConfigurationError: It is missing, or cannot be a token. The message names ``origin``, never the token.
+    """
+    if token is None:
+        raise ConfigurationError(f"{origin} is not set")
+    secret: Secret
+    token = secret = hide(token)
+    if problem := _find_problem(secret):
+        raise ConfigurationError(f"{origin}: the token {problem}")
+    return secret
+
+
+def _find_problem(token: object) -> str | None:
     """What is wrong with a token, without the token itself."""
     if not isinstance(token, str):
         return f"must be a str, not {type(token).__name__}"
@@ -191,25 +236,3 @@ def token_problem(token: object) -> str | None:
     if not (token.isascii() and token.isprintable()) or " " in token:
         return "must be visible ASCII characters only, without spaces or line ends"
     return None
-
-
-def checked(token: str | None, origin: str) -> str:
-    """The token, as a string whose repr hides it; the caller's frame never holds another."""
-    if isinstance(token, Bearer):  # made here, so checked already
-        return token
-    if token is None:
-        raise ConfigurationError(f"{origin} is not set")
-    problem = token_problem(token)
-    if problem:
-        del token
-        raise ConfigurationError(f"{origin}: the token {problem}")
-    return Bearer(token)
-
-
-class Bearer(str):
-    """A string whose repr hides it: tracebacks and debuggers print the repr of locals and of headers."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'[token]'"

@@ -1,6 +1,7 @@
-"""The only room that talks to aiohttp: one exchange, and the life of the connection.
+"""The transport: sends one request and owns the connection pool. No other module uses aiohttp's client.
 
-What aiohttp raises is translated here, at one door.
+The errors of aiohttp are translated to this package's errors here. They are raised after the ``try`` statement: from
+inside it, they would keep aiohttp's error as their context, and with it the Authorization header.
 """
 
 from typing import Final
@@ -10,10 +11,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from customers_async._version import __version__
-from customers_async.calls import responses
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
-from customers_async.calls.responses import Response
+from customers_async.calls.responses import Response, decode_body, too_large_error, with_location
 from customers_async.calls.timeouts import Timeouts
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
 
@@ -21,16 +21,16 @@ __all__ = ["Transport"]
 
 _USER_AGENT: Final = f"customers-async/{__version__}"
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
-_ERROR_BODY_PATIENCE: Final = 2.0
-"""Seconds to wait for the body of an error: its status says enough, and a 429 must shut the limiter soon."""
+_ERROR_BODY_TIMEOUT: Final = 2.0
+"""Seconds to wait for the body of an error. Its status is enough, and a 429 must close the limiter soon."""
 
 
 class Transport:
-    """The connection to the service.
+    """Sends requests to the service.
 
     Args:
         base_url: Checked, without a trailing slash.
-        http: A borrowed aiohttp session, never closed here; None to open one at the first exchange.
+        http: A borrowed aiohttp session, never closed here; None opens one for the first request.
     """
 
     def __init__(self, base_url: str, http: aiohttp.ClientSession | None) -> None:
@@ -38,29 +38,29 @@ class Transport:
         self._base = URL(base_url, encoded=True)
         self._http = http
         self._borrowed = http is not None
-        self._deadlines = Timeouts()
-        self._carried: tuple[Credential, CIMultiDict[str]] | None = None
+        self._timeouts = Timeouts()
+        self._headers: tuple[Credential, CIMultiDict[str]] | None = None
 
-    async def exchange(
-        self, request: Request, credential: Credential, *, timeout: float, max_body: int
-    ) -> Response | CustomersError:
-        """Send a request; returns what came, or the error in our own terms.
-
-        Raised from here, an error would keep aiohttp's as its context, and with that the Authorization header.
+    async def send(self, request: Request, credential: Credential, *, timeout: float, max_body: int) -> Response:
+        """Send a request and return its response, with the body decoded.
 
         Args:
-            request: What is asked.
+            request: The request.
             credential: The token.
             timeout: Seconds from sending to the last byte.
-            max_body: The largest answer in bytes, decompressed.
+            max_body: The largest body to accept in bytes, decompressed.
+
+        Raises:
+            APIConnectionError: No complete response arrived.
+            APIResponseError: The response is not HTTP, too large, or not encoded as its headers say.
         """
         head: Response | None = None
         body = _Body()
         try:
-            with self._deadlines.within(timeout):
+            with self._timeouts.limit(timeout):
                 response = await self._open().get(
-                    self._url(request),
-                    headers=self._headers(credential),
+                    self._url_for(request),
+                    headers=self._headers_for(credential),
                     allow_redirects=False,
                     auto_decompress=False,
                     raise_for_status=False,
@@ -71,78 +71,81 @@ class Transport:
                     if head.status < 400:
                         await body.read(response.content, max_body)
                     else:
-                        with self._deadlines.within(_ERROR_BODY_PATIENCE):
+                        with self._timeouts.limit(_ERROR_BODY_TIMEOUT):
                             await body.read(response.content, max_body)
                 finally:
                     response.release()
-        except TimeoutError:
-            failure: CustomersError = APITimeoutError(f"no whole answer within {timeout:g} s for {request.path}")
-        except aiohttp.ClientSSLError as error:
-            failure = APIConnectionError(f"TLS failed: {_reason(error)}", transient=False)
-        except aiohttp.ClientResponseError:
-            failure = APIResponseError(f"the answer for {request.path} is not well-formed HTTP")
         except (aiohttp.ClientError, OSError) as error:
-            failure = APIConnectionError(f"no usable answer for {request.path}: {_reason(error)}")
+            failure = _translate(error, request.path, timeout)
         else:
             if body.size <= max_body:
-                return responses.decode_body(Response(head.status, head.headers, body.whole()), max_body)
-            failure = responses.with_location(responses.too_large_error(max_body), head)
-        # From 400 on the status says enough, whatever became of the body.
-        return head if head is not None and head.status >= 400 else failure
+                return decode_body(Response(head.status, head.headers, body.joined()), max_body)
+            failure = with_location(too_large_error(max_body), head)
+        if head is not None and head.status >= 400:  # the status is enough, whatever happened to the body
+            return head
+        raise failure
 
     async def close(self) -> None:
-        """End the connection; a borrowed aiohttp session stays open."""
-        self._deadlines.close()
+        """Close the connections; a borrowed aiohttp session stays open."""
+        self._timeouts.close()
         if self._http is not None and not self._borrowed:
             await self._http.close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:
             self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # slots are the limit; a pool's would count against timeouts
+                connector=aiohttp.TCPConnector(limit=0),  # slots are the limit; waiting here would count
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
         return self._http
 
-    def _url(self, request: Request) -> URL:
+    def _url_for(self, request: Request) -> URL:
         base, path = self._base, self._base.raw_path.rstrip("/") + request.path
         return URL.build(
             scheme=base.scheme, authority=base.raw_authority, path=path, query_string=request.query, encoded=True
         )
 
-    def _headers(self, credential: Credential) -> CIMultiDict[str]:
-        """What each request carries; made once for each credential."""
-        if self._carried is None or self._carried[0] is not credential:
+    def _headers_for(self, credential: Credential) -> CIMultiDict[str]:
+        """The request headers; made once for each credential."""
+        if self._headers is None or self._headers[0] is not credential:
             headers = {
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "Authorization": credential.header,
                 "User-Agent": _USER_AGENT,
             }
-            self._carried = credential, CIMultiDict(headers)
-        return self._carried[1]
+            self._headers = credential, CIMultiDict(headers)
+        return self._headers[1]
 
 
 class _Body:
-    """A body as it arrives. Nobody's repr shows it: a traceback that prints locals must not show customers."""
+    """The body while it arrives. It has no telling repr, so that a traceback with locals shows no customer."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self.size = 0
 
     async def read(self, content: aiohttp.StreamReader, max_body: int) -> None:
-        """Read what comes over the wire, whole or until it is over ``max_body``, which is enough to refuse it."""
+        """Read the whole body, or until it exceeds ``max_body``."""
         while self.size <= max_body and not content.at_eof():
             self._pieces.append(await content.readany())
             self.size += len(self._pieces[-1])
 
-    def whole(self) -> bytes:
+    def joined(self) -> bytes:
         """All that was read."""
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong, without the error's own text: that may quote headers."""
+def _translate(error: aiohttp.ClientError | OSError, path: str, timeout: float) -> CustomersError:
+    """This package's error for one of aiohttp's, without aiohttp's text, which may quote headers."""
     strerror = getattr(error, "strerror", None)
-    return f"{type(error).__name__} ({strerror})" if isinstance(strerror, str) else type(error).__name__
+    reason = f"{type(error).__name__} ({strerror})" if isinstance(strerror, str) else type(error).__name__
+    match error:
+        case TimeoutError():
+            return APITimeoutError(f"no complete response within {timeout:g} s for {path}")
+        case aiohttp.ClientSSLError():
+            return APIConnectionError(f"TLS failed: {reason}", transient=False)
+        case aiohttp.ClientResponseError():
+            return APIResponseError(f"the response for {path} is not well-formed HTTP")
+    return APIConnectionError(f"no usable response for {path}: {reason}")

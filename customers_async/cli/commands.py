@@ -48,7 +48,6 @@ async def get(uuid: str, /, *, json: Flag = False, service: Connection = _SERVIC
         await write(json_line(customer_to_dict(customer)))
     else:
         fields = attrs.asdict(customer, recurse=False)
-        del fields["extra"]
         await write(render(fields_table(fields)))
 
 
