@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from customers_async.calls.window import Stamp, Window
+from customers_async.calls.window import Snapshot, Window
 
 
 class LaravelWindow:
@@ -110,16 +110,16 @@ class Gate:
                 break
         assert not self._calls
 
-    def _arrive(self, stamp: Stamp, now: float) -> None:
+    def _arrive(self, snapshot: Snapshot, now: float) -> None:
         remaining = self.server.hit(now)
         lost = self._chance.random() < self._lost
         self.losses += lost
-        answer = partial(self._answer, stamp, remaining, lost)
+        answer = partial(self._answer, snapshot, remaining, lost)
         self._clock.at(now + self._chance.uniform(0, self._slowest), answer)
 
-    def _answer(self, stamp: Stamp, remaining: int | None, lost: bool, now: float) -> None:
+    def _answer(self, snapshot: Snapshot, remaining: int | None, lost: bool, now: float) -> None:
         told = None if lost else remaining or 0
-        self.window.settle(stamp, now, limit=None, remaining=told, answered=not lost)
+        self.window.settle(snapshot, now, limit=None, remaining=told, answered=not lost)
         if remaining is None:
             self._calls += 1
             if not lost:

@@ -1,6 +1,7 @@
-"""Who may send now, and when the rest may: the queue in front of `Window`.
+"""The rate limiter: a queue in front of `Window`.
 
-It grants a place in flight and a request of the quota together, so that nobody holds one while waiting for the other.
+It grants a slot (one of a client's requests in flight) and a request of the rate limit together, so that no call holds
+one while it waits for the other.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import Literal
 
 import attrs
 
-from customers_async.calls.window import Stamp, Window
+from customers_async.calls.window import Snapshot, Window
 from customers_async.errors import RateLimitError
 from customers_async.models import RateLimit
 
@@ -18,80 +19,93 @@ __all__ = ["Lane", "Permit", "RateLimiter", "Slots"]
 
 Lane = Literal["interactive", "bulk"]
 _LANES: tuple[Lane, ...] = ("interactive", "bulk")
-_GRAIN = 0.001
-"""Seconds: a patience that ends within them has ended."""
+_RESOLUTION = 0.001
+"""Seconds: a call whose remaining ``max_wait`` is shorter is refused."""
 
 
-@attrs.define(eq=False)
-class Permit:
-    """The right to send one request now; given back with what its answer said.
+class _Stopwatch:
+    """Adds up the seconds for which the rate limit alone blocked a line; compared with ``max_wait``."""
 
-    Attributes:
-        slots: The client's places in flight, one of which this permit holds.
-        stamp: What was known of the quota when it was granted.
-        loop: The event loop that it was granted on.
-        waited: Seconds that its owner waited for the quota, beyond waiting for a place.
-    """
+    def __init__(self) -> None:
+        self._total = 0.0
+        self._started: float | None = None
 
-    slots: "Slots"
-    stamp: Stamp
-    loop: asyncio.AbstractEventLoop
-    waited: float = 0.0
+    def read(self, now: float) -> float:
+        """The seconds until now."""
+        return self._total + (0.0 if self._started is None else now - self._started)
+
+    def run(self, now: float, *, running: bool) -> None:
+        """Let it run from now on, or stop it."""
+        self._total = self.read(now)
+        self._started = now if running else None
 
 
 @attrs.define(eq=False)
 class _Waiter:
     granted: "asyncio.Future[Permit]"
     max_wait: float
-    shut_before: float
+    blocked_before: float  # the stopwatch when it began to wait
     order: int
 
 
+class _Line:
+    """The calls of one client that wait in one lane, in the order of their arrival."""
+
+    def __init__(self, slots: "Slots") -> None:
+        self.slots = slots
+        self.waiters: deque[_Waiter] = deque()
+        self.blocked = _Stopwatch()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no call waits; removes cancelled ones from the head."""
+        while self.waiters and self.waiters[0].granted.done():
+            self.waiters.popleft()
+        return not self.waiters
+
+
 class Slots:
-    """A client's places in flight, and those of its calls that wait for one or for the quota."""
+    """The requests in flight of one client, and its lines of waiting calls."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.waiting: dict[Lane, deque[_Waiter]] = {lane: deque() for lane in _LANES}
-        self._shut_before = dict.fromkeys(_LANES, 0.0)
-        self._shut_since: dict[Lane, float | None] = dict.fromkeys(_LANES)
+        self.lines: dict[Lane, _Line] = {lane: _Line(self) for lane in _LANES}
 
     @property
     def free(self) -> bool:
         """Whether another request may be in flight."""
         return self.used < self.limit
 
-    def is_awaited(self, *lanes: Lane) -> bool:
-        """Whether anybody waits, in these lanes or in any; drops from their heads who was cancelled."""
-        queues = [self.waiting[lane] for lane in lanes or _LANES]
-        for queue in queues:
-            while queue and queue[0].granted.done():
-                queue.popleft()
-        return any(queues)
 
-    def shut_seconds(self, lane: Lane, now: float) -> float:
-        """For how long nothing but the quota kept a lane waiting, in all: what patience is measured by."""
-        since = self._shut_since[lane]
-        return self._shut_before[lane] + (0.0 if since is None else now - since)
+@attrs.define(eq=False)
+class Permit:
+    """The right to send one request now; passed to `RateLimiter.release` afterwards.
 
-    def note(self, lane: Lane, now: float, *, shut: bool) -> None:
-        """From now on the quota keeps a lane waiting, or does not; without a place its calls wait for that."""
-        self._shut_before[lane] = self.shut_seconds(lane, now)
-        self._shut_since[lane] = now if shut and self.free else None
+    Attributes:
+        slots: The client's slots, one of which this permit holds.
+        snapshot: What was known of the window when it was granted.
+        loop: The event loop it was granted on.
+        waited: Seconds that the rate limit alone made the call wait.
+    """
+
+    slots: Slots
+    snapshot: Snapshot
+    loop: asyncio.AbstractEventLoop
+    waited: float = 0.0
 
 
 class RateLimiter:
-    """Uses the quota to its last request without causing a 429.
+    """Uses the rate limit to its last request without causing a 429.
 
-    The quota is per IP address, so pass one limiter to all clients of a process. What answers say corrects
-    ``limit``; other users of the same address are seen through what remains. It serves one event loop at a time.
+    The service's limit is per IP address, so pass one limiter to all clients of a process. Responses correct ``limit``,
+    and show what other users of the address take. A limiter works on one event loop at a time.
 
     Args:
-        limit: Requests a window, until an answer says otherwise.
+        limit: Requests per window, until a response names another limit.
         window: Seconds that a window lasts.
-        reserve: Requests of each window that bulk work (walks and batches) leaves to look-ups. It has the rest, and
-            at least one where the limit turns out to be lower.
+        reserve: Requests of each window that bulk work (listings and batches) leaves to look-ups. Bulk work always has
+            at least one request per window.
 
     Raises:
         TypeError: A value is not a number.
@@ -115,11 +129,11 @@ class RateLimiter:
             raise ValueError("reserve must be 0 or more, and below limit")
         self._window = Window(limit, float(window))
         self._reserve = reserve
-        self._queues: list[Slots] = []
+        self._lines: dict[Lane, list[_Line]] = {lane: [] for lane in _LANES}  # those with waiting calls
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._judged: dict[Lane, float | None] = dict.fromkeys(_LANES)  # by this end of a spent window, who waits was
+        self._last_opens_at: dict[Lane, float | None] = dict.fromkeys(_LANES)  # at the last check for refusals
 
     def __repr__(self) -> str:
         reserve = f", reserve={self._reserve}" if self._reserve else ""
@@ -127,17 +141,16 @@ class RateLimiter:
 
     @property
     def state(self) -> RateLimit:
-        """What is known of the quota, without I/O."""
+        """The state of the rate limit, without I/O."""
         window = self._window
-        if self._loop is None:
+        now = 0.0 if self._loop is None else self._loop.time()
+        ends_at = None if self._loop is None else window.ends_at(now)
+        if ends_at is None:
             return RateLimit(window.limit, None, None)
-        now = self._loop.time()
-        free = window.free(now)
-        ends = max(window.closed_until, window.ends if window.known else 0.0)
-        return RateLimit(window.limit, max(free, 0), ends - now) if ends else RateLimit(window.limit, None, None)
+        return RateLimit(window.limit, max(window.free(now), 0), ends_at - now)
 
     def bulk_wait(self, requests: int) -> float:
-        """How many seconds the quota makes so much bulk work wait in all, as far as it is known now."""
+        """Seconds that the rate limit makes this many bulk requests wait in total, as far as is known now."""
         state, reserve = self.state, self._reserved("bulk")
         remaining = state.limit if state.remaining is None else state.remaining
         later = requests - max(0, remaining - reserve)
@@ -147,36 +160,37 @@ class RateLimiter:
         return opens_in + (later - 1) // (state.limit - reserve) * self._window.length
 
     async def acquire(self, slots: Slots, *, lane: Lane, max_wait: float) -> Permit:
-        """Wait for a place in flight and a request of the quota, granted together.
+        """Wait until a slot and a request of the rate limit are free, and take both.
 
-        Interactive calls come before bulk ones, and first come, first served within a lane.
+        Interactive calls are served before bulk ones, and in the order of their arrival within a lane.
 
         Args:
-            slots: The client's places in flight.
+            slots: The client's slots.
             lane: ``"interactive"`` or ``"bulk"``.
-            max_wait: Seconds to wait for the quota at most; waiting for a place does not count.
+            max_wait: The longest wait for the rate limit in seconds; waiting for a slot does not count.
 
         Raises:
-            RateLimitError: The quota is spent for longer than that. Nothing was sent.
-            RuntimeError: The limiter is at work on another event loop.
+            RateLimitError: The wait would be longer. Nothing was sent.
+            RuntimeError: The limiter is in use on another event loop.
         """
-        loop = self._attend()
+        loop = self._bind_loop()
         now, reserve = loop.time(), self._reserved(lane)
-        if self._queues and self._window.free(now, reserve) > 0:
+        if self._has_waiters and self._window.free(now, reserve) > 0:
             self._dispatch(loop, now)
         if slots.free and self._window.free(now, reserve) > 0:
             permit = self._grant(slots, loop, now)
-            if self._queues:
-                self._review(now)  # it may have been the last of the window
+            if self._has_waiters:
+                self._review(now)  # it may have been the last request of the window
             return permit
-        self._arrivals += 1
-        waiter = _Waiter(loop.create_future(), max_wait, slots.shut_seconds(lane, now), self._arrivals)
         opens_at = self._window.opens_at(now, reserve)
         if opens_at is not None and opens_at - now > max_wait:
             raise _refusal(opens_at - now, max_wait)
-        slots.waiting[lane].append(waiter)
-        if slots not in self._queues:
-            self._queues.append(slots)
+        line = slots.lines[lane]
+        self._arrivals += 1
+        waiter = _Waiter(loop.create_future(), max_wait, line.blocked.read(now), self._arrivals)
+        line.waiters.append(waiter)
+        if line not in self._lines[lane]:
+            self._lines[lane].append(line)
         self._review(now)
         try:
             return await waiter.granted
@@ -193,32 +207,36 @@ class RateLimiter:
         remaining: int | None = None,
         rejected_for: float | None = None,
     ) -> None:
-        """Give a permit back, with what the answer said.
+        """Return a permit, with what the response's headers say.
 
         Args:
-            permit: What `acquire` returned.
-            answered: Whether an answer came; without one the request may or may not have counted.
-            limit: The answer's ``X-RateLimit-Limit``.
-            remaining: The answer's ``X-RateLimit-Remaining``.
-            rejected_for: For a 429: the seconds to stay away.
+            permit: The result of `acquire`.
+            answered: Whether a response arrived; without one the request may or may not have been counted.
+            limit: The response's ``X-RateLimit-Limit``.
+            remaining: The response's ``X-RateLimit-Remaining``.
+            rejected_for: After a 429, the seconds to send nothing.
         """
         permit.slots.used -= 1
-        if permit.loop is not self._loop or permit.loop.is_closed():  # its requests are written off
+        if permit.loop is not self._loop or permit.loop.is_closed():  # the window has abandoned its requests
             return
         now = permit.loop.time()
-        self._window.settle(permit.stamp, now, limit=limit, remaining=remaining, answered=answered)
+        self._window.settle(permit.snapshot, now, limit=limit, remaining=remaining, answered=answered)
         if rejected_for is not None:
             self._window.reject(now, rejected_for)
-        if self._queues:
+        if self._has_waiters:
             self._dispatch(permit.loop, now)
 
-    def _attend(self) -> asyncio.AbstractEventLoop:
-        """The running event loop, which is served from now on."""
+    @property
+    def _has_waiters(self) -> bool:
+        return any(self._lines.values())
+
+    def _bind_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop, and work on that from now on."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._loop is not None and not self._loop.is_closed() and (self._window.in_flight or self._queues):
+            if self._loop is not None and not self._loop.is_closed() and (self._window.in_flight or self._has_waiters):
                 raise RuntimeError("the rate limiter is at work on another event loop")
-            self._loop, self._timer, self._queues = loop, None, []
+            self._loop, self._timer, self._lines = loop, None, {lane: [] for lane in _LANES}
             self._window.abandon()
         return loop
 
@@ -227,74 +245,57 @@ class RateLimiter:
         return Permit(slots, self._window.send(now), loop)
 
     def _reserved(self, lane: Lane) -> int:
-        """What a lane leaves of the window to the other."""
+        """How many requests of the window a lane leaves to the other."""
         return min(self._reserve, self._window.limit - 1) if self._reserve and lane == "bulk" else 0
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
-        """Grant what can be granted, in order."""
-        while (first := self._take_first(now)) is not None:
-            slots, lane, waiter = first
-            permit = self._grant(slots, loop, now)
-            permit.waited = slots.shut_seconds(lane, now) - waiter.shut_before
+        """Grant all permits that can be granted, in order."""
+        while (line := self._next_line(now)) is not None:
+            waiter = line.waiters.popleft()
+            permit = self._grant(line.slots, loop, now)
+            permit.waited = line.blocked.read(now) - waiter.blocked_before
             waiter.granted.set_result(permit)
         self._review(now)
 
-    def _take_first(self, now: float) -> tuple[Slots, Lane, _Waiter] | None:
-        """The first waiter to whom the quota leaves a request and whose client has a place, out of its queue."""
+    def _next_line(self, now: float) -> _Line | None:
+        """The line of the first call that may be sent now: its lane has a request left, and its client a slot."""
         for lane in _LANES:
             if self._window.free(now, self._reserved(lane)) <= 0:
                 return None
-            queued = [slots for slots in self._queues if slots.free and slots.is_awaited(lane)]
-            if queued:
-                first = min(queued, key=lambda slots: slots.waiting[lane][0].order)
-                return first, lane, first.waiting[lane].popleft()
+            ready = [line for line in self._lines[lane] if line.slots.free and not line.is_empty]
+            if ready:
+                return min(ready, key=lambda line: line.waiters[0].order)
         return None
 
     def _review(self, now: float) -> None:
-        """After any change: whom the quota keeps waiting, who has waited for too long, and when to look again."""
+        """Update what depends on time after any change: stopwatches, refusals and the timer."""
         wakes_at = min(self._review_lane(lane, now) for lane in _LANES)
-        self._queues = [slots for slots in self._queues if slots.is_awaited()]
-        self._sleep_until(wakes_at if self._queues and wakes_at < math.inf else None)
+        self._sleep_until(wakes_at if wakes_at < math.inf else None)
 
     def _review_lane(self, lane: Lane, now: float) -> float:
-        """The same for one lane; returns when to look again, or infinity."""
-        queues = [slots for slots in self._queues if slots.is_awaited(lane)]
-        if not queues:
-            self._judged[lane] = None
+        """Do that for one lane; return when to do it again, or infinity."""
+        lines = self._lines[lane] = [line for line in self._lines[lane] if not line.is_empty]
+        if not lines:
+            self._last_opens_at[lane] = None
             return math.inf
         reserve = self._reserved(lane)
         opens_at, stalled = self._window.opens_at(now, reserve), self._window.is_stalled(now)
         wakes_at = self._window.wakes_at(now, reserve) or math.inf
-        for slots in queues:
-            slots.note(lane, now, shut=opens_at is not None or stalled)
-        # While a spent window's end stands, time takes from the wait ahead what it adds to the wait so far.
-        if stalled or (opens_at is not None and opens_at != self._judged[lane]):
+        for line in lines:  # a line without a free slot waits for that, not for the rate limit
+            line.blocked.run(now, running=(opens_at is not None or stalled) and line.slots.free)
+        # While opens_at stays the same, a call's past and future waits add up to the same: no need to check again.
+        if stalled or (opens_at is not None and opens_at != self._last_opens_at[lane]):
             ahead = 0.0 if opens_at is None else opens_at - now
-            for slots in queues:
-                patience = self._refuse(slots, lane, now, ahead)
-                if stalled and slots.free:
+            for line in lines:
+                patience = _refuse_impatient(line, now, ahead)
+                if stalled and line.slots.free:
                     wakes_at = min(wakes_at, now + patience)
-        self._judged[lane] = opens_at
-        return wakes_at
-
-    def _refuse(self, slots: Slots, lane: Lane, now: float, ahead: float) -> float:
-        """Refuse each call whose patience ends before the quota is there again; returns the least patience left."""
-        least, waited = math.inf, slots.shut_seconds(lane, now)
-        patient = deque[_Waiter]()
-        for waiter in slots.waiting[lane]:
-            left = waiter.max_wait - (waited - waiter.shut_before) - ahead
-            if waiter.granted.done():
-                continue
-            if left > _GRAIN or (ahead and left >= 0):
-                patient.append(waiter)
-                least = min(least, left)
-            else:
-                waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
-        slots.waiting[lane] = patient
-        return least
+            self._lines[lane] = [line for line in lines if line.waiters]
+        self._last_opens_at[lane] = opens_at
+        return wakes_at if self._lines[lane] else math.inf
 
     def _sleep_until(self, wakes_at: float | None) -> None:
-        """Look again when time alone has changed something for those who wait."""
+        """Set the timer for the moment when time alone changes something for a waiting call."""
         if self._timer is not None and self._timer.when() != wakes_at:
             self._timer.cancel()
             self._timer = None
@@ -303,22 +304,46 @@ class RateLimiter:
 
     def _wake(self) -> None:
         self._timer = None
-        loop = self._attend()
+        loop = self._bind_loop()
         self._dispatch(loop, loop.time())
 
     def _abandon(self, slots: Slots, waiter: _Waiter) -> None:
-        """The waiter's owner was cancelled, perhaps in the moment between grant and wake-up."""
+        """Clean up after a cancelled call, which may already have been granted a permit."""
         granted = waiter.granted
         if not granted.cancelled() and granted.exception() is None:
             slots.used -= 1
-            self._window.withdraw(granted.result().stamp)
-        loop = self._attend()
+            self._window.withdraw(granted.result().snapshot)
+        loop = self._bind_loop()
         self._dispatch(loop, loop.time())
+
+
+def _refuse_impatient(line: _Line, now: float, ahead: float) -> float:
+    """Refuse the calls of a line that would wait for too long; return the shortest remaining ``max_wait``.
+
+    Args:
+        line: The line.
+        now: The time.
+        ahead: Seconds until the rate limit has requests again, or 0 if that is not known.
+    """
+    shortest, blocked = math.inf, line.blocked.read(now)
+    patient = deque[_Waiter]()
+    for waiter in line.waiters:
+        left = waiter.max_wait - (blocked - waiter.blocked_before) - ahead
+        if waiter.granted.done():
+            continue
+        if left > _RESOLUTION or (ahead and left >= 0):
+            patient.append(waiter)
+            shortest = min(shortest, left)
+        else:
+            waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
+    line.waiters = patient
+    return shortest
 
 
 def _refusal(seconds: float, max_wait: float) -> RateLimitError:
     return RateLimitError(
-        f"the quota is spent for another {seconds:.1f} s, and max_rate_limit_wait is {max_wait:g} s; nothing was sent",
+        f"the rate limit is used up for another {seconds:.1f} s, and max_rate_limit_wait is {max_wait:g} s; "
+        "nothing was sent",
         retry_after=seconds,
         sent=False,
         attempts=0,

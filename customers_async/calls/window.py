@@ -1,52 +1,94 @@
-"""What one can know of the server's quota from its answers. Arithmetic, without a queue and without a clock.
+"""The server's rate-limit window, inferred from its responses. Arithmetic only: no queue, no clock.
 
-The service counts requests in a fixed window (500 in 60 s for each IP address) that the first request opens, and
-tells on success only the limit and what remains. When the window ends has to be inferred.
+The service counts requests in a fixed window (500 in 60 s for each IP address), which the first request opens. On
+success its headers name the limit and what remains, but not when the window ends; that has to be inferred.
 """
 
 import math
 
 import attrs
 
-__all__ = ["Stamp", "Window"]
+__all__ = ["Snapshot", "Window"]
 
 _MARGIN = 0.05
-"""Seconds past the inferred end of a window, for the clocks' grain."""
+"""Seconds added to the inferred end of a window, for the resolution of the clocks."""
 _RETRY_MARGIN = 1.0
-"""Seconds added to ``Retry-After``: Laravel rounds down, and may say 0 for up to a second."""
+"""Seconds added to ``Retry-After``: Laravel rounds down, and may send 0 for up to a second."""
 _CLOSE = 2.0
-"""Seconds between the bounds of a window's start within which its end is taken as known."""
-_ENOUGH = 20
-"""Requests by which ``Remaining`` must have fallen before our share of them means something."""
-_PATIENCE = 1.0
-"""Seconds after which one more request may go out, though those in flight have no answer."""
+"""Seconds between the bounds of a window's start below which its end counts as known."""
+_MEANINGFUL_FALL = 20
+"""The fall of ``Remaining`` from which our share of it is computed."""
+_PROBE_AFTER = 1.0
+"""Seconds after which one more request may be sent, even if those in flight have no response."""
+
+
+@attrs.define(eq=False)
+class _Facts:
+    """What is known of one window. When the window ends, the record is replaced.
+
+    Attributes:
+        not_before: No later window can have opened before this time.
+        sent: Requests that may have been counted in this window.
+        is_open: Whether a response of this window has arrived.
+        is_ours: Whether one of our own requests opened it.
+        earliest: The lower bound of its start.
+        latest: The upper bound of its start.
+        first: The first ``Remaining`` received, or None.
+        lowest: The lowest ``Remaining`` received, or None.
+        unreported: Requests since then whose responses did not name what remains.
+        unreported_since: When the last of them ended.
+        probe_at: When one more request may be sent, even if those in flight have no response.
+        stalls_at: Before the window is open: when its first request has gone without a response for too long.
+        closed_until: After a 429: when the next request may be sent; else 0.
+    """
+
+    not_before: float = -math.inf
+    sent: int = 0
+    is_open: bool = False
+    is_ours: bool = False
+    earliest: float = -math.inf
+    latest: float = math.inf
+    first: int | None = None
+    lowest: int | None = None
+    unreported: int = 0
+    unreported_since: float = -math.inf
+    probe_at: float = -math.inf
+    stalls_at: float = math.inf
+    closed_until: float = 0.0
+
+    def stop_probing(self) -> None:
+        """A response has arrived, or no request is in flight: probes need not wait."""
+        self.probe_at, self.stalls_at = -math.inf, math.inf
 
 
 @attrs.define
-class Stamp:
+class Snapshot:
     """What was known when a request was sent.
 
     Attributes:
-        window: Which window it was sent in; windows are counted.
-        floor: The lowest ``Remaining`` known, or None. Only an answer with more proves that the server has begun
-            another window.
+        facts: The record of the window it was sent in.
+        lowest: The lowest ``Remaining`` received until then, or None. Only a response with a higher one proves that
+            the server has opened another window.
         sent_at: When, in seconds.
     """
 
-    window: int
-    floor: int | None
+    facts: _Facts
+    lowest: int | None
     sent_at: float
 
 
 class Window:
-    """What is known of the server's present window. Pure arithmetic: each method is told the time in seconds.
+    """The present window of the server. Each method takes the time in seconds.
 
-    The server opens a window with the first request it counts and tells what remains, not when the window ends. Its
-    start lies between ``earliest`` and ``latest``; when these are close, or our own request began it, the end is known
-    well enough. Otherwise, once the quota is spent, one request is sacrificed to learn ``Retry-After``.
+    Its start lies between two bounds. If they are close, or one of our own requests opened the window, its end is known
+    well enough. Otherwise, when nothing remains, one request is sacrificed to learn ``Retry-After``.
 
-    Other processes behind the same address show only in what remains. ``share`` is the part of its fall that was our
-    own, carried on from window to window: each process takes its share of the rest, and all of it when alone.
+    Other processes behind the same address are visible only in what remains. ``share`` is the part of its fall that our
+    own requests caused, and is kept from window to window: each process uses its share of the rest.
+
+    Args:
+        limit: Requests per window, until a response names another limit.
+        length: Seconds that a window lasts.
     """
 
     def __init__(self, limit: int, length: float) -> None:
@@ -54,157 +96,159 @@ class Window:
         self.length = length
         self.share = 1.0
         self.in_flight = 0
-        self.closed_until = 0.0
-        self.count = 0
-        self.known = self.is_ours = False
-        self.due = -math.inf  # when one more request may go out, though those in flight have no answer
-        self.floor: int | None = None
-        self.sent = 0
-        self.stalls_at = math.inf  # while nothing is known: when the first request has been out for too long
-        self.untold = 0  # requests since the last telling answer whose own told nothing of what remains
-        self._untold_since = -math.inf
-        self.earliest, self.latest = -math.inf, math.inf
-        self._first: int | None = None
-        self._not_before = -math.inf  # the next window cannot have begun earlier
+        self._facts = _Facts()
 
     def free(self, now: float, reserve: int = 0) -> int:
-        """How many requests may be sent now, by those who leave so many to others."""
-        self._roll(now)
-        if now < self.closed_until:
+        """How many requests may be sent now, keeping ``reserve`` for other callers."""
+        facts = self._current(now)
+        if now < facts.closed_until:
             return 0
-        if not self.known:  # one request finds out, then the rest may burst; a stalled one is not waited for
-            return 1 if now >= self.due and (self.in_flight < self.limit - reserve or not self.in_flight) else 0
-        if self.floor is not None and self.floor <= self.untold:
-            return 0 if self.in_flight or self._start_is_known else 1  # the sacrifice
-        if (fair := self._fair - reserve) > 0:
+        if not facts.is_open:  # one request opens it; if that stalls, another one may
+            return 1 if now >= facts.probe_at and (self.in_flight < self.limit - reserve or not self.in_flight) else 0
+        if facts.lowest is not None and facts.lowest <= facts.unreported:
+            return 0 if self.in_flight or self._end_is_known else 1  # the sacrificed request
+        if (fair := self._fair_share - reserve) > 0:
             return fair
-        return 1 if self._left > reserve and (now >= self.due or not self.in_flight) else 0
+        return 1 if self._left > reserve and (now >= facts.probe_at or not self.in_flight) else 0
 
     def opens_at(self, now: float, reserve: int = 0) -> float | None:
-        """When a spent quota is there again at the latest; None while more requests may go out before that."""
-        free = self.free(now, reserve)
-        if now < self.closed_until:
-            return self.closed_until
-        return self.ends if self.known and free <= 0 and self._left <= reserve else None
+        """When requests are possible again at the latest, if none may be sent before that; else None."""
+        free, facts = self.free(now, reserve), self._facts
+        if now < facts.closed_until:
+            return facts.closed_until
+        return self._ends if facts.is_open and free <= 0 and self._left <= reserve else None
 
     def wakes_at(self, now: float, reserve: int = 0) -> float | None:
-        """When time alone lets more requests go out; None while some may go out now, or only an answer helps."""
+        """When time alone frees a request; None if one is free now, or if only a response can free one."""
         if self.free(now, reserve) > 0:
             return None
         opens_at = self.opens_at(now, reserve)
-        wakes_at = self.due if opens_at is None else opens_at
+        wakes_at = self._facts.probe_at if opens_at is None else opens_at
         return wakes_at if wakes_at > now else None
 
     def is_stalled(self, now: float) -> bool:
-        """Whether nothing is known, and the request that was to find out has no answer for too long."""
-        self._roll(now)
-        return not self.known and now >= self.stalls_at
+        """Whether the window is not open yet, and its first request has gone without a response for too long."""
+        facts = self._current(now)
+        return not facts.is_open and now >= facts.stalls_at
+
+    def ends_at(self, now: float) -> float | None:
+        """When the window ends at the latest; None if no window is known to be open."""
+        facts = self._current(now)
+        ends_at = max(facts.closed_until, self._ends if facts.is_open else 0.0)
+        return ends_at or None
 
     @property
     def _left(self) -> int:
-        """What remains less all that may yet count."""
-        return self.limit - self.sent if self.floor is None else self.floor - self.untold - self.in_flight
+        """What remains, less all that may still be counted."""
+        facts = self._facts
+        if facts.lowest is None:
+            return self.limit - facts.sent
+        return facts.lowest - facts.unreported - self.in_flight
 
     @property
-    def _fair(self) -> int:
-        """Our share of what remains, less the same."""
-        return self._left if self.floor is None else int(self.floor * self.share) - self.untold - self.in_flight
+    def _fair_share(self) -> int:
+        """Our share of what remains, less all that may still be counted."""
+        facts = self._facts
+        if facts.lowest is None:
+            return self._left
+        return int(facts.lowest * self.share) - facts.unreported - self.in_flight
 
     @property
-    def ends(self) -> float:
-        """The latest end of the window."""
-        return self.latest + self.length + _MARGIN
+    def _ends(self) -> float:
+        return self._facts.latest + self.length + _MARGIN
 
     @property
-    def _start_is_known(self) -> bool:
-        return self.is_ours or self.latest - self.earliest <= _CLOSE
+    def _end_is_known(self) -> bool:
+        return self._facts.is_ours or self._facts.latest - self._facts.earliest <= _CLOSE
 
-    def send(self, now: float) -> Stamp:
+    def send(self, now: float) -> Snapshot:
         """Count a request as sent."""
-        self._roll(now)
-        self.due = now + _PATIENCE
-        if not self.known:
-            self.stalls_at = min(self.stalls_at, self.due)
-        self.sent += 1
+        facts = self._current(now)
+        facts.probe_at = now + _PROBE_AFTER
+        if not facts.is_open:
+            facts.stalls_at = min(facts.stalls_at, facts.probe_at)
+        facts.sent += 1
         self.in_flight += 1
-        return Stamp(self.count, self.floor, now)
+        return Snapshot(facts, facts.lowest, now)
 
-    def settle(self, stamp: Stamp, now: float, *, limit: int | None, remaining: int | None, answered: bool) -> None:
-        """Note what a request's answer said; without one, it may or may not have counted."""
-        self._roll(now)
+    def settle(
+        self, snapshot: Snapshot, now: float, *, limit: int | None, remaining: int | None, answered: bool
+    ) -> None:
+        """Evaluate a response; without one, the request may or may not have been counted."""
+        facts = self._current(now)
         self.in_flight -= 1
         if limit is not None:
             self.limit = limit
-        newer = remaining is not None and stamp.floor is not None and remaining > stamp.floor
-        if newer and stamp.window == self.count and now >= self._not_before:  # what a 429 said goes before
-            self._forget(self.earliest + self.length)
+        is_present = snapshot.facts is facts
+        is_higher = remaining is not None and snapshot.lowest is not None and remaining > snapshot.lowest
+        if is_higher and is_present and now >= facts.not_before:  # not_before comes from a 429, and is more reliable
+            self._replace(facts.earliest + self.length)
             self._open(now, remaining)
-            self._learn_start(stamp, remaining)
-        elif newer or stamp.window == self.count:
-            self._learn(stamp, now, remaining, answered)
+            self._learn_start(snapshot, remaining)
+        elif is_higher or is_present:
+            self._learn(snapshot, now, remaining, answered)
 
-    def withdraw(self, stamp: Stamp) -> None:
+    def withdraw(self, snapshot: Snapshot) -> None:
         """Take back a request that was not sent after all."""
         self.in_flight -= 1
-        if stamp.window == self.count:
-            self.sent -= 1
-            self.due, self.stalls_at = -math.inf, math.inf
+        if snapshot.facts is self._facts:
+            self._facts.sent -= 1
+            self._facts.stop_probing()
 
     def abandon(self) -> None:
-        """The requests in flight will never be settled: their event loop has ended."""
+        """Forget the requests in flight, because their event loop has ended."""
         self.in_flight = 0
-        self.due, self.stalls_at = -math.inf, math.inf
+        self._facts.stop_probing()
 
     def reject(self, now: float, retry_after: float) -> None:
-        """A 429 closes the window for everyone, until its ``Retry-After`` and a second have passed."""
-        self.closed_until = max(self.closed_until, now + max(retry_after, 0.0) + _RETRY_MARGIN)
-        self._not_before = max(self._not_before, now + retry_after - _RETRY_MARGIN)
+        """Close the window for all callers after a 429, until ``retry_after`` and a second have passed."""
+        facts = self._facts
+        facts.closed_until = max(facts.closed_until, now + max(retry_after, 0.0) + _RETRY_MARGIN)
+        facts.not_before = max(facts.not_before, now + retry_after - _RETRY_MARGIN)
 
-    def _learn(self, stamp: Stamp, now: float, remaining: int | None, answered: bool) -> None:
-        if not self.known:
-            self.due, self.stalls_at = -math.inf, math.inf
-        if answered and not self.known:
+    def _learn(self, snapshot: Snapshot, now: float, remaining: int | None, answered: bool) -> None:
+        facts = self._facts
+        if not facts.is_open:
+            facts.stop_probing()
+        if answered and not facts.is_open:
             self._open(now, remaining)
-        elif remaining is None:  # it may or may not have counted
-            self.untold += 1
-            self._untold_since = now
+        elif remaining is None:  # it may or may not have been counted
+            facts.unreported += 1
+            facts.unreported_since = now
         else:
-            self._first = remaining if self._first is None else self._first
-            self.floor = remaining if self.floor is None else min(self.floor, remaining)
-            if stamp.sent_at >= self._untold_since:
-                self.untold = 0
-        self._learn_start(stamp, remaining)
-        if self._first is not None and self.floor is not None and self._first - self.floor >= _ENOUGH:
-            self.share = min(1.0, self.sent / (self._first - self.floor))
+            facts.first = remaining if facts.first is None else facts.first
+            facts.lowest = remaining if facts.lowest is None else min(facts.lowest, remaining)
+            if snapshot.sent_at >= facts.unreported_since:
+                facts.unreported = 0
+        self._learn_start(snapshot, remaining)
+        if facts.first is not None and facts.lowest is not None and facts.first - facts.lowest >= _MEANINGFUL_FALL:
+            self.share = min(1.0, facts.sent / (facts.first - facts.lowest))
 
-    def _learn_start(self, stamp: Stamp, remaining: int | None) -> None:
-        if remaining == self.limit - 1:  # this very request opened the window
-            self.is_ours = True
-            self.earliest = stamp.sent_at
+    def _learn_start(self, snapshot: Snapshot, remaining: int | None) -> None:
+        if remaining == self.limit - 1:  # this request opened the window
+            self._facts.is_ours = True
+            self._facts.earliest = snapshot.sent_at
 
     def _open(self, now: float, remaining: int | None) -> None:
-        """The first answer of a window: it began at the latest now."""
-        self.known = True
-        self.floor = self._first = remaining
-        self.untold = 0
-        self.sent = self.in_flight if remaining is not None else self.in_flight + 1
-        self.earliest, self.latest = self._not_before, now
+        """Note the first response of a window: the window opened now at the latest."""
+        facts = self._facts
+        facts.is_open = True
+        facts.first = facts.lowest = remaining
+        facts.unreported = 0
+        facts.sent = self.in_flight if remaining is not None else self.in_flight + 1
+        facts.earliest, facts.latest = facts.not_before, now
 
-    def _roll(self, now: float) -> None:
-        if self.closed_until:
-            if now >= self.closed_until:
-                self._forget(self._not_before)
-        elif self.known and now >= self.latest + self.length + _MARGIN:
-            self._forget(self.earliest + self.length)
+    def _current(self, now: float) -> _Facts:
+        """The record of the present window, which is replaced if its window has ended."""
+        facts = self._facts
+        if facts.closed_until:
+            if now >= facts.closed_until:
+                self._replace(facts.not_before)
+        elif facts.is_open and now >= self._ends:
+            self._replace(facts.earliest + self.length)
+        return self._facts
 
-    def _forget(self, next_begins: float) -> None:
-        """Nothing is known of the server's next window, but that it cannot have begun earlier than this."""
-        self._not_before = max(self._not_before, next_begins)
-        self.count += 1
-        self.closed_until = 0.0
-        self.known = self.is_ours = False
-        self.due, self.stalls_at = -math.inf, math.inf
-        self.floor = self._first = None
-        self.sent = self.in_flight
-        self.untold, self._untold_since = 0, -math.inf
-        self.earliest, self.latest = -math.inf, math.inf
+    def _replace(self, opens_not_before: float) -> None:
+        """Begin a record for the next window, of which nothing else is known."""
+        not_before = max(self._facts.not_before, opens_not_before)
+        self._facts = _Facts(not_before=not_before, sent=self.in_flight)

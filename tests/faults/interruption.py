@@ -90,7 +90,7 @@ def check_nothing_held(client: CustomersClient) -> None:
     """No place, no request of the quota, no waiter, no call, shared or not, and no task of the client is left."""
     limiter = client._api.session.limiter
     assert client._api.slots.used == 0
-    waiters = itertools.chain.from_iterable(client._api.slots.waiting.values())
+    waiters = itertools.chain.from_iterable(line.waiters for line in client._api.slots.lines.values())
     assert all(waiter.granted.done() for waiter in waiters)
     assert limiter._window.in_flight == 0
     assert not client._api.session._calls
