@@ -39,12 +39,12 @@ is_uuid = re.compile(r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{
 
 
 def check_base_url(url: str) -> str:
-    """The base URL without trailing slashes.
+    """Return the base URL without trailing slashes.
 
     Raises:
         TypeError: It is not a string.
-        ValueError: It is not http or https, plain http to a host that is not loopback, or has no host, or has
-            user info, a query or a fragment.
+        ValueError: It is not http or https, uses plain http for a host that is not loopback, has no host, or has user
+            info, a query or a fragment.
     """
     if not isinstance(url, str):
         raise TypeError(f"base_url must be a str, not {type(url).__name__}")
@@ -83,7 +83,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def check_page(number: int, per_page: int) -> None:
-    """Refuse what the service would refuse, before anything is sent.
+    """Check a page number and a page size.
 
     Raises:
         TypeError: One of them is not an int (a bool is not one here).
@@ -99,10 +99,10 @@ def check_page(number: int, per_page: int) -> None:
 
 
 def check_choice(name: str, value: object, literal: object) -> None:
-    """Refuse an argument that is none of a ``Literal``'s values.
+    """Check that an argument is one of a ``Literal``'s values.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: It is not.
     """
     choices = get_args(literal)
     if value not in choices:
@@ -110,17 +110,17 @@ def check_choice(name: str, value: object, literal: object) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse an argument that is neither True nor False.
+    """Check that an argument is True or False.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: It is not.
     """
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
 def check_uuid(uuid: str) -> None:
-    """Refuse what cannot be a customer's uuid, before anything is sent.
+    """Check a customer's uuid.
 
     Raises:
         TypeError: It is not a string.
@@ -133,7 +133,7 @@ def check_uuid(uuid: str) -> None:
 
 
 def check_seconds(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-    """Validate a duration: a number of 0 or more."""
+    """Check a duration, as an attrs validator: a number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
     if not value >= 0:
@@ -141,7 +141,7 @@ def check_seconds(_: object, attribute: "attrs.Attribute[float]", value: float) 
 
 
 def check_count(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
-    """Validate a count: an int of 1 or more."""
+    """Check a count, as an attrs validator: an int of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
     if value < 1:

@@ -1,4 +1,4 @@
-"""The client that users hold: puts the rooms together, and holds no rules of its own."""
+"""The public client. Checks arguments and wires the parts together; contains no protocol logic."""
 
 import copy
 import os
@@ -45,28 +45,29 @@ __all__ = ["CustomersClient", "internals"]
 
 
 class CustomersClient:
-    """An asyncio client of the customers API.
+    """An asyncio client for the customers API.
 
-    Made anywhere, without I/O and without a running loop; used in one event loop. Use it with ``async with``, or
-    call `close` at the end.
+    Creating a client needs no I/O and no running event loop. It is used on one event loop. Use it with ``async with``,
+    or call `close` at the end.
 
     Args:
         token: The bearer token, or a source of tokens. None: ``$CUSTOMERS_TOKEN``, else the file that
             ``$CUSTOMERS_TOKEN_FILE`` names.
-        base_url: Where the service is. None: ``$CUSTOMERS_BASE_URL``, else ``PRODUCTION_URL``. Plain http is
-            accepted for loopback addresses only.
-        concurrency: Requests in flight at most.
+        base_url: The service's URL. None: ``$CUSTOMERS_BASE_URL``, else ``PRODUCTION_URL``. Plain http is accepted
+            for loopback addresses only.
+        concurrency: The largest number of requests in flight.
         timeout: Seconds for one attempt, from sending to the last byte.
-        retry: Whether and when a transient failure is tried again.
-        rate_limiter: The quota. It is counted for each IP address, so pass one limiter to all clients of a process.
-        max_rate_limit_wait: Seconds that one call waits for the quota at most, in all. When it would take longer,
-            `RateLimitError` comes at once; 0 never waits.
-        max_body: The largest answer in bytes, decompressed.
+        retry: Whether and when a transient failure is retried.
+        rate_limiter: The rate limiter. The service's limit is per IP address, so pass one limiter to all clients of a
+            process.
+        max_rate_limit_wait: The longest time in seconds that one call waits for the rate limit, in total. If the wait
+            would be longer, `RateLimitError` is raised at once; 0 never waits.
+        max_body: The largest response body in bytes, decompressed.
         session: A borrowed aiohttp session, never closed by the client; its own settings (cookies, proxies,
-            connector limit) hold.
-        keep_unknown: Keep fields that the model does not know in ``Customer.extra``.
-        on_event: Called with each `Event`, in the event loop: it must return at once.
-        cache: Remembers whom `get_customer` found. None: each call asks the service.
+            connector limit) apply.
+        keep_unknown: Keep fields that the model does not define in ``Customer.extra``.
+        on_event: Called with each `Event` on the event loop; it must return quickly.
+        cache: Caches the customers that `get_customer` returns. None: each call sends a request.
 
     Raises:
         ConfigurationError: There is no token anywhere.
@@ -135,14 +136,14 @@ class CustomersClient:
         await self.close()
 
     async def close(self) -> None:
-        """End the calls in flight with ``RuntimeError("client is closed")``, and the connection. Safe to repeat.
+        """Close the connections. Calls in progress raise ``RuntimeError("client is closed")``. Safe to repeat.
 
-        A borrowed aiohttp session stays open. Views made by `with_options` close with the client, and it with them.
+        A borrowed aiohttp session stays open. Closing a view made by `with_options` closes the client, and vice versa.
         """
         await self._api.session.close()
 
     def with_options(self, **overrides: Unpack[OptionOverrides]) -> Self:
-        """A cheap view of this client with other settings: same connection, limiter and tokens.
+        """Return a view of this client with other settings; it shares connections, rate limiter and tokens.
 
         Args:
             overrides: Any of ``concurrency``, ``timeout``, ``retry``, ``max_rate_limit_wait``, ``max_body``,
@@ -162,13 +163,13 @@ class CustomersClient:
 
     @property
     def rate_limit(self) -> RateLimit:
-        """What is known of the quota now, without I/O."""
+        """The state of the rate limit, without I/O."""
         return self._api.session.limiter.state
 
     async def get_customer(self, uuid: str) -> Customer:
-        """Fetch one customer. Simultaneous calls for the same one share a request, its answer or its error.
+        """Fetch one customer. Simultaneous calls for the same customer share one request, and its result or error.
 
-        Cancelling one call leaves the others; where it was the first, the request is sent once more for them.
+        Cancelling one call does not cancel the others. If it was the first, the request is sent once more for them.
 
         Args:
             uuid: 8-4-4-4-12 letters and digits; not hex only.
@@ -177,13 +178,13 @@ class CustomersClient:
             NotFoundError: There is no such customer.
             CustomersError: Any other failure; see `customers_async.errors`.
             TypeError: ``uuid`` is not a string.
-            ValueError: ``uuid`` is not of that form. Nothing was sent.
+            ValueError: ``uuid`` does not have that form. Nothing was sent.
         """
         check_uuid(uuid)
         api, keep_unknown = self._api, self._api.options.keep_unknown
         api.session.check_open()
-        if self._cache is not None and (known := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
-            return known
+        if self._cache is not None and (cached := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
+            return cached
         customer = await self._flights.run((uuid, api.options), lambda: api.get_customer(uuid, "interactive"))
         if self._cache is not None:
             self._cache.put(customer, keep_unknown=keep_unknown)
@@ -197,25 +198,26 @@ class CustomersClient:
         on_missing: OnMissing = "yield",
         ordered: bool = True,
     ) -> CustomerBatch:
-        """Fetch many customers, in the way that takes the fewest requests: by look-ups, or by a walk of the list.
+        """Fetch many customers with the fewest requests: by look-ups, or by listing all customers.
 
-        One failure does not end the others: it is the ``error`` of its result. Only what no customer would escape is
-        raised, such as a refused token. A uuid that comes twice costs one request and gives two results.
+        The failure of one look-up is the ``error`` of its result. Errors that would affect every customer, such as a
+        rejected token, are raised. A uuid that appears twice costs one request and gives two results.
 
         Args:
             uuids: Each 8-4-4-4-12 letters and digits; not hex only.
-            strategy: ``"auto"`` looks up to ten customers up. For more it reads the list's first page, which tells
-                its length, and goes on with the list as long as fewer pages are left than customers. A list whose
-                length is not told, or that is longer than 10,000 and may be capped, is not walked. Whom the walk
-                did not show is looked up before it is called missing. ``"lookups"`` and ``"list"`` leave no choice.
-            on_missing: What to do about a customer that the service does not know. ``"yield"`` gives a result with
-                a `NotFoundError`, ``"raise"`` raises it, ``"skip"`` leaves it out.
-            ordered: Yield in the order of ``uuids``; then a walk keeps whom it finds until their turn. False yields
-                results as they come, and keeps no more of them than requests in flight brought.
+            strategy: ``"auto"`` uses look-ups for up to ten customers. For more it reads the list's first page, which
+                names the total, and continues with the list while fewer pages than customers are left. It does not
+                list a list without a total, or one longer than 10,000, which may be capped. Customers that the list
+                did not contain are looked up before they count as missing. ``"lookups"`` and ``"list"`` always use
+                that strategy.
+            on_missing: What to do if a customer does not exist. ``"yield"`` yields a result with a `NotFoundError`,
+                ``"raise"`` raises it, ``"skip"`` yields nothing.
+            ordered: Yield in the order of ``uuids``; results of the list are then kept until their turn. False yields
+                results as they arrive, and keeps no more of them than the requests in flight returned.
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: A uuid is not of that form; the message names its position. Nothing was sent.
+            ValueError: A uuid does not have that form; the message names its position. Nothing was sent.
 
         Example:
             >>> uuids = ["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g", "00000000-0000-0000-0000-00000000000z"]
@@ -240,15 +242,15 @@ class CustomersClient:
         )
 
     async def plan_customers(self, uuids: Iterable[str]) -> BatchPlan:
-        """What `get_customers` would cost. Sends one request at most, for the length of the list.
+        """Estimate the cost of `get_customers`. Sends at most one request, for the length of the list.
 
         Args:
             uuids: As `get_customers` takes them.
 
         Raises:
-            CustomersError: The length could not be asked for; see `customers_async.errors`.
+            CustomersError: That request failed; see `customers_async.errors`.
             TypeError: An argument is of the wrong type.
-            ValueError: A uuid is not of the service's form. Nothing was sent.
+            ValueError: A uuid does not have the service's form. Nothing was sent.
 
         Example:
             >>> async with CustomersClient() as client:
@@ -270,28 +272,29 @@ class CustomersClient:
         on_incomplete: OnIncomplete = "warn",
         on_bad_record: Literal["raise"] | OnBadRecord = "raise",
     ) -> CustomerPager:
-        """Walk the list of customers: pages are fetched concurrently, ``concurrency`` at a time.
+        """List all customers. Up to ``concurrency`` pages are fetched concurrently.
 
-        A page that failed in spite of the retries is asked for again, twice at most, if at least four other pages
-        came for each such failure; so a long walk lasts though one request in five fails.
+        A page that failed in spite of the retries is requested again, at most twice, if at least four other pages
+        arrived for each such failure. So a long listing succeeds even if one request in five fails.
 
         Args:
-            per_page: Customers a page, from 1 to 100.
-            first_page: Where to begin, such as an error's ``next_page``. The verdict is on the whole list, so a
-                walk that begins later is never COMPLETE, and ``"reconcile"`` then yields the pages before, too.
-            ordered: Yield in the list's order; False yields pages as they come.
-            unique: Drop and count customers that come twice, at the price of remembering every uuid. Of two on one
-                page the one updated last is kept; of two pages, the first that came. False yields every row and
-                does not let memory grow: repetitions more than 5,000 customers apart then go unnoticed.
-            on_incomplete: What to do when the verdict is not COMPLETE. ``"warn"`` logs, ``"raise"`` raises,
-                ``"reconcile"`` walks again, up to three times, and yields only what was missed; ``"ignore"``
-                leaves it to you to look at ``pager.completeness``.
-            on_bad_record: ``"raise"``, or a function called with the raw record and the `RecordError`, once for
-                each record, when its page is handed on; the record is then in ``Page.rejected``.
+            per_page: Customers per page, from 1 to 100.
+            first_page: The page to begin with, such as an error's ``next_page``. The verdict is about the whole list,
+                so a listing that begins later is never COMPLETE; with ``"reconcile"`` it then yields the earlier pages
+                too.
+            ordered: Yield in the list's order; False yields pages as they arrive.
+            unique: Drop and count customers that appear twice, which keeps every uuid in memory. Of two records on one
+                page the one updated last is kept; on two pages, the first that arrived. False yields every record and
+                uses constant memory: duplicates more than 5,000 customers apart are then not noticed.
+            on_incomplete: What to do if the verdict is not COMPLETE. ``"warn"`` logs a warning, ``"raise"`` raises,
+                ``"reconcile"`` lists again, up to three times, and yields only what was missed; ``"ignore"`` does
+                nothing: check ``pager.completeness`` yourself.
+            on_bad_record: ``"raise"``, or a function called with the raw record and its `RecordError`, once per
+                record, before its page is yielded; the record is then in ``Page.rejected``.
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: An argument is out of range, or ``"reconcile"`` is asked for without ``unique``.
+            ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``.
         """
         check_page(first_page, per_page)
         check_walk(ordered=ordered, unique=unique, on_incomplete=on_incomplete)
@@ -317,7 +320,7 @@ class CustomersClient:
 
         Args:
             number: The page, from 1.
-            per_page: Customers a page, from 1 to 100.
+            per_page: Customers per page, from 1 to 100.
 
         Raises:
             RecordError: A record does not fit the model.
@@ -330,19 +333,19 @@ class CustomersClient:
         return self._api.read_page(number, response, tolerant=False)
 
     async def count_customers(self) -> int:
-        """How many customers the list has, by its ``X-Api-Total`` header. Costs one request.
+        """Count the customers of the list, from its ``X-Api-Total`` header. Sends one request.
 
         Raises:
-            APIResponseError: The service did not say.
+            APIResponseError: The response has no such header.
             CustomersError: Any other failure; see `customers_async.errors`.
         """
         return await self._api.count_customers()
 
     async def whoami(self) -> TokenOwner:
-        """Whom the token belongs to.
+        """Fetch the account that the token belongs to.
 
         Raises:
-            AuthenticationError: The service refuses the token.
+            AuthenticationError: The service rejects the token.
             CustomersError: Any other failure; see `customers_async.errors`.
         """
         return await self._api.get_owner()

@@ -1,12 +1,12 @@
-"""Everything that can go wrong, in one tree.
+"""The exceptions, in one tree.
 
 ::
 
     CustomersError
     ├── ConfigurationError             no token anywhere, unreadable token file
-    ├── APIConnectionError             no usable answer: DNS, TLS, refused, reset, body cut short
+    ├── APIConnectionError             no usable response: DNS, TLS, refused, reset, body cut short
     │   └── APITimeoutError            also a TimeoutError
-    ├── APIResponseError               an answer this API does not give: HTML, a redirect, not JSON, too large
+    ├── APIResponseError               a response this API does not send: HTML, a redirect, not JSON, too large
     │   └── RecordError                one record does not fit: .page .index .field
     ├── APIStatusError                 the documented error envelope: .status .code .errors .url_path .attempts
     │   ├── BadRequestError            400
@@ -18,7 +18,7 @@
     │   ├── RateLimitError             429, or the client's own limiter refused: .retry_after .sent
     │   └── ServerError                5xx
     ├── IncompleteListError            .completeness .next_page
-    └── ExportError                    an export's files stand in the way: in use, of another export, damaged
+    └── ExportError                    an export's files are in use, damaged, or of another export
 
 Bad arguments are plain ``ValueError`` or ``TypeError``. Each error pickles, and none holds a token or a
 customer's data (a customer's uuid may stand in an error).
@@ -52,10 +52,10 @@ __all__ = [
 
 
 class CustomersError(Exception):
-    """The base of every error of this package.
+    """The base class of this package's errors.
 
     Attributes:
-        next_page: For errors that end a walk of the list, the page to go on from; else None.
+        next_page: For errors that end a listing, the page to continue with; else None.
     """
 
     next_page: int | None = None
@@ -76,11 +76,11 @@ class ConfigurationError(CustomersError):
 
 
 class APIConnectionError(CustomersError):
-    """No usable answer arrived: DNS, TLS, refused, reset, or a body cut short.
+    """No usable response arrived: DNS, TLS, refused, reset, or a body cut short.
 
     Attributes:
-        attempts: How many times the request was tried.
-        transient: Whether trying again may help: not so for TLS failures.
+        attempts: How many times the request was sent.
+        transient: Whether a retry may help; False for TLS failures.
     """
 
     def __init__(self, message: str, *, attempts: int = 1, transient: bool = True) -> None:
@@ -94,10 +94,10 @@ class APITimeoutError(APIConnectionError, TimeoutError):
 
 
 class APIResponseError(CustomersError):
-    """An answer that this API does not give: HTML, a redirect, not JSON, the wrong shape, too large.
+    """A response that this API does not send: HTML, a redirect, not JSON, the wrong shape, too large.
 
     Attributes:
-        status: The HTTP status, or None where the data did not come from an answer.
+        status: The HTTP status, or None if the data did not come from a response.
         content_type: The ``Content-Type`` header, or None.
     """
 
@@ -108,11 +108,11 @@ class APIResponseError(CustomersError):
 
 
 class RecordError(APIResponseError):
-    """One record does not fit the model. The message names the place, never the value.
+    """One record does not fit the model. The message names its position, never a value.
 
     Attributes:
         page: The page number, or None for a single customer.
-        index: The record's place in the page, from 0, or None for a single customer.
+        index: The record's position on the page, from 0, or None for a single customer.
         field: The field that does not fit, or None when the record is not an object.
     """
 
@@ -133,15 +133,15 @@ class RecordError(APIResponseError):
 
 
 class APIStatusError(CustomersError):
-    """The service said no, with a status of 400 or above.
+    """The service responded with a status of 400 or above.
 
     Attributes:
         status: The HTTP status.
         code: The envelope's ``message``, such as ``"VALIDATION_ERROR"``, or None.
         errors: The envelope's ``errors``: field to messages, or a list of messages; empty when absent.
-        url_path: The path asked for, without host and query.
-        attempts: How many times the request was tried.
-        retry_after: Seconds after which the service asks to try again, or None where it does not say.
+        url_path: The requested path, without host and query.
+        attempts: How many times the request was sent.
+        retry_after: Seconds after which the service allows a retry, or None if it does not say.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class TokenExpiredError(AuthenticationError):
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: no permission. Production also answers so to addresses that are not on the IP whitelist."""
+    """403: no permission. Production also sends it to addresses that are not on the IP whitelist."""
 
 
 class NotFoundError(APIStatusError):
@@ -185,14 +185,14 @@ class NotFoundError(APIStatusError):
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422: a parameter was refused; ``errors`` says which."""
+    """422: a parameter was refused; see ``errors``."""
 
 
 class RateLimitError(APIStatusError):
-    """The quota is spent: 429, or the client's own limiter refused.
+    """The rate limit is used up: a 429, or a refusal by the client's own limiter.
 
     Attributes:
-        retry_after: Seconds until it is worth trying again.
+        retry_after: Seconds until a retry may succeed.
         sent: False when the client's own limiter refused and nothing was sent.
     """
 
@@ -227,11 +227,11 @@ class ServerError(APIStatusError):
 
 
 class IncompleteListError(CustomersError):
-    """A walk of the list ended without proof that every customer was seen.
+    """A listing ended without seeing every customer, or without being sure of it.
 
     Attributes:
-        completeness: The verdict with its figures.
-        next_page: None after a finished walk.
+        completeness: The verdict and its figures.
+        next_page: None after a finished listing.
     """
 
     def __init__(self, completeness: "Completeness", *, next_page: int | None = None) -> None:
@@ -241,4 +241,4 @@ class IncompleteListError(CustomersError):
 
 
 class ExportError(CustomersError):
-    """An export's files stand in the way: a journal in use or of another export, or a file that cannot be read."""
+    """A problem with an export's files: a journal in use or of another export, or a file that cannot be read."""

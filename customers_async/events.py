@@ -28,16 +28,16 @@ _log = logging.getLogger("customers_async")
 
 @attrs.frozen
 class Event:
-    """The base of all events."""
+    """The base class of all events."""
 
 
 @attrs.frozen
 class CallEvent(Event):
-    """The base of what befalls one call: of `CallStarted`, `CallFinished` and all between them.
+    """The base class of the events of one call: `CallStarted`, `CallFinished` and those between them.
 
     Attributes:
-        call: The call's number in this process, from 1, by which its events are told from those of others.
-        route: The path's kind, such as ``/api/v1/customers/{uuid}``; never a uuid.
+        call: The call's number in this process, from 1; the same in all its events.
+        route: The path with placeholders, such as ``/api/v1/customers/{uuid}``; never a uuid.
     """
 
     call: int
@@ -46,10 +46,10 @@ class CallEvent(Event):
 
 @attrs.frozen
 class CallStarted(CallEvent):
-    """A look-up, a page or another question is about to be sent, once or several times.
+    """A call began. Its request will be sent once or several times.
 
     Attributes:
-        url: Where it goes, with ``{uuid}`` in place of a uuid.
+        url: The request's URL, with ``{uuid}`` in place of a uuid.
     """
 
     url: str
@@ -57,12 +57,12 @@ class CallStarted(CallEvent):
 
 @attrs.frozen
 class CallFinished(CallEvent):
-    """A call ended: exactly one for each `CallStarted`, also when it was cancelled.
+    """A call ended. There is exactly one for each `CallStarted`, even if the call was cancelled.
 
     Attributes:
-        seconds: From `CallStarted`, with all waits and retries.
-        error: The name of the error's class, or None when the service answered with data. Whether the data fit the
-            models is found out later.
+        seconds: The time since `CallStarted`, including all waits and retries.
+        error: The name of the error's class, or None if the service responded with data. Whether the data fit the
+            models is checked later.
     """
 
     seconds: float
@@ -71,11 +71,11 @@ class CallFinished(CallEvent):
 
 @attrs.frozen
 class RequestSent(CallEvent):
-    """An attempt goes out.
+    """A request is sent.
 
     Attributes:
-        attempt: From 1. A request that is sent again after a 429, or with a newer token after a 401, is the same
-            attempt.
+        attempt: The attempt, from 1. A request that is sent again after a 429, or with a newer token after a 401,
+            belongs to the same attempt.
     """
 
     attempt: int
@@ -83,13 +83,13 @@ class RequestSent(CallEvent):
 
 @attrs.frozen
 class RequestAnswered(CallEvent):
-    """An attempt ended: exactly one for each `RequestSent`, also when it was cancelled.
+    """A request ended. There is exactly one for each `RequestSent`, even if the call was cancelled.
 
     Attributes:
         attempt: As in `RequestSent`.
-        status: The HTTP status, or None when no usable answer came.
-        seconds: From sending to the last byte.
-        error: The name of the error's class, or None when the answer is data.
+        status: The HTTP status, or None if no usable response arrived.
+        seconds: The time from sending to the last byte.
+        error: The name of the error's class, or None if the response is data.
     """
 
     attempt: int
@@ -100,7 +100,7 @@ class RequestAnswered(CallEvent):
 
 @attrs.frozen
 class RetryScheduled(CallEvent):
-    """The call will be tried again.
+    """A call will be retried.
 
     Attributes:
         attempt: The attempt that failed, from 1.
@@ -115,7 +115,7 @@ class RetryScheduled(CallEvent):
 
 @attrs.frozen
 class QuotaWait(CallEvent):
-    """A call waited for the quota, and is about to be sent.
+    """A call waited for the rate limit, and its request is about to be sent.
 
     Attributes:
         seconds: How long it waited.
@@ -126,17 +126,17 @@ class QuotaWait(CallEvent):
 
 @attrs.frozen
 class TokenReloaded(Event):
-    """Another token took the place of the one in use."""
+    """Another token replaced the one in use."""
 
 
 @attrs.frozen
 class PageFetched(Event):
-    """A page of a walk was read.
+    """A page of a listing was read.
 
     Attributes:
         number: The page number, from 1.
-        customers: Customers on it that were new to the walk.
-        total: The total that the server named, or None.
+        customers: The customers on it that the listing had not seen before.
+        total: The total that the response named, or None.
     """
 
     number: int
@@ -146,7 +146,7 @@ class PageFetched(Event):
 
 @attrs.frozen
 class WalkFinished(Event):
-    """A walk of the list ended.
+    """A listing ended.
 
     Attributes:
         completeness: The verdict and its figures.
@@ -156,7 +156,7 @@ class WalkFinished(Event):
 
 
 def emit(listener: Callable[[Event], None], event: Event) -> None:
-    """Call the listener. Whatever it raises is logged: its failure must not become the call's."""
+    """Call the listener. What it raises is logged, because its failure must not become the call's."""
     try:
         listener(event)
     except (Exception, asyncio.CancelledError) as error:

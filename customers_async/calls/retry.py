@@ -1,4 +1,4 @@
-"""Whether to try again, and after how long. No clock, no sleep: a pure question with a pure answer."""
+"""Decides whether a failed request is retried, and after how long. No clock, no sleep."""
 
 import random
 from collections.abc import Callable
@@ -15,14 +15,14 @@ _NEVER = frozenset({501, 505})
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often a transient failure is tried again: connection, timeout, 408, 425, and 5xx but 501 and 505.
+    """How often a transient failure is retried: connection, timeout, 408, 425, and 5xx except 501 and 505.
 
     Attributes:
-        max_attempts: Tries in all; 1 means no retry.
-        base_delay: Upper bound of the first pause in seconds; it doubles with each retry. The pause is drawn
-            evenly from 0 to the bound, so that clients that failed together do not come back together.
-        max_delay: Upper bound of any pause in seconds. A server that asks for more (``Retry-After`` with a
-            503) is not waited for: the error comes at once.
+        max_attempts: The number of attempts in total; 1 means no retry.
+        base_delay: The upper bound of the first delay in seconds; it doubles with each retry. The delay is random
+            between 0 and the bound, so that clients that failed together do not retry together.
+        max_delay: The upper bound of any delay in seconds. If the service asks for a longer one (``Retry-After`` with
+            a 503), the error is raised at once.
 
     Raises:
         TypeError: A value is not a number.
@@ -44,25 +44,25 @@ class RetryPolicy:
         attempt: int,
         random: Callable[[], float] = random.random,
     ) -> float | None:
-        """Seconds to wait before the next attempt, or None to give up.
+        """Return the seconds to wait before the next attempt, or None to give up.
 
         Args:
-            failure: What went wrong. Its ``retry_after``, where the server gave one, is kept if it is longer.
+            failure: The error. Its ``retry_after`` is used if it is longer than the delay.
             attempt: How many attempts were made, from 1.
-            random: Evenly distributed from 0 to 1.
+            random: Returns numbers evenly distributed from 0 to 1.
         """
         if attempt >= self.max_attempts or not is_transient(failure):
             return None
         bound: float = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 64))
-        pause = random() * bound
-        asked = failure.retry_after if isinstance(failure, APIStatusError) else None
-        if asked is None:
-            return pause
-        return max(asked, pause) if asked <= self.max_delay else None
+        delay = random() * bound
+        requested = failure.retry_after if isinstance(failure, APIStatusError) else None
+        if requested is None:
+            return delay
+        return max(requested, delay) if requested <= self.max_delay else None
 
 
 def is_transient(failure: CustomersError) -> bool:
-    """Whether the same request may succeed later. A failure may say so itself; TLS failures do not change."""
+    """Whether the same request may succeed later."""
     if isinstance(failure, APIStatusError):
         status = failure.status
         return status in (408, 425) or (500 <= status < 600 and status not in _NEVER)
@@ -70,10 +70,10 @@ def is_transient(failure: CustomersError) -> bool:
 
 
 class RetryBudget:
-    """Bounds the retries of a whole client, so that an outage is not multiplied.
+    """Bounds the retries of a whole client, so that they do not multiply the load during an outage.
 
-    A retry costs 5 of 100 tokens. A call that succeeds after retries gives back what they cost, any other
-    success gives 1: one failure in five does not starve a walk, an outage ends the retries after 20.
+    A retry costs 5 of 100 tokens. A call that succeeds after retries returns their cost, any other success returns 1.
+    So a listing survives one failure in five, and an outage ends the retries after 20.
     """
 
     SIZE = 100
@@ -83,12 +83,12 @@ class RetryBudget:
         self.tokens = self.SIZE
 
     def spend(self) -> bool:
-        """Take the price of one retry; False when too little is left."""
+        """Take the cost of one retry; return False if too few tokens are left."""
         if self.tokens < self.COST:
             return False
         self.tokens -= self.COST
         return True
 
     def credit(self, retries: int) -> None:
-        """Note a success that took so many retries."""
+        """Count a success after this many retries."""
         self.tokens = min(self.SIZE, self.tokens + max(1, retries * self.COST))
