@@ -99,12 +99,16 @@ class APIResponseError(CustomersError):
     Attributes:
         status: The HTTP status, or None if the data did not come from a response.
         content_type: The ``Content-Type`` header, or None.
+        transient: Whether a retry may help; True for the response to another request.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, content_type: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, content_type: str | None = None, transient: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.content_type = content_type
+        self.transient = transient
 
 
 class RecordError(APIResponseError):

@@ -3,6 +3,7 @@
 The paths come from the vendor's API reference.
 """
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from customers_async.models import Customer, Page, TokenOwner
 __all__ = [
     "Request",
     "customer_request",
+    "mismatch_error",
     "owner_request",
     "page_request",
     "read_customer",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _LIST_PATH = "/api/v1/customers"
+_find_uuid = re.compile(rb'"uuid"\s*:\s*"[a-zA-Z0-9]{8}(-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12}"').search
 
 Decoded = TypeVar("Decoded")
 
@@ -39,11 +42,15 @@ class Request:
         path: The path, such as ``/api/v1/customers/e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g``.
         route: The path with ``{uuid}`` in place of a uuid.
         query: The encoded query.
+        uuid: The requested customer, or None.
+        page: The requested page, or None.
     """
 
     path: str
     route: str
     query: str = ""
+    uuid: str | None = None
+    page: int | None = None
 
     @property
     def target(self) -> str:
@@ -56,6 +63,24 @@ class Request:
         return f"{self.route}?{self.query}" if self.query else self.route
 
 
+def mismatch_error(response: Response, request: Request) -> APIResponseError | None:
+    """The error for the response to another request; None if it fits this one, or does not say.
+
+    A proxy or a connection that mixes responses up may send the right one the next time, so the error is transient.
+    """
+    if request.uuid is not None:
+        is_missing = request.uuid.lower().encode() not in response.body.lower()
+        mismatched = is_missing and _find_uuid(response.body) is not None
+        problem = "the response is another customer than the requested one"
+    elif request.page is not None:
+        page = read_page_metadata(response.headers).current_page
+        mismatched = page is not None and page != request.page
+        problem = f"the response is page {page}, not page {request.page}"
+    else:
+        return None
+    return with_location(APIResponseError(problem, transient=True), response) if mismatched else None
+
+
 def customer_request(uuid: str) -> Request:
     """Request one customer.
 
@@ -64,24 +89,26 @@ def customer_request(uuid: str) -> Request:
         ValueError: ``uuid`` is not of the service's form.
     """
     check_uuid(uuid)
-    return Request(f"{_LIST_PATH}/{uuid}", f"{_LIST_PATH}/{{uuid}}")
+    return Request(f"{_LIST_PATH}/{uuid}", f"{_LIST_PATH}/{{uuid}}", uuid=uuid)
 
 
 def read_customer(response: Response, uuid: str, *, keep_unknown: bool) -> Customer:
     """Read the response to `customer_request`.
 
+    The service may spell the uuid in another case than ``uuid``: whether case matters is its decision.
+
     Raises:
         APIResponseError: It is not a customer, or another one.
     """
     customer = _decode(lambda: converter.decode_customer(response.body, keep_unknown=keep_unknown), response)
-    if customer.uuid != uuid:
+    if customer.uuid.lower() != uuid.lower():
         raise with_location(APIResponseError("the response is another customer than the requested one"), response)
     return customer
 
 
 def page_request(number: int, per_page: int) -> Request:
     """Request one page of the list; see `checks.check_page` for the limits."""
-    return Request(_LIST_PATH, _LIST_PATH, f"per_page={per_page}&page={number}")
+    return Request(_LIST_PATH, _LIST_PATH, f"per_page={per_page}&page={number}", page=number)
 
 
 def read_page(response: Response, number: int, *, keep_unknown: bool, tolerant: bool) -> Page:

@@ -7,13 +7,17 @@ readings work.
 import re
 import time
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 
 from customers_async.errors import APIConnectionError, APIResponseError
 
@@ -23,6 +27,7 @@ __all__ = [
     "RateLimitHeaders",
     "Response",
     "decode_body",
+    "read_date",
     "read_page_metadata",
     "read_rate_limit",
     "read_retry_after",
@@ -34,8 +39,10 @@ __all__ = [
 DEFAULT_RETRY_AFTER = 60.0
 """Seconds to wait after a 429 without ``Retry-After``: the vendor asks for at least a minute."""
 
-_MAX_GZIP_MEMBERS = 100
-"""A body with more gzip members is refused: each member costs time, even an empty one."""
+_MAX_GZIP_MEMBERS = 10
+"""A body with more gzip members is refused: what follows a member is copied, even after an empty one."""
+_MAX_WAIT = 1e9
+"""Seconds: a longer ``Retry-After`` counts as this, so that sums and texts of it stay possible."""
 _PIECE = 2**20
 _MEDIA_TYPE = re.compile(
     r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
@@ -84,7 +91,7 @@ def read_page_metadata(headers: Mapping[str, str]) -> PageMetadata:
 def read_rate_limit(headers: Mapping[str, str]) -> RateLimitHeaders:
     """Read the rate-limit headers. Laravel sends ``Retry-After`` with a 429 only."""
     limit = _read_int(headers.get("X-RateLimit-Limit")) or None
-    remaining = headers.get("X-RateLimit-Remaining", "").strip()
+    remaining = _joined(headers.get("X-RateLimit-Remaining"))
     is_negative = remaining.startswith("-") and _read_int(remaining[1:]) is not None
     return RateLimitHeaders(limit, 0 if is_negative else _read_int(remaining), read_retry_after(headers))
 
@@ -98,33 +105,44 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     if value is None:
         return None
     if re.fullmatch(r"\s*[+-]?[0-9]{1,300}(\.[0-9]*)?\s*", value):
-        return float(value)
+        return min(float(value), _MAX_WAIT)
     retry_at = _read_date(value)
     if retry_at is None:
         return None
-    now = _read_date(headers.get("Date"))
-    return retry_at - (time.time() if now is None else now)
+    now = read_date(headers)
+    return min(retry_at - (time.time() if now is None else now), _MAX_WAIT)
+
+
+def read_date(headers: Mapping[str, str]) -> float | None:
+    """Read ``Date`` in Unix seconds; None if it is missing or unreadable."""
+    return _read_date(headers.get("Date"))
 
 
 def _read_date(value: str | None) -> float | None:
+    """Read a date in any form of RFC 9110; they are all UTC, including those that do not say so."""
     try:
-        return parsedate_to_datetime(value).timestamp() if value is not None else None
+        date = parsedate_to_datetime(value or "")
+        return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp()
     except (ValueError, OverflowError):
         return None
 
 
 @lru_cache
 def _read_int(value: str | None) -> int | None:
-    if value is None:
-        return None
-    value = value.strip()
+    value = _joined(value)
     return int(value) if value.isdecimal() and value.isascii() and len(value) <= 18 else None
+
+
+def _joined(value: str | None) -> str:
+    """The value of a header; where a proxy joined several equal ones with commas, one of them."""
+    values = {part.strip() for part in (value or "").split(",")}
+    return values.pop() if len(values) == 1 else value or ""
 
 
 @lru_cache
 def _read_bool(value: str | None) -> bool | None:
     """Read a flag: edition A sends ``true``, edition B sends ``1`` or nothing."""
-    match value.strip().lower() if value is not None else None:
+    match _joined(value).lower() if value is not None else None:
         case "1" | "true" | "yes":
             return True
         case "0" | "false" | "":
@@ -135,8 +153,9 @@ def _read_bool(value: str | None) -> bool | None:
 def decode_body(response: Response, max_body: int) -> Response:
     """Decompress the body and convert it to UTF-8.
 
-    At most ``max_body`` bytes are decompressed, however small the body is. The body of an error status that cannot be
-    decoded becomes empty, because the status alone decides the error's class.
+    At most ``max_body`` bytes are decompressed, however small the body is. A byte order mark, which some PHP files
+    begin with, is removed. The body of an error status that cannot be decoded becomes empty, because the status alone
+    decides the error's class.
 
     Raises:
         APIConnectionError: The body was cut short. It may be whole the next time.
@@ -144,6 +163,9 @@ def decode_body(response: Response, max_body: int) -> Response:
     """
     try:
         body = _to_utf8(_decompress(response, max_body), response.headers.get("Content-Type", ""))
+        body = body.removeprefix(BOM_UTF8)
+        if response.status == 200:
+            _check_whole(body, response.headers)
     except (APIConnectionError, APIResponseError) as error:
         failure = error
     else:
@@ -210,13 +232,33 @@ def _to_utf8(body: bytes, content_type: str) -> bytes:
     raise APIResponseError("the response is not text in the charset it declares")
 
 
-def response_error(response: Response) -> APIResponseError | None:
-    """The error for a response with a status below 400 that cannot be data; None if it may be data."""
+def _check_whole(body: bytes, headers: Mapping[str, str]) -> None:
+    """Raise if the connection's end is the only sign of the body's end, and came in the middle of the JSON."""
+    if "Content-Length" in headers or "Transfer-Encoding" in headers:
+        return
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (ValueError, RecursionError) as error:
+        cut = bool(body) and "truncated" in str(error)
+    else:
+        cut = False
+    if cut:
+        raise APIConnectionError("the response was cut short")
+
+
+def response_error(response: Response, secret: str) -> APIResponseError | None:
+    """The error for a response with a status below 400 that cannot be data; None if it may be data.
+
+    Args:
+        response: The response.
+        secret: The token, which the error must not contain.
+    """
     content_type = response.headers.get("Content-Type")
-    if response.status != 200:
-        redirect = 300 <= response.status < 400 and response.status != 304
-        kind = "a redirect, which is not followed" if redirect else "no customer data"
-        problem = f"status {response.status} is {kind}"
+    if 300 <= response.status < 400 and response.status != 304:
+        host = _read_host(response.headers.get("Location", ""), secret)
+        problem = f"status {response.status} is a redirect{host}, which is not followed"
+    elif response.status != 200:
+        problem = f"status {response.status} is no customer data"
     elif content_type is not None and "html" in content_type.lower():
         problem = "the response is HTML, not JSON"
     elif not response.body:
@@ -224,6 +266,16 @@ def response_error(response: Response) -> APIResponseError | None:
     else:
         return None
     return with_location(APIResponseError(problem), response)
+
+
+def _read_host(location: str, secret: str) -> str:
+    """Where a redirect leads, as `` to HOST``: the host alone, because the rest may be anything."""
+    try:
+        host = urlsplit(location).hostname or ""
+    except ValueError:
+        return ""
+    is_host = re.fullmatch(r"[a-z0-9.-]{1,253}|[0-9a-f:.]{2,45}", host) is not None
+    return f" to {host}" if is_host and secret.lower() not in host else ""
 
 
 def with_location(error: APIResponseError, response: Response) -> APIResponseError:

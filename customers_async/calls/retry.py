@@ -6,7 +6,7 @@ from collections.abc import Callable
 import attrs
 
 from customers_async.checks import check_count, check_seconds
-from customers_async.errors import APIConnectionError, APIStatusError, CustomersError
+from customers_async.errors import APIConnectionError, APIResponseError, APIStatusError, CustomersError
 
 __all__ = ["RetryBudget", "RetryPolicy"]
 
@@ -66,7 +66,7 @@ def is_transient(failure: CustomersError) -> bool:
     if isinstance(failure, APIStatusError):
         status = failure.status
         return status in (408, 425) or (500 <= status < 600 and status not in _NEVER)
-    return isinstance(failure, APIConnectionError) and failure.transient
+    return isinstance(failure, APIConnectionError | APIResponseError) and failure.transient
 
 
 class RetryBudget:

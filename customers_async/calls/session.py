@@ -12,7 +12,7 @@ import attrs
 
 from customers_async.calls import responses
 from customers_async.calls.credentials import Credential, TokenKeeper, subject
-from customers_async.calls.endpoints import Request
+from customers_async.calls.endpoints import Request, mismatch_error
 from customers_async.calls.options import Options
 from customers_async.calls.rate_limiter import Lane, Permit, RateLimiter, Slots
 from customers_async.calls.reporter import CallReporter, reporter_for
@@ -31,12 +31,17 @@ _log = logging.getLogger("customers_async")
 
 @attrs.define(eq=False)
 class Call:
-    """One call: the request, and the options, slots and lane to send it with."""
+    """One call: the request, and the options, slots and lane to send it with.
+
+    Attributes:
+        mismatched: Whether the last response was the one to another request.
+    """
 
     request: Request
     options: Options
     slots: Slots
     lane: Lane
+    mismatched: bool = False
 
 
 class Session:
@@ -58,6 +63,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Call, asyncio.Task[Any]] = {}  # each with the task that awaits it
         self._closed = False
+        self._ignores_numbers = False  # whether the service's page numbers mean nothing
         self._idle = asyncio.Event()
 
     @property
@@ -204,7 +210,7 @@ class Session:
             self._release(permit, received)
         seconds = clock() - started
         status = received.status if isinstance(received, Response) else None
-        outcome = self._interpret(received, request, credential, attempt)
+        outcome = self._interpret(received, call, credential, attempt)
         failure = None if isinstance(outcome, Response) else outcome
         reporter.request_answered(attempt, status, seconds, failure)
         if _log.isEnabledFor(logging.DEBUG):
@@ -213,16 +219,28 @@ class Session:
         return outcome
 
     def _interpret(
-        self, received: Response | CustomersError, request: Request, credential: Credential, attempt: int
+        self, received: Response | CustomersError, call: Call, credential: Credential, attempt: int
     ) -> Response | CustomersError:
         if isinstance(received, APIConnectionError):
             received.attempts = attempt
         if isinstance(received, CustomersError):
             return received
         if received.status < 400:
-            return responses.response_error(received) or received
+            problem = responses.response_error(received, credential.token)
+            return problem or self._match(received, call)
         expired = self._tokens.is_expired(credential)
-        return status_error(received, request.path, secret=credential.token, expired=expired, attempts=attempt)
+        return status_error(received, call.request.path, secret=credential.token, expired=expired, attempts=attempt)
+
+    def _match(self, response: Response, call: Call) -> Response | CustomersError:
+        """Return the response, or an error if it belongs to another request.
+
+        A service that numbers a page wrongly a second time always does: its pages are accepted from then on.
+        """
+        mismatch = None if self._ignores_numbers and call.request.page else mismatch_error(response, call.request)
+        if mismatch is not None and call.mismatched and call.request.page:
+            self._ignores_numbers, mismatch = True, None
+        call.mismatched = mismatch is not None
+        return mismatch or response
 
     def _release(self, permit: Permit, received: Response | CustomersError | None) -> None:
         if not isinstance(received, Response):
@@ -231,10 +249,11 @@ class Session:
         rate_limit, rejected_for = responses.read_rate_limit(received.headers), None
         if received.status == 429:
             rejected_for = responses.DEFAULT_RETRY_AFTER if rate_limit.retry_after is None else rate_limit.retry_after
-            _log.warning("The service answered 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
         self.limiter.release(
             permit, answered=True, limit=rate_limit.limit, remaining=rate_limit.remaining, rejected_for=rejected_for
         )
+        if rejected_for is not None:  # logged at last: a logging filter may raise
+            _log.warning("The service responded 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
 
     def _report_reload(self) -> None:
         if self._on_event is not None:

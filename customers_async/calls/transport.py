@@ -4,9 +4,12 @@ The errors of aiohttp are translated to this package's errors here. They are rai
 inside it, they would keep aiohttp's error as their context, and with it the Authorization header.
 """
 
-from typing import Final
+import ssl
+from typing import Final, Self
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -23,6 +26,20 @@ _USER_AGENT: Final = f"customers-async/{__version__}"
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
 _ERROR_BODY_TIMEOUT: Final = 2.0
 """Seconds to wait for the body of an error. Its status is enough, and a 429 must close the limiter soon."""
+
+
+class _CheckedResponse(aiohttp.ClientResponse):
+    """A response that is not read from a connection on which data arrived before the request was sent.
+
+    Such data is a response to no request, and would be taken for the response to this one; each later request on the
+    connection would get its predecessor's. aiohttp closes the connection and sends the request on another one.
+    """
+
+    async def start(self, connection: Connection) -> Self:
+        if connection.protocol is not None and connection.protocol.should_close:
+            raise aiohttp.ServerDisconnectedError("unexpected data on an idle connection")
+        await super().start(connection)
+        return self
 
 
 class Transport:
@@ -75,7 +92,7 @@ class Transport:
                             await body.read(response.content, max_body)
                 finally:
                     response.release()
-        except (aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # a borrowed session's middlewares, netrc or auth may raise anything
             failure = _translate(error, request.path, timeout)
         else:
             if body.size <= max_body:
@@ -96,6 +113,7 @@ class Transport:
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),  # slots are the limit; waiting here would count
                 cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=_CheckedResponse,
                 trust_env=False,
             )
         return self._http
@@ -137,15 +155,27 @@ class _Body:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
 
-def _translate(error: aiohttp.ClientError | OSError, path: str, timeout: float) -> CustomersError:
+def _translate(error: Exception, path: str, timeout: float) -> CustomersError:
     """This package's error for one of aiohttp's, without aiohttp's text, which may quote headers."""
     strerror = getattr(error, "strerror", None)
     reason = f"{type(error).__name__} ({strerror})" if isinstance(strerror, str) else type(error).__name__
     match error:
         case TimeoutError():
             return APITimeoutError(f"no complete response within {timeout:g} s for {path}")
-        case aiohttp.ClientSSLError():
-            return APIConnectionError(f"TLS failed: {reason}", transient=False)
+        case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError():
+            return APIConnectionError(f"TLS failed: {reason}", transient=_is_passing_alert(error))
+        case aiohttp.ClientResponseError(__cause__=LineTooLong()):
+            return APIResponseError(f"the response for {path} has a header that is too long (over 8,190 bytes)")
         case aiohttp.ClientResponseError():
             return APIResponseError(f"the response for {path} is not well-formed HTTP")
-    return APIConnectionError(f"no usable response for {path}: {reason}")
+        case aiohttp.ClientError() | OSError():
+            return APIConnectionError(f"no usable response for {path}: {reason}")
+    return APIConnectionError(f"the aiohttp session failed for {path}: {reason}", transient=False)
+
+
+def _is_passing_alert(error: Exception) -> bool:
+    """Whether a TLS failure may pass: the peer sent an alert or hung up, and not because of a certificate."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    reason = getattr(cause, "reason", None) or ""
+    is_alert = "ALERT" in reason or "EOF" in reason
+    return is_alert and not any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA"))
