@@ -89,7 +89,7 @@ class CustomersClient:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen, so one for all is safe
         rate_limiter: RateLimiter | None = None,
         max_rate_limit_wait: float = 120.0,
-        max_body: int = 32 * 2**20,
+        max_body: int = 4 * 2**20,
         session: aiohttp.ClientSession | None = None,
         keep_unknown: bool = False,
         on_event: Callable[[Event], None] | None = None,

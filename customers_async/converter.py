@@ -13,8 +13,10 @@ and the field that do not fit. The rules, for both:
 Every error raised here may carry a traceback whose frames hold customer data: callers pass it through `stripped`.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -44,6 +46,11 @@ Model = TypeVar("Model", Customer, TokenOwner)
 Rejected = tuple[Any, RecordError]
 """A raw record that does not fit the model, and the error that names its position."""
 
+_MAX_RECORDS = 1_000
+"""A page of more records is refused: ten times the most that the service sends, and 70 ms of work if all are bad."""
+_MAX_VALUES, _FEW_VALUES = 100_000, 2**18
+"""A body of more bytes than the second is refused if it has more values than the first, before any object is made."""
+
 _SHAPES = bytes(ord("x") if chr(c).isalnum() and c < 128 else c if chr(c) in "-\n" else ord("?") for c in range(256))
 _UUID_SHAPE = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\n"
 _EPOCH, _MILLENNIUM = datetime(1970, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)
@@ -58,6 +65,7 @@ _EXPECTED = {
 _decode_list = msgspec.json.Decoder(list[Customer], strict=False).decode
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
+_find_surrogate_escape = re.compile(rb"\\u[dD][89a-fA-F]").search
 _find_null_string = re.compile(rb'"([nN]|\\u00[46][eE])([uU]|\\u00[57]5)([lL]|\\u00[46][cC]){2}"').search
 
 
@@ -76,14 +84,15 @@ def decode_customers(
         APIResponseError: The body is not a JSON array.
         RecordError: A record does not fit, and ``tolerant`` is False.
     """
+    _check_size(body)
     customers = _decode_fast(body)
-    if customers is not None and not keep_unknown:
-        return customers, []
-    records = _parse(body)
-    if customers is not None:
-        return [*map(_with_unknown, customers, records)], []
+    records = _parse(body) if customers is None or keep_unknown else customers
     if not isinstance(records, list):
         raise APIResponseError(f"page {page} is {_describe(records)}, not an array of customers")
+    if len(records) > _MAX_RECORDS:
+        raise APIResponseError(f"page {page} has {len(records)} records, far more than a page of customers")
+    if customers is not None:
+        return [*map(_with_unknown, customers, records)] if keep_unknown else customers, []
     return _structure_page(records, page, keep_unknown=keep_unknown, tolerant=tolerant)
 
 
@@ -94,6 +103,7 @@ def decode_customer(body: bytes, *, keep_unknown: bool = False) -> Customer:
         APIResponseError: The body is not a JSON object, or is an error envelope.
         RecordError: A field does not fit.
     """
+    _check_size(body)
     if not keep_unknown and b'"status"' not in body:  # with it, the body may be an error envelope
         customers = _decode_fast(b"[%b]" % body)
         if customers is not None and len(customers) == 1:
@@ -108,6 +118,7 @@ def decode_owner(body: bytes) -> TokenOwner:
         APIResponseError: The body is not a JSON object, or is an error envelope.
         RecordError: A field does not fit.
     """
+    _check_size(body)
     return _structure(_parse_object(body), TokenOwner)
 
 
@@ -151,6 +162,11 @@ def stripped(error: Failure) -> Failure:
     """Remove the traceback and the context of a decoding error: their frames hold customer data."""
     error.__traceback__ = error.__context__ = None
     return error
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > _FEW_VALUES and body.count(b",") > _MAX_VALUES:
+        raise APIResponseError("the response has far more values than a page of customers")
 
 
 def _decode_fast(body: bytes) -> list[Customer] | None:
@@ -215,7 +231,14 @@ def _parse(body: bytes) -> Any:
         problem = "the response is not JSON, or its JSON is cut or out of range"
     except RecursionError:
         problem = "the response's JSON is nested too deeply"
+    if _find_surrogate_escape(body):  # half a character makes one record bad, not the page
+        with suppress(ValueError, RecursionError):
+            return json.loads(body, parse_constant=_refuse_constant)
     raise APIResponseError(problem)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:
@@ -254,11 +277,25 @@ def _structure(record: Any, model: type[Model], page: int | None = None, index: 
     position = "the record" if index is None else f"record {index} of page {page}"
     if not isinstance(record, Mapping):
         raise record_error(f"{position} is {_describe(record)}, not an object")
-    try:
-        return _converter.structure(record, model)
-    except cattrs.ClassValidationError as error:
-        field = _first_field(error)
+    field = _find_half_character(record)
+    if field is None:
+        try:
+            return _converter.structure(record, model)
+        except cattrs.ClassValidationError as error:
+            field = _first_field(error)
     raise record_error(f"{position}: {field!r} is not {_EXPECTED.get(field, 'text or null')}", field=field)
+
+
+def _find_half_character(record: Mapping[str, Any]) -> str | None:
+    """The name of the first field that holds half of a surrogate pair, which is no text; None if there is none."""
+    for name, value in record.items():
+        try:
+            _encode_json((name, value))
+        except UnicodeEncodeError:
+            return name
+        except (TypeError, ValueError, OverflowError, RecursionError):  # of Python values that JSON cannot hold
+            continue
+    return None
 
 
 def _first_field(error: cattrs.ClassValidationError) -> str:

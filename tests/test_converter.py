@@ -248,7 +248,11 @@ def test_related_persons_may_have_any_shape(related: object) -> None:
         (b"\xef\xbb\xbf[]", "not JSON"),
         (b'[{"related_persons":' + b"1" * 5000 + b"}]", "not JSON"),
         (b"[" * 200_000 + b"]" * 200_000, "nested too deeply"),
-        (b'[{"name":"\\ud800"}]', "not JSON"),
+        (b'[{"name":"\\ud800", "a": NaN}]', "not JSON"),
+        (b'[{"name":"\\ud800", "a": ' + b"1" * 5000 + b"}]", "not JSON"),
+        (b'[{"name":"\\ud800"}]', "record 0 of page 3: 'name' is not text"),
+        (b"[" + b"0," * 1000 + b"0]", "page 3 has 1001 records, far more"),
+        (b"[" + b"0," * 200_000 + b"0]", "far more values than a page"),
     ],
 )
 def test_body_that_is_not_a_page_is_an_error(body: bytes, problem: str) -> None:

@@ -29,7 +29,7 @@ class Options:
     timeout: float = attrs.field(default=30.0, validator=[check_seconds, attrs.validators.gt(0)])
     retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=attrs.validators.instance_of(RetryPolicy))
     max_rate_limit_wait: float = attrs.field(default=120.0, validator=check_seconds)
-    max_body: int = attrs.field(default=32 * 2**20, validator=check_count)
+    max_body: int = attrs.field(default=4 * 2**20, validator=check_count)
     keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener, eq=False)
 

@@ -26,6 +26,8 @@ __all__ = ["status_error"]
 
 _Errors = Mapping[str, Sequence[str]] | Sequence[str]
 
+_MAX_ENVELOPE = 2**16
+"""Bytes: a larger body is not the documented envelope, and is not parsed."""
 _ERRORS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -83,6 +85,8 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _
     The texts of a 422 are about our own parameters and are kept. Any other text is kept only if it looks like a code:
     a failing service may send anything, such as a database statement.
     """
+    if len(body) > _MAX_ENVELOPE:
+        return None, ()
     try:
         envelope = msgspec.json.decode(body)
     except (ValueError, RecursionError):

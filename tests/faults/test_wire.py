@@ -375,7 +375,7 @@ async def test_fault_13_a_bomb_stops_at_the_cap() -> None:
     packed = answer(bomb(), Content_Encoding="gzip")
     assert len(packed) < 1.3e6
     async with client_of(packed) as (client, server):
-        with bounded_memory(64), pytest.raises(APIResponseError, match=r"larger than max_body \(33554432 bytes\)"):
+        with bounded_memory(64), pytest.raises(APIResponseError, match=r"larger than max_body \(4194304 bytes\)"):
             await client.get_page(1)
         assert len(server.requests) == 1
 
@@ -383,7 +383,7 @@ async def test_fault_13_a_bomb_stops_at_the_cap() -> None:
 async def test_fault_13_a_body_without_end_stops_at_the_cap() -> None:
     """``max_body`` bounds what is read, within 64 MB of memory; it is not tried again."""
     async with client_of(flood) as (client, server):
-        with bounded_memory(64), pytest.raises(APIResponseError, match=r"larger than max_body \(33554432 bytes\)"):
+        with bounded_memory(64), pytest.raises(APIResponseError, match=r"larger than max_body \(4194304 bytes\)"):
             await client.get_page(1)
         assert len(server.requests) == 1
 
