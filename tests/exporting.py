@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 from customers_async import CustomersClient, export_customers
-from customers_async.export.sinks import FORMATS, format_of
+from customers_async.export.formats import FORMATS, format_of
 
 KILLS = 20
 
@@ -55,7 +55,7 @@ def run(url: str, token: str, path: Path, moment: float | None) -> bool:
 def main(url: str, token: str, directory: str, format_: str) -> None:
     """Write ``undisturbed.FORMAT`` and ``killed.FORMAT``."""
     undisturbed, killed = (Path(directory, f"{name}.{format_}") for name in ("undisturbed", "killed"))
-    format_of(undisturbed, None)  # which imports what it needs
+    format_of(undisturbed)  # which imports what it needs
     started = time.monotonic()
     assert run(url, token, undisturbed, None)
     seconds = time.monotonic() - started

@@ -23,8 +23,8 @@ import customers_async
 from customers_async import CustomersClient, customer_from_dict
 from customers_async.cli import main
 from customers_async.emulator import Emulator, Exchange
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import journal_path
-from customers_async.export.reading import read_records
 
 DOCUMENTED = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
@@ -464,7 +464,7 @@ def test_the_demo_pulls_the_whole_list(command: Command, tmp_path: Path, monkeyp
     assert (report["customers"], report["verdict"], report["answers_429"]) == (10_000, "COMPLETE", 0)
     assert report["requests"] <= 101
     assert report["path"] == "customers.parquet"
-    records = list(read_records(Path("customers.parquet"), "parquet"))
+    records = list(FORMATS["parquet"].read(Path("customers.parquet")))
     assert len({record["uuid"] for record in records}) == len(records) == 10_000
     assert {path.name for path in tmp_path.iterdir()} == {"customers.parquet", "customers.parquet.manifest.json"}
 

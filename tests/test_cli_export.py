@@ -12,8 +12,8 @@ from customers_async import RateLimit
 from customers_async.cli.progress import Status
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import journal_path
-from customers_async.export.reading import read_records
 from tests.test_cli import Command, command, service, signalling, terminal
 
 __all__ = ["command", "service"]  # fixtures
@@ -30,7 +30,7 @@ def test_export_shows_a_report(command: Command, service: Emulator, tmp_path: Pa
         ("verdict", "COMPLETE"),
         ("path", f"{path}"),
     }
-    assert [record["uuid"] for record in read_records(path, "csv")] == list(service.uuids())
+    assert [record["uuid"] for record in FORMATS["csv"].read(path)] == list(service.uuids())
 
 
 def test_export_as_json_prints_the_manifest(command: Command, service: Emulator, tmp_path: Path) -> None:

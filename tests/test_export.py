@@ -32,11 +32,10 @@ from customers_async.emulator import Emulator, Exchange
 from customers_async.events import Event, RequestSent
 from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
 from customers_async.export.compact_set import CompactSet
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import Journal, journal_path
 from customers_async.export.output import Output
-from customers_async.export.reading import read_records
 from customers_async.export.records import FIELDS
-from customers_async.export.sinks import FORMATS
 
 NAME = "Živilė Σ 日本 עברית 🙂"
 
@@ -68,7 +67,7 @@ async def test_what_goes_in_comes_back_from_each_format(
     emulator.touch(2, name='quo"te, comma\nline', registration_address_index="0000")
     path = tmp_path / f"customers.{format_}"
     report = await export_customers(client, path)
-    records = list(read_records(path, format_))
+    records = list(FORMATS[format_].read(path))
     assert (report.rows, report.completeness.verdict, report.format) == (250, Verdict.COMPLETE, format_)
     assert [record["uuid"] for record in records] == list(emulator.uuids())
     assert list(records[0]) == list(FIELDS)
@@ -93,7 +92,7 @@ async def test_no_text_is_too_odd_or_too_long(
     path = tmp_path / f"customers.{format_}"
     await export_customers(client, path, fields=["uuid", "name"])
     assert verify_export(path) == {}
-    assert [record["name"] for record in read_records(path, format_)][7] == name
+    assert [record["name"] for record in FORMATS[format_].read(path)][7] == name
 
 
 async def test_json_lines_are_the_wires_own_records(
@@ -120,7 +119,7 @@ async def test_pretty_printed_pages_become_lines(client: CustomersClient, emulat
 
     emulator.fail_next(pretty, times=None)
     await export_customers(client, tmp_path / "customers.jsonl")
-    assert [record["uuid"] for record in read_records(tmp_path / "customers.jsonl", "jsonl")] == list(emulator.uuids())
+    assert [record["uuid"] for record in FORMATS["jsonl"].read(tmp_path / "customers.jsonl")] == list(emulator.uuids())
 
 
 async def test_a_table_is_typed_and_ready_to_query(client: CustomersClient, tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ async def test_fields_are_chosen_in_their_order(client: CustomersClient, tmp_pat
     """Only what was asked for is written, and the manifest says what that was."""
     path = tmp_path / f"customers.{format_}"
     report = await export_customers(client, path, fields=["name", "uuid", "created_at"])
-    assert list(next(read_records(path, format_))) == ["name", "uuid", "created_at"]
+    assert list(next(FORMATS[format_].read(path))) == ["name", "uuid", "created_at"]
     assert report.fields == ("name", "uuid", "created_at")
     assert verify_export(path) == {}
 
@@ -186,7 +185,7 @@ async def test_an_empty_list_is_an_empty_export(
     emulator.delete(250)
     path = tmp_path / f"customers.{format_}"
     assert (await export_customers(client, path)).rows == 0
-    assert list(read_records(path, format_)) == []
+    assert list(FORMATS[format_].read(path)) == []
     assert verify_export(path) == {}
 
 
@@ -499,7 +498,7 @@ async def test_a_list_that_changes_is_walked_again(emulator: Emulator, client: C
     gone = next(emulator.uuids(0, 1))
     emulator.on_page(2, insert=3, delete=1)
     report = await export_customers(client.with_options(concurrency=1), tmp_path / "customers.jsonl")
-    uuids = [record["uuid"] for record in read_records(tmp_path / "customers.jsonl", "jsonl")]
+    uuids = [record["uuid"] for record in FORMATS["jsonl"].read(tmp_path / "customers.jsonl")]
     assert (report.walks, report.rows, report.completeness.verdict) == (2, 252, Verdict.COMPLETE)
     assert uuids == list(emulator.uuids())
     assert gone not in uuids
@@ -562,7 +561,7 @@ async def test_nobody_is_written_twice(
     emulator.on_page(2, insert=3)
     path = tmp_path / f"customers.{format_}"
     report = await export_customers(client.with_options(concurrency=1), path, on_incomplete="ignore")
-    uuids = [record["uuid"] for record in read_records(path, format_)]
+    uuids = [record["uuid"] for record in FORMATS[format_].read(path)]
     assert len(uuids) == len(set(uuids)) == report.rows == report.completeness.distinct == 250
     assert report.completeness.duplicates == 3
     assert verify_export(path) == {}
@@ -584,7 +583,7 @@ async def test_rejected_records_are_set_aside(
     assert lines[1]["record"]["created_at"] == "yesterday"
     found = report.completeness
     assert (report.rows, found.rejected, found.duplicates) == (248, 2, 0)
-    assert len(list(read_records(path, format_))) == 248
+    assert len(list(FORMATS[format_].read(path))) == 248
     assert stat.S_IMODE(rejected.stat().st_mode) == 0o600
     assert verify_export(path) == {}
     emulator.touch(7, name="Ona")
@@ -636,7 +635,7 @@ async def test_a_full_disk_loses_nothing(
     """The error says so, what came is kept, and with room again the export goes on."""
     path = tmp_path / "customers.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("customers_async.export.sinks.new_file", lambda _: Path("/dev/full"))
+        patch.setattr("customers_async.export.output.create_file", lambda _: Path("/dev/full"))
         with pytest.raises(OSError, match="No space left on device"):
             await export_customers(client, path)
     assert not path.exists()
@@ -784,8 +783,8 @@ async def test_damage_within_compressed_data_is_one_sentence(
     await export_customers(client, path)
     whole = path.read_bytes()
     path.write_bytes(whole[:5000] + bytes(1000) + whole[6000:])
-    with pytest.raises(ExportError, match=f"customers.{format_} is not a whole"):
-        list(read_records(path, format_))
+    with pytest.raises(ExportError, match=f"customers.{format_} is damaged"):
+        list(FORMATS[format_].read(path))
 
 
 async def test_verify_names_a_missing_extra(

@@ -12,9 +12,8 @@ import pytest
 
 from customers_async.emulator import Emulator
 from customers_async.export import verify_export
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import journal_path
-from customers_async.export.reading import read_records
-from customers_async.export.sinks import FORMATS
 from tests.test_cli import in_a_thread
 from tests.test_cli_process import COMMAND, started
 
@@ -51,7 +50,7 @@ def test_killed_at_20_random_moments_it_ends_as_if_undisturbed(service: Emulator
     assert len(json.loads(done.stdout)) == 20
     undisturbed, killed = tmp_path / f"undisturbed.{format_}", tmp_path / f"killed.{format_}"
     assert killed.read_bytes() == undisturbed.read_bytes()
-    assert [record["uuid"] for record in read_records(killed, format_)] == list(service.uuids())
+    assert [record["uuid"] for record in FORMATS[format_].read(killed)] == list(service.uuids())
     assert verify_export(killed) == {}
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.{format_}{suffix}" for name in ("undisturbed", "killed") for suffix in ("", ".manifest.json")

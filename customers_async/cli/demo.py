@@ -45,7 +45,7 @@ async def demo(
     ):
         try:
             report = await export_customers(
-                client, output, format=order.format, on_incomplete="ignore", resume=False, progress=on_progress
+                client, output, format=order.format.name, on_incomplete="ignore", resume=False, progress=on_progress
             )
         except ExportError:  # what lies in the way is not the demo's
             raise

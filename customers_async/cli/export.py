@@ -22,8 +22,8 @@ from customers_async.cli.connection import Connection, UsageError, checking
 from customers_async.cli.output import fields_table, json_line, message, render, safe, write
 from customers_async.cli.progress import Watch, live_line, plain_lines, silence
 from customers_async.export import Changes, ExportReport, diff_exports, export_customers, verify_export
+from customers_async.export.formats import format_of
 from customers_async.export.options import ExportOptions, OnBadRecord
-from customers_async.export.sinks import format_of
 from customers_async.listing.page_fetcher import OnIncomplete
 
 __all__ = ["choose_watch", "diff", "export", "report_fields", "verify"]
@@ -181,7 +181,7 @@ async def diff(old: Path, new: Path, /, *, json: Flag = False) -> None:
     """
     with checking():
         for path in (old, new):
-            format_of(path, None)
+            format_of(path)
     changes = await asyncio.to_thread(diff_exports, old, new)
     with changes:
         pieces = _as_json(changes) if json else _as_lines(changes)

@@ -11,15 +11,12 @@ from typing import Any, Self
 import attrs
 
 from customers_async.errors import ExportError
+from customers_async.export.formats import Format, format_of
 from customers_async.export.manifest import ExportReport, digest
-from customers_async.export.reading import Record, read_records
-from customers_async.export.sinks import format_of
+from customers_async.export.records import Record
 from customers_async.models import Verdict
 
 __all__ = ["Change", "Changes", "diff_exports"]
-
-_OPEN_FORMATS = ("jsonl", "jsonl.gz")
-"""Their records hold whatever the service sent; the others have columns."""
 
 
 @attrs.frozen(repr=False)
@@ -114,7 +111,7 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a file that nobody else sees
     try:
         database.execute("PRAGMA journal_mode = OFF")
-        columns = [_load(database, side, path, format_of(path, None)) for side, path in sides.items()]
+        columns = [_load(database, side, path, format_of(path)) for side, path in sides.items()]
         known = [names for names in columns if names is not None]
         compared = frozenset.intersection(*known) if known else None
         return Changes(database, compared, withheld)
@@ -123,13 +120,13 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         raise
 
 
-def _load(database: sqlite3.Connection, side: str, path: Path, format_: str) -> frozenset[str] | None:
+def _load(database: sqlite3.Connection, side: str, path: Path, format_: Format) -> frozenset[str] | None:
     """Put an export into a table; returns its columns, or None where it is open to any."""
     database.execute(f"CREATE TABLE {side} (uuid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID")
     columns: set[str] = set()
 
     def rows() -> Iterator[tuple[str, str]]:
-        for record in read_records(path, format_):
+        for record in format_.read(path):
             if not isinstance(record.get("uuid"), str):
                 raise ExportError(f"{path} has no uuids to compare by")
             columns.update(record)
@@ -138,7 +135,7 @@ def _load(database: sqlite3.Connection, side: str, path: Path, format_: str) -> 
     database.execute("BEGIN")
     database.executemany(f"INSERT OR REPLACE INTO {side} VALUES (?, ?)", rows())  # noqa: S608  # a fixed name
     database.execute("COMMIT")
-    return None if format_ in _OPEN_FORMATS else frozenset(columns)
+    return None if format_.keeps_unknown else frozenset(columns)
 
 
 def _doubt(old: Path, new: Path) -> str | None:

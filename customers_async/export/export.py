@@ -80,7 +80,7 @@ async def export_customers(
     if os.fspath(path) != "-":
         return await _export(client, Path(path), order, on_progress)
     with tempfile.TemporaryDirectory(prefix="customers-async-") as scratch:
-        report = await _export(client, Path(scratch, f"stdout.{order.format}"), order, on_progress)
+        report = await _export(client, Path(scratch, f"stdout.{order.format.name}"), order, on_progress)
         await asyncio.to_thread(_copy, Path(report.path))
     return attrs.evolve(report, path="-")
 
@@ -125,7 +125,7 @@ def _report(
     cost = walker.cost
     return ExportReport(
         path=str(path),
-        format=order.format,
+        format=order.format.name,
         fields=order.fields,
         rows=draft.rows,
         completeness=found,

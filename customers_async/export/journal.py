@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,8 +22,9 @@ import attrs
 
 from customers_async.calls.responses import Response
 from customers_async.errors import ExportError
+from customers_async.export.sqlite_errors import translate_sqlite_errors
 
-__all__ = ["Cost", "Journal", "journal_path", "remove_journal", "sqlite_errors"]
+__all__ = ["Cost", "Journal", "journal_path", "remove_journal"]
 
 Result = TypeVar("Result")
 
@@ -169,7 +170,7 @@ class Journal:
 
     def fetched_between(self) -> tuple[float, float]:
         """When the first and the last page came, in Unix seconds; for use in the journal's thread."""
-        with sqlite_errors(self._path):
+        with translate_sqlite_errors(self._path):
             first, last = self._database.execute("SELECT min(fetched_at), max(fetched_at) FROM pages").fetchone()
         return first, last
 
@@ -197,7 +198,7 @@ class Journal:
     def _open(self, identity: dict[str, str], resume: bool) -> None:
         self._make_file()
         inode = self._path.stat().st_ino
-        with sqlite_errors(self._path):
+        with translate_sqlite_errors(self._path):
             self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
             try:
                 self._lock(inode)
@@ -279,7 +280,7 @@ class Journal:
         raise ExportError(f"{self._path} was left by {other}; resume=False (--restart) discards it")
 
     def _select(self, number: int) -> Response:
-        with sqlite_errors(self._path):
+        with translate_sqlite_errors(self._path):
             headers, body = self._database.execute(
                 "SELECT headers, body FROM pages WHERE number = ?", (number,)
             ).fetchone()
@@ -287,7 +288,7 @@ class Journal:
 
     def _change(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
         database = self._database
-        with sqlite_errors(self._path):
+        with translate_sqlite_errors(self._path):
             database.execute("BEGIN IMMEDIATE")
             try:
                 for statement, values in statements:
@@ -323,27 +324,3 @@ def remove_journal(target: Path) -> None:
     path = journal_path(target)
     for name in (f"{path.name}-wal", path.name):  # in this order: with the file gone, another export may begin its own
         path.with_name(name).unlink(missing_ok=True)
-
-
-@contextmanager
-def sqlite_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite says of the disk as the OSError that it is, and of damage as an ExportError."""
-    code: int | None = None
-    damaged = False
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        reason = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        damaged = reason == sqlite3.SQLITE_CORRUPT
-        code = {
-            sqlite3.SQLITE_FULL: errno.ENOSPC,
-            sqlite3.SQLITE_READONLY: errno.EROFS,
-            sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-            sqlite3.SQLITE_IOERR: errno.EIO,
-        }.get(reason)
-        if code is None and not damaged:
-            raise
-    if damaged:
-        raise ExportError(f"{path} is damaged: move it away")
-    if code is not None:
-        raise OSError(code, os.strerror(code), str(path))

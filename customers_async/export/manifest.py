@@ -14,7 +14,7 @@ import attrs
 from customers_async._version import __version__
 from customers_async.errors import ExportError
 from customers_async.export.compact_set import CompactSet
-from customers_async.export.reading import read_records
+from customers_async.export.formats import FORMATS, Format
 from customers_async.models import Completeness, Verdict
 
 __all__ = ["ExportReport", "digest", "manifest_path", "rejected_path", "verify_export", "versions"]
@@ -107,6 +107,8 @@ class ExportReport:
         for name in ("first_page_at", "last_page_at"):
             rest[name] = None if rest[name] is None else datetime.fromisoformat(rest[name])
         rest["fields"] = tuple(rest["fields"])
+        if rest["format"] not in FORMATS:
+            raise ValueError("unknown format")
         return cls(completeness=Completeness(**figures), **rest)
 
     @classmethod
@@ -150,7 +152,7 @@ def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
         said |= {"rows": report.rows, "rejected": report.completeness.rejected}
         found |= {"rows": 0, "rejected": _lines(rejected_path(path))}
         uuids = CompactSet()
-        for record in read_records(path, report.format):
+        for record in FORMATS[report.format].read(path):
             found["rows"] += 1
             uuids.update([record.get("uuid", "")])
         if "uuid" in report.fields:
@@ -173,9 +175,9 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def versions(format_: str) -> dict[str, str]:
+def versions(format_: Format) -> dict[str, str]:
     """Of everything that has a part in what the file looks like."""
-    libraries = ("pyarrow",) if format_ in ("parquet", "arrow") else ()
+    libraries = ("pyarrow",) if format_.needs_pyarrow else ()
     return {
         "customers_async": __version__,
         "python": platform.python_version(),

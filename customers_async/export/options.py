@@ -7,8 +7,8 @@ from typing import Literal, Self
 import attrs
 
 from customers_async.checks import check_choice
+from customers_async.export.formats import Format, format_of
 from customers_async.export.records import check_fields
-from customers_async.export.sinks import format_of
 from customers_async.listing.page_fetcher import OnIncomplete
 
 __all__ = ["ExportOptions", "ExportProgress", "OnBadRecord", "OnProgress"]
@@ -45,7 +45,7 @@ OnProgress = Callable[[ExportProgress], None]
 class ExportOptions:
     """What was asked for, checked; see `export_customers`."""
 
-    format: str
+    format: Format
     fields: tuple[str, ...]
     on_incomplete: OnIncomplete
     on_bad_record: OnBadRecord
@@ -71,7 +71,7 @@ class ExportOptions:
         check_choice("on_incomplete", on_incomplete, OnIncomplete)
         check_choice("on_bad_record", on_bad_record, OnBadRecord)
         chosen, names = format_of(path, format), check_fields(fields)
-        if chosen == "sqlite" and "uuid" not in names:
+        if chosen.name == "sqlite" and "uuid" not in names:
             raise ValueError("a table of customers needs their uuid: name it among the fields")
         if on_bad_record == "reject" and os.fspath(path) == "-":
             raise ValueError("rejected records need a place: there is none beside stdout")

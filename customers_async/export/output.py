@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import msgspec
 
+from customers_async.export.formats import Format
 from customers_async.export.manifest import manifest_path, rejected_path
-from customers_async.export.records import Rejected
-from customers_async.export.sinks import Write, new_file, open_sink
+from customers_async.export.records import RejectedRecord, WritePage
 
 __all__ = ["Output"]
 
@@ -24,28 +24,28 @@ class Output:
         fields: What to write of each customer.
     """
 
-    def __init__(self, target: Path, format_: str, fields: tuple[str, ...]) -> None:
+    def __init__(self, target: Path, format_: Format, fields: tuple[str, ...]) -> None:
         self._target = target
         self._format, self._fields = format_, fields
         self.path = self._partial("data")
         self.rows = 0
-        self._sink: AbstractContextManager[Write] | None = None
+        self._sink: AbstractContextManager[WritePage] | None = None
         self._aside: BinaryIO | None = None
 
     def begin(self) -> None:
         """Begin the file, or begin it again."""
         self.drop()
-        sink = open_sink(self.path, self._format, self._fields)
+        sink = self._format.write(create_file(self.path), self._fields)
         self._write, self._sink, self.rows = sink.__enter__(), sink, 0
 
     def add(self, body: bytes) -> None:
         """Write the records of a page."""
         self.rows += self._write(body)
 
-    def set_aside(self, rejected: Iterable[Rejected]) -> None:
+    def set_aside(self, rejected: Iterable[RejectedRecord]) -> None:
         """Write records that do not fit into a file of their own."""
         if self._aside is None:
-            self._aside = new_file(self._partial("rejected")).open("wb")
+            self._aside = create_file(self._partial("rejected")).open("wb")
         self._aside.writelines(msgspec.json.encode(record) + b"\n" for record in rejected)
 
     def end(self) -> None:
@@ -68,7 +68,7 @@ class Output:
 
     def publish(self, manifest: str) -> None:
         """Put the files in their places, the manifest last; the journal can make them again until then."""
-        with new_file(self._partial("manifest")).open("w", encoding="utf-8") as file:
+        with create_file(self._partial("manifest")).open("w", encoding="utf-8") as file:
             file.write(manifest)
         data, aside, about = map(self._partial, ("data", "rejected", "manifest"))
         for part in (data, aside, about):
@@ -85,6 +85,13 @@ class Output:
 
     def _partial(self, part: str) -> Path:
         return self._target.with_name(f".{self._target.name}.{part}.partial")
+
+
+def create_file(path: Path) -> Path:
+    """Create an empty file that only its owner can read, in place of any that exists; return its path."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return path
 
 
 def _sync(path: Path) -> None:

@@ -17,7 +17,7 @@ from customers_async.export.compact_set import CompactSet
 from customers_async.export.journal import Cost, Journal
 from customers_async.export.options import ExportOptions, ExportProgress, OnProgress
 from customers_async.export.output import Output
-from customers_async.export.records import accepted
+from customers_async.export.records import select_records
 from customers_async.listing.page_fetcher import PageFetcher, PageSource
 from customers_async.listing.walk import Walk
 from customers_async.models import Completeness, Verdict
@@ -90,7 +90,7 @@ class ExportWalk:
         walk = Walk(1, MAX_PER_PAGE, unique=True, seen=CompactSet())
         for number, answer in self._journal.pages(self.numbers):
             page = self.source.decode(number, answer)
-            body, rejected = accepted(walk.add(page), page)
+            body, rejected = select_records(walk.add(page), page)
             if rejected:
                 self._draft.set_aside(rejected)
             yield body

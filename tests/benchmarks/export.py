@@ -47,12 +47,12 @@ async def walk(client: CustomersClient) -> None:
 async def work(url: str, token: str, what: str) -> None:
     """One run; prints seconds, the longest stall and the peak of memory."""
     from customers_async.export import export_customers
-    from customers_async.export.sinks import format_of
+    from customers_async.export.formats import format_of
 
     async with CustomersClient(token, base_url=url) as client:
         await client.count_customers()
         if what != "walk":
-            format_of(what, None)  # which imports what it needs
+            format_of(what)  # which imports what it needs
         heart = asyncio.create_task(heartbeat())
         await asyncio.sleep(0)
         started = time.perf_counter()
