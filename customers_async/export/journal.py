@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -80,7 +80,8 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, "customers-export")
         self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
-        self._database: sqlite3.Connection
+        self._database: sqlite3.Connection  # set by `_open`
+        self._open_files = ExitStack()
         self.numbers: set[int] = set()
         self.concluded = False
         self.cost = Cost()
@@ -199,7 +200,8 @@ class Journal:
         self._make_file()
         inode = self._path.stat().st_ino
         with translate_sqlite_errors(self._path):
-            self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+            database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._database = self._open_files.enter_context(closing(database))
             try:
                 self._lock(inode)
             except sqlite3.DatabaseError as error:
@@ -300,12 +302,9 @@ class Journal:
                 raise
 
     def _close(self, last: Callable[[], None] | None) -> None:
-        try:
+        with self._open_files:
             if last is not None:
                 last()
-        finally:
-            if hasattr(self, "_database"):
-                self._database.close()
 
     def _remove(self) -> None:
         """While the file is locked, so that no other export has taken it over."""

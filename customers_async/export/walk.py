@@ -92,7 +92,7 @@ class ExportWalk:
             page = self.source.decode(number, answer)
             body, rejected = select_records(walk.add(page), page)
             if rejected:
-                self._draft.set_aside(rejected)
+                self._draft.add_rejected(rejected)
             yield body
 
     async def _begin_again(self) -> None:
