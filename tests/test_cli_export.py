@@ -225,5 +225,5 @@ def test_diff_withholds_what_may_only_have_been_missed(command: Command, service
     command("export", f"{new}", "--quiet", "--allow-incomplete")
     outcome = command("diff", f"{old}", f"{new}")
     assert (outcome.code, outcome.out) == (0, "")
-    assert outcome.err.endswith(f"who was removed is not told: the manifest of {new} says CAPPED\n")
+    assert outcome.err.endswith(f"who was removed is not told: the verdict of {new} is CAPPED\n")
     assert command("diff", f"{old}", f"{new}", "--json").document["removed"] is None

@@ -375,10 +375,10 @@ async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_
     """The second is refused, whatever it wants, and the first goes on."""
     path = tmp_path / "customers.jsonl"
     journal = await Journal.open(path, base_url="http://127.0.0.1:1", account="", per_page=100, resume=True)
-    await journal.put(1, Response(200, {}, b"[]"), journal.cost)
-    with pytest.raises(ExportError, match=f"another export to {path} is at work"):
+    await journal.put(1, Response(200, {}, b"[]"), journal.stats)
+    with pytest.raises(ExportError, match=f"another export to {path} is running"):
         await export_customers(client, path, resume=resume)
-    await journal.put(2, Response(200, {}, b"[]"), journal.cost)
+    await journal.put(2, Response(200, {}, b"[]"), journal.stats)
     assert (await journal.get(2)).body == b"[]"
     await journal.close()
 
@@ -405,7 +405,7 @@ async def test_a_stale_log_does_not_come_back(client: CustomersClient, emulator:
     """Killed between removing the journal and removing SQLite's log of it, the export leaves nothing that counts."""
     path = tmp_path / "customers.jsonl"
     journal = await Journal.open(path, base_url=emulator.url, account="", per_page=100, resume=True)
-    await journal.put(1, Response(200, {}, b"[]"), journal.cost)
+    await journal.put(1, Response(200, {}, b"[]"), journal.stats)
     log = Path(f"{journal_path(path)}-wal").read_bytes()
     await journal.discard()
     await journal.close()
@@ -743,7 +743,7 @@ async def test_nobody_is_called_removed_who_may_have_been_missed(tmp_path: Path,
         await export_customers(capped, tmp_path / "new.jsonl", on_incomplete="ignore")
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
         assert list(changes.removed()) == []
-        assert changes.withheld == f"the manifest of {tmp_path / 'new.jsonl'} says CAPPED"
+        assert changes.withheld == f"the verdict of {tmp_path / 'new.jsonl'} is CAPPED"
     (tmp_path / "old.jsonl.manifest.json").unlink()
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
         assert changes.withheld is not None

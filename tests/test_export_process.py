@@ -83,7 +83,7 @@ def test_two_exports_at_once(service: Emulator, tmp_path: Path) -> None:
     with started("export", f"{path}", "--timeout", "2", "--json", **environment(service)) as first:
         at_work_until(first, lambda: journal_path(path).exists() and service.stats.requests >= 5)
         with started("export", f"{path}", "--restart", **environment(service)) as second:
-            assert second.communicate(timeout=20) == ("", f"customers-async: another export to {path} is at work\n")
+            assert second.communicate(timeout=20) == ("", f"customers-async: another export to {path} is running\n")
         assert second.returncode == 1
         report = json.loads(first.communicate(timeout=20)[0])
     assert (first.returncode, report["rows"], report["retries"]) == (0, 500, 1)

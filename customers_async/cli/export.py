@@ -23,7 +23,7 @@ from customers_async.cli.output import fields_table, json_line, message, render,
 from customers_async.cli.progress import Watch, live_line, plain_lines, silence
 from customers_async.export import Changes, ExportReport, diff_exports, export_customers, verify_export
 from customers_async.export.formats import format_of
-from customers_async.export.options import ExportOptions, OnBadRecord
+from customers_async.export.options import BadRecordPolicy, ExportOptions
 from customers_async.listing.page_fetcher import OnIncomplete
 
 __all__ = ["choose_watch", "diff", "export", "report_fields", "verify"]
@@ -64,7 +64,7 @@ async def export(
         service: The service.
     """
     names = None if fields is None else [name.strip() for name in fields.split(",")]
-    on_bad_record: OnBadRecord = "reject" if rejected else "raise"
+    on_bad_record: BadRecordPolicy = "reject" if rejected else "raise"
     with checking():
         if path.startswith("-") and path != "-":
             raise ValueError("there is no such option")  # nor is it repeated: it may be a secret in the wrong place
