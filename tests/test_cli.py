@@ -384,7 +384,7 @@ def test_a_list_that_fails_names_the_page(command: Command, service: Emulator) -
     outcome = command("list", "--json")
     assert outcome.code == 4
     assert len(outcome.lines) == 100
-    assert "the list ended before page 2: 400" in outcome.err
+    assert "stopped before page 2: 400" in outcome.err
 
 
 def test_an_incomplete_list_exits_5(command: Command, service: Emulator) -> None:
@@ -479,10 +479,10 @@ def test_the_demo_without_pyarrow(command: Command, tmp_path: Path, monkeypatch:
 
 def test_the_demo_tells_how_far_it_is(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no terminal: a line now and then on stderr, the report on stdout."""
-    monkeypatch.setattr("customers_async.cli.progress._PLAIN_EVERY", 0.01)
+    monkeypatch.setattr("customers_async.cli.progress._PLAIN_INTERVAL", 0.01)
     outcome = command("demo", "--customers", "1000", "--output", f"{tmp_path / 'pulled.jsonl'}")
     assert outcome.code == 0
-    assert re.search(r"^customers-async: \d+ pages, [\d,]+ of 1,000, [\d,]+/s, quota \d+/500", outcome.err, re.M)
+    assert re.search(r"^customers-async: \d+ pages, [\d,]+ of 1,000, [\d,]+/s, rate limit \d+/500", outcome.err, re.M)
     assert dict(line.rsplit(maxsplit=1) for line in outcome.out.splitlines()).items() >= {
         ("customers", "1,000"),
         ("requests", "10"),
@@ -562,7 +562,7 @@ def test_the_emulator_serves_until_it_is_interrupted(command: Command, monkeypat
     assert outcome.code == 130
     assert counted == [12]
     assert "12 customers at http://127.0.0.1:" in outcome.err
-    assert "1 requests, 0 of them answered 429" in outcome.err
+    assert "1 requests, 0 answered with 429" in outcome.err
 
 
 def test_a_port_that_is_taken_exits_1(command: Command, service: Emulator) -> None:
@@ -622,7 +622,7 @@ def test_the_bar_tells_of_a_wait_for_the_quota(
     screens = [""]
 
     def interrupt(shown: str) -> None:
-        if "s for the quota" in shown and "s for the quota" not in screens[-1]:
+        if "rate limit: waiting" in shown and "rate limit: waiting" not in screens[-1]:
             os.kill(os.getpid(), signal.SIGINT)
         screens.append(shown)
 

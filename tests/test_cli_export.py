@@ -68,7 +68,7 @@ def test_an_interrupted_export_says_how_to_go_on(
     outcome = command("export", f"{path}")
     assert outcome.code == code
     assert outcome.err == (
-        f"customers-async: what has come is kept; run the same command again to go on\ncustomers-async: {word}\n"
+        f"customers-async: the pages fetched so far are kept; run the same command again to resume\ncustomers-async: {word}\n"
     )
     assert journal_path(path).exists()
     assert command("export", f"{path}", "--json").document["rows"] == 250
@@ -82,7 +82,7 @@ def test_a_failing_service_exits_4_and_the_next_run_goes_on(
     service.fail_next(501, page=3)
     outcome = command("export", f"{path}")
     assert outcome.code == 4
-    assert "run the same command again to go on" in outcome.err
+    assert "run the same command again to resume" in outcome.err
     assert command("export", f"{path}", "--json").document["pages_resumed"] == 2
     service.fail_next(501, page=3)
     command("export", f"{path}")
@@ -113,7 +113,7 @@ def test_a_bad_record_exits_4_and_says_what_to_do(command: Command, service: Emu
     path = tmp_path / "customers.jsonl"
     outcome = command("export", f"{path}")
     assert outcome.code == 4
-    assert "with --rejected such records are set aside" in outcome.err
+    assert "use --rejected to export without records that do not fit" in outcome.err
     document = command("export", f"{path}", "--rejected", "--json").document
     assert (document["rows"], document["rejected"]) == (249, 1)
 
@@ -158,8 +158,8 @@ def test_the_time_that_is_left_counts_the_waits_for_the_quota() -> None:
     client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, 30.0), _api=SimpleNamespace(bulk_wait=waits.__getitem__))
     status = Status(client, clock=lambda: next(seconds))
     for customers in (0, 50_000):
-        status.take(ExportProgress("walk", 1, customers // 100, customers, 150_000, 0))
-    assert str(status).endswith("waiting 30 s for the quota, 0:01:40 left")
+        status.update(ExportProgress("walk", 1, customers // 100, customers, 150_000, 0))
+    assert str(status).endswith("rate limit: waiting 30 s, 0:01:40 left")
 
 
 def test_verify_agrees(command: Command, service: Emulator, tmp_path: Path) -> None:
@@ -225,5 +225,5 @@ def test_diff_withholds_what_may_only_have_been_missed(command: Command, service
     command("export", f"{new}", "--quiet", "--allow-incomplete")
     outcome = command("diff", f"{old}", f"{new}")
     assert (outcome.code, outcome.out) == (0, "")
-    assert outcome.err.endswith(f"who was removed is not told: the verdict of {new} is CAPPED\n")
+    assert outcome.err.endswith(f"removed customers are not shown: the verdict of {new} is CAPPED\n")
     assert command("diff", f"{old}", f"{new}", "--json").document["removed"] is None

@@ -99,7 +99,7 @@ def test_a_signal_ends_it_cleanly(service: Emulator, tmp_path: Path, number: int
         process.send_signal(number)
         _, messages = process.communicate(timeout=10)
     assert process.returncode == code
-    assert "run the same command again to go on" in messages
+    assert "run the same command again to resume" in messages
     assert "Traceback" not in messages
     assert {entry.name for entry in tmp_path.iterdir()} <= {
         "customers.parquet.journal",

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 __all__ = ["CompactSet"]
 
-_LAST_SHARD = 1023
-"""A mask for hashes, since all its bits are set. With this many shards each sorted array is short and insertions are cheap."""
+_SHARDS = 1024
+"""A power of two, so that `_MASK` selects a shard. Each shard is a sorted array, and short: insertions move little."""
+_MASK = _SHARDS - 1
 
 
 class CompactSet:
@@ -19,7 +20,7 @@ class CompactSet:
     """
 
     def __init__(self) -> None:
-        self._shards = [array("q") for _ in range(_LAST_SHARD + 1)]
+        self._shards = [array("q") for _ in range(_SHARDS)]
         self._size = 0
 
     def __len__(self) -> int:
@@ -27,7 +28,7 @@ class CompactSet:
 
     def __contains__(self, key: object) -> bool:
         code = hash(key)
-        shard = self._shards[code & _LAST_SHARD]
+        shard = self._shards[code & _MASK]
         index = bisect_left(shard, code)
         return index < len(shard) and shard[index] == code
 
@@ -39,7 +40,7 @@ class CompactSet:
         """Add the keys."""
         for key in keys:
             code = hash(key)
-            shard = self._shards[code & _LAST_SHARD]
+            shard = self._shards[code & _MASK]
             index = bisect_left(shard, code)
             if index == len(shard) or shard[index] != code:
                 shard.insert(index, code)

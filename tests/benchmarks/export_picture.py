@@ -11,8 +11,8 @@ import attrs
 from rich.console import Console
 
 from customers_async import CustomersClient
-from customers_async.cli.export import report_fields
-from customers_async.cli.output import fields_table
+from customers_async.cli.export import summarize_report
+from customers_async.cli.output import make_fields_table
 from customers_async.cli.progress import Status
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress, ExportReport, export_customers
@@ -32,7 +32,7 @@ async def run(directory: str) -> tuple[list[str], ExportReport]:
         status = Status(client, asyncio.get_running_loop().time)
 
         def on_progress(progress: ExportProgress) -> None:
-            status.take(progress)
+            status.update(progress)
             if progress.stage == "walk" and progress.pages in (250, 500, 560):
                 lines.append(f"{status}")
 
@@ -47,7 +47,7 @@ def draw(lines: list[str], report: ExportReport) -> str:
         console.print("[bold]$ customers-async export customers.parquet")
         for line, bar in zip(lines, ("━━━╺━━━━", "━━━━━━╺━", "━━━━━━━╺"), strict=False):
             console.print(f"[magenta]{bar}[/magenta] {line}", highlight=False)
-        console.print(fields_table(report_fields(report)))
+        console.print(make_fields_table(summarize_report(report)))
         return console.export_svg(title="customers-async")
 
 
