@@ -33,7 +33,7 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 _CONNECTION = Connection()
 
-app = App(name="customers-async", help="Look into the customers API.", version=__version__)
+app = App(name="customers-async", help="Read and export the customers of the customers API.", version=__version__)
 for command in (export, verify, diff, demo):
     app.command(command)
 

@@ -1,6 +1,7 @@
-"""The picture of an export on a terminal: ``python -m tests.benchmarks.export_picture`` draws it into the docs.
+"""Draws an export on a terminal: ``python -m tests.benchmarks.export_picture`` writes the picture into the docs.
 
-A real run against the emulator under the service's quota, on virtual time; its live line is caught at three moments.
+The run is real, against the emulator at the service's rate limit, on virtual time; the picture has its live line at
+three moments.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ CUSTOMERS = 60_000
 
 
 async def run(directory: str) -> tuple[list[str], ExportReport]:
-    """The live line in the middle of the first window, while the next is waited for, and in the middle of that."""
+    """Return the live line during the first window, the wait for the second, and the second; and the report."""
     lines: list[str] = []
     async with (
         Emulator(customers=CUSTOMERS, latency=0.04) as emulator,
@@ -41,9 +42,9 @@ async def run(directory: str) -> tuple[list[str], ExportReport]:
 
 
 def draw(lines: list[str], report: ExportReport) -> str:
-    """The terminal as SVG."""
-    with Path("/dev/null").open("w") as nowhere:
-        console = Console(record=True, width=88, file=nowhere, force_terminal=True)
+    """Return the terminal as SVG."""
+    with Path("/dev/null").open("w") as null:
+        console = Console(record=True, width=88, file=null, force_terminal=True)
         console.print("[bold]$ customers-async export customers.parquet")
         for line, bar in zip(lines, ("━━━╺━━━━", "━━━━━━╺━", "━━━━━━━╺"), strict=False):
             console.print(f"[magenta]{bar}[/magenta] {line}", highlight=False)
@@ -52,7 +53,7 @@ def draw(lines: list[str], report: ExportReport) -> str:
 
 
 def main() -> None:
-    """Draw it."""
+    """Write the picture."""
     with TemporaryDirectory() as directory, asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         TARGET.write_text(draw(*runner.run(run(directory))), encoding="utf-8")
 
