@@ -528,10 +528,10 @@ def test_interrupted_demo_keeps_the_old_file(command: Command, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == [output]
 
 
-@pytest.mark.parametrize("place", ["missing/customers.jsonl", "."])
-def test_demo_that_cannot_write_exits_1(command: Command, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("target", ["missing/customers.jsonl", "."])
+def test_demo_that_cannot_write_exits_1(command: Command, tmp_path: Path, target: str) -> None:
     """The message names the file."""
-    output = tmp_path / place
+    output = tmp_path / target
     outcome = command("demo", "--output", f"{output}")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith(f"customers-async: {output}: ")

@@ -117,13 +117,13 @@ def test_bad_record_exits_4(command: Command, service: Emulator, tmp_path: Path)
     assert (document["rows"], document["rejected"]) == (249, 1)
 
 
-@pytest.mark.parametrize("place", ["missing/customers.jsonl", "directory.jsonl"])
-def test_path_that_cannot_be_written_exits_1(command: Command, service: Emulator, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("target", ["missing/customers.jsonl", "directory.jsonl"])
+def test_path_that_cannot_be_written_exits_1(command: Command, service: Emulator, tmp_path: Path, target: str) -> None:
     """The message names the path."""
     (tmp_path / "directory.jsonl").mkdir()
-    outcome = command("export", f"{tmp_path / place}")
+    outcome = command("export", f"{tmp_path / target}")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err.startswith(f"customers-async: {tmp_path / place}: ")
+    assert outcome.err.startswith(f"customers-async: {tmp_path / target}: ")
 
 
 def test_foreign_file_at_the_journals_path_exits_1(command: Command, service: Emulator, tmp_path: Path) -> None:

@@ -607,16 +607,16 @@ async def test_older_file_stays_until_the_new_one_is_complete(
     assert path.read_bytes().count(b"\n") == 250
 
 
-@pytest.mark.parametrize("place", ["missing/customers.jsonl", "file/customers.jsonl", "directory.jsonl"])
+@pytest.mark.parametrize("target", ["missing/customers.jsonl", "file/customers.jsonl", "directory.jsonl"])
 async def test_path_that_cannot_be_written_is_named(
-    emulator: Emulator, client: CustomersClient, tmp_path: Path, place: str
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, target: str
 ) -> None:
     """The error comes before any request."""
     (tmp_path / "file").write_text("")
     (tmp_path / "directory.jsonl").mkdir()
-    with pytest.raises(OSError, match=place) as failure:
-        await export_customers(client, tmp_path / place)
-    assert failure.value.filename == f"{tmp_path / place}"
+    with pytest.raises(OSError, match=target) as failure:
+        await export_customers(client, tmp_path / target)
+    assert failure.value.filename == f"{tmp_path / target}"
     assert emulator.stats.requests == 0
 
 

@@ -131,12 +131,12 @@ async def whoami(*, json: Flag = False, connection: Connection = _CONNECTION) ->
     async with connection.client() as client:
         owner = await client.whoami()
     if json:
-        await write(format_json_line(attrs.asdict(owner, value_serializer=_wire_form)))
+        await write(format_json_line(attrs.asdict(owner, value_serializer=_to_unix_seconds)))
     else:
         await write(render(make_fields_table(attrs.asdict(owner))))
 
 
-def _wire_form(_: object, __: object, value: Any) -> Any:
+def _to_unix_seconds(_: object, __: object, value: Any) -> Any:
     return int(value.timestamp()) if isinstance(value, datetime) else value
 
 
@@ -182,7 +182,9 @@ async def emulate(
             token_lifetime=token_lifetime,
         )
     async with emulator:
-        print_message(f"{customers:,} customers at {emulator.url}; run this line in another terminal; stop with Ctrl-C")
+        print_message(
+            f"{customers:,} customers at {emulator.url}; run this line in another terminal, and stop with Ctrl-C"
+        )
         url, token = shlex.quote(emulator.url), shlex.quote(emulator.token)
         await write(f"export CUSTOMERS_BASE_URL={url} CUSTOMERS_TOKEN={token}\n")
         try:

@@ -224,7 +224,7 @@ class Journal:
     def _create_file(self) -> None:
         target = self._target
         if target.exists() and not target.is_file():
-            raise FileExistsError(errno.EEXIST, "it is there, and no file", str(target))
+            raise FileExistsError(errno.EEXIST, "exists and is not a file", str(target))
         try:
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:  # opened by SQLite only: closing another handle would release its lock
