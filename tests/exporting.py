@@ -1,7 +1,7 @@
-"""``python -m tests.exporting URL TOKEN DIRECTORY FORMAT``: an export that is killed, again and again.
+"""``python -m tests.exporting URL TOKEN DIRECTORY FORMAT``: an export that is killed many times.
 
-Each run is a fork, which needs no time to start, and dies by SIGKILL at a random moment. Prints the moments in
-seconds, as a share of the time that an undisturbed run takes.
+Each run is a fork, because a fork starts at once, and is killed by SIGKILL at a random moment. Prints the moments, each
+as a fraction of the time that an undisturbed run takes.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ import warnings
 from pathlib import Path
 
 from customers_async import CustomersClient, export_customers
-from customers_async.export.sinks import FORMATS, format_of
+from customers_async.export.formats import FORMATS, format_of
 
 KILLS = 20
 
 
 def export(url: str, token: str, path: Path) -> None:
-    """Export in a process of its own, and end it."""
+    """Export, then exit the process."""
 
     async def main() -> None:
         async with CustomersClient(token, base_url=url) as client:
@@ -37,9 +37,9 @@ def export(url: str, token: str, path: Path) -> None:
 
 
 def run(url: str, token: str, path: Path, moment: float | None) -> bool:
-    """Export, and kill the process after so many seconds; returns whether it came to its end."""
+    """Export in a fork, and kill it after ``moment`` seconds; return whether it completed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pyarrow's threads are idle, and begun anew in a fork
+        warnings.simplefilter("ignore", DeprecationWarning)  # pyarrow's threads are idle, and restarted in a fork
         process = os.fork()
     if process == 0:
         export(url, token, path)
@@ -55,7 +55,7 @@ def run(url: str, token: str, path: Path, moment: float | None) -> bool:
 def main(url: str, token: str, directory: str, format_: str) -> None:
     """Write ``undisturbed.FORMAT`` and ``killed.FORMAT``."""
     undisturbed, killed = (Path(directory, f"{name}.{format_}") for name in ("undisturbed", "killed"))
-    format_of(undisturbed, None)  # which imports what it needs
+    format_of(undisturbed)  # imports pyarrow if the format needs it
     started = time.monotonic()
     assert run(url, token, undisturbed, None)
     seconds = time.monotonic() - started
@@ -63,7 +63,7 @@ def main(url: str, token: str, directory: str, format_: str) -> None:
     moments: list[float] = []
     while len(moments) < KILLS:
         moment = random.uniform(0, seconds)
-        if run(url, token, killed, moment):  # it was done before; from the beginning
+        if run(url, token, killed, moment):  # it completed first: start again
             assert killed.read_bytes() == whole
             killed.unlink()
         else:

@@ -1,4 +1,4 @@
-"""The command, in process: what it prints, what it asks for, how it ends."""
+"""The command in this process: output, requests, exit codes."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ import customers_async
 from customers_async import CustomersClient, customer_from_dict
 from customers_async.cli import main
 from customers_async.emulator import Emulator, Exchange
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import journal_path
-from customers_async.export.reading import read_records
 
 DOCUMENTED = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
@@ -32,7 +32,7 @@ UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 @attrs.frozen
 class Outcome:
-    """How a command ended, and what it left on its two streams."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -67,7 +67,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @contextmanager
 def in_a_thread(emulator: Emulator) -> Iterator[Emulator]:
-    """The emulator on a loop of its own, as the command has one too."""
+    """Run the emulator in a thread, since the command runs its own event loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -83,7 +83,7 @@ def in_a_thread(emulator: Emulator) -> Iterator[Emulator]:
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A service of 250 customers, which the environment names, with a token for it."""
+    """A service of 250 customers; environment variables hold its URL and a token."""
     with in_a_thread(Emulator(customers=250)) as emulator:
         monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url)
         monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
@@ -91,7 +91,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 def signalling(number: int) -> Any:
-    """A fault that sends this process a signal, and never answers."""
+    """A fault that sends this process a signal and never responds."""
 
     async def fault(_: Exchange) -> web.StreamResponse:
         os.kill(os.getpid(), number)
@@ -105,7 +105,7 @@ def signalling(number: int) -> Any:
 
 
 def test_get_shows_every_field(command: Command, service: Emulator) -> None:
-    """All 14 fields are shown, those that are empty as a dash."""
+    """All 14 fields are shown, empty ones as a dash."""
     outcome = command("get", DOCUMENTED)
     assert (outcome.code, outcome.err) == (0, "")
     assert len(outcome.out.splitlines()) == 14
@@ -114,8 +114,8 @@ def test_get_shows_every_field(command: Command, service: Emulator) -> None:
     assert "risk country code           -\n" in outcome.out
 
 
-def test_get_as_json_is_the_wire_form(command: Command, service: Emulator) -> None:
-    """One document, with times in Unix seconds, that makes the same customer again."""
+def test_get_as_json_prints_the_services_form(command: Command, service: Emulator) -> None:
+    """One document with times in Unix seconds, from which the customer can be made again."""
     outcome = command("get", DOCUMENTED, "--json")
     assert outcome.out.count("\n") == 1
     assert outcome.document["created_at"] == 1744373843
@@ -123,7 +123,7 @@ def test_get_as_json_is_the_wire_form(command: Command, service: Emulator) -> No
 
 
 def test_list_shows_a_table(command: Command, service: Emulator) -> None:
-    """A header, and a line for each customer, however many pages they came on."""
+    """One header, and one line for each customer, over several pages."""
     outcome = command("list")
     header, *rows = outcome.out.splitlines()
     assert (outcome.code, outcome.err) == (0, "")
@@ -132,49 +132,49 @@ def test_list_shows_a_table(command: Command, service: Emulator) -> None:
     assert {row[36:38] for row in rows} == {"  "}
 
 
-def test_list_as_json_is_a_customer_a_line(command: Command, service: Emulator) -> None:
+def test_list_as_json_prints_one_customer_a_line(command: Command, service: Emulator) -> None:
     """JSON Lines, in the order of the list."""
     outcome = command("list", "--json")
     assert (outcome.code, outcome.err) == (0, "")
     assert [line["uuid"] for line in outcome.lines] == list(service.uuids())
 
 
-def test_an_empty_list_is_complete(command: Command, service: Emulator) -> None:
-    """Nobody there is not a failure."""
+def test_empty_list_is_complete(command: Command, service: Emulator) -> None:
+    """A list without customers is not a failure."""
     service.delete(250)
     outcome = command("list", "--json")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
 
 
-def test_names_stay_readable_in_json(command: Command, service: Emulator) -> None:
-    """Letters of any alphabet are printed as they are."""
+def test_json_keeps_non_ascii_letters(command: Command, service: Emulator) -> None:
+    """Letters of any alphabet are printed unescaped."""
     service.touch(0, name="Živilė Σ 日本")
     assert '"Živilė Σ 日本"' in command("get", DOCUMENTED, "--json").out
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
 @pytest.mark.parametrize("arguments", [("get", DOCUMENTED), ("list", "--limit", "1")], ids=["get", "list"])
-def test_nothing_steers_the_terminal(
+def test_control_characters_are_escaped(
     command: Command, service: Emulator, arguments: tuple[str, ...], form: tuple[str, ...]
 ) -> None:
-    """Control characters, C1 ones too, and changes of writing direction are escaped; markup is only text."""
+    """Control characters, C1 included, and changes of writing direction are escaped; markup is plain text."""
     service.touch(0, name="a\x1b[31m\r\n\x9b2J\x7f\u202eb[red]c[/red]")
     out = command(*arguments, *form).out
     assert r"a\u001b[31m\u000d\u000a\u009b2J\u007f\u202eb[red]c[/red]" in out.replace(r"\r\n", r"\u000d\u000a")
     assert all(character.isprintable() for line in out.split("\n") for character in line)
 
 
-def test_count_is_a_bare_number(command: Command, service: Emulator) -> None:
-    """Ready for a shell's arithmetic."""
+def test_count_prints_a_number(command: Command, service: Emulator) -> None:
+    """The output is ready for shell arithmetic."""
     assert command("count") == Outcome(0, "250\n", "")
 
 
-def test_count_as_json_is_an_object(command: Command, service: Emulator) -> None:
+def test_count_as_json_prints_an_object(command: Command, service: Emulator) -> None:
     """One document."""
     assert command("count", "--json").document == {"count": 250}
 
 
-def test_whoami_names_the_owner(command: Command, service: Emulator) -> None:
+def test_whoami_shows_the_owner(command: Command, service: Emulator) -> None:
     """The owner's fields are shown."""
     outcome = command("whoami")
     assert outcome.code == 0
@@ -182,37 +182,37 @@ def test_whoami_names_the_owner(command: Command, service: Emulator) -> None:
     assert "true" in outcome.out
 
 
-def test_whoami_as_json_has_unix_seconds(command: Command, service: Emulator) -> None:
-    """One document, with times as the service writes them."""
+def test_whoami_as_json_prints_unix_seconds(command: Command, service: Emulator) -> None:
+    """One document, in the service's form."""
     owner = command("whoami", "--json").document
     assert owner["created_at"] == 1744373843
     assert owner["is_active"] is True
 
 
-# What is asked for
+# Requests
 
 
 @pytest.mark.parametrize(
     ("limit", "requests"), [(1, 1), (99, 1), (100, 1), (101, 2), (200, 2), (249, 3), (250, 3), (900, 3)]
 )
-def test_a_limit_asks_for_no_page_too_many(command: Command, service: Emulator, limit: int, requests: int) -> None:
-    """So many customers cost their pages and no more, and a list cut short is not called incomplete."""
+def test_limit_requests_only_the_pages_needed(command: Command, service: Emulator, limit: int, requests: int) -> None:
+    """A list cut short by --limit is not reported as incomplete."""
     outcome = command("list", "--json", "--limit", f"{limit}")
     assert (outcome.code, outcome.err) == (0, "")
     assert [line["uuid"] for line in outcome.lines] == list(service.uuids(0, min(limit, 250)))
     assert service.stats.requests == requests
 
 
-def test_per_page_is_passed_on(command: Command, service: Emulator) -> None:
-    """Smaller pages cost more requests."""
+def test_per_page_sets_the_page_size(command: Command, service: Emulator) -> None:
+    """Smaller pages take more requests."""
     assert len(command("list", "--json", "--per-page", "50").lines) == 250
     assert service.stats.requests == 5
 
 
-def test_the_options_come_before_the_environment(
+def test_options_override_the_environment(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """--base-url and --token-file win over the variables."""
+    """--base-url and --token-file take precedence over the variables."""
     monkeypatch.setenv("CUSTOMERS_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("CUSTOMERS_TOKEN", "nonsense")
     token = tmp_path / "token"
@@ -220,7 +220,7 @@ def test_the_options_come_before_the_environment(
     assert command("count", "--base-url", service.url, "--token-file", f"{token}").out == "250\n"
 
 
-def test_a_token_file_from_the_environment(
+def test_token_file_from_the_environment(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """CUSTOMERS_TOKEN_FILE works as for the client."""
@@ -231,8 +231,8 @@ def test_a_token_file_from_the_environment(
     assert command("count").out == "250\n"
 
 
-def test_debug_tells_of_each_request(command: Command, service: Emulator) -> None:
-    """With --debug the log is shown on stderr, without the token; the next run is quiet again."""
+def test_debug_logs_each_request(command: Command, service: Emulator) -> None:
+    """--debug shows the log on stderr, without the token; the next run does not log."""
     outcome = command("count", "--debug")
     assert outcome.out == "250\n"
     assert "GET /api/v1/customers" in outcome.err
@@ -240,7 +240,7 @@ def test_debug_tells_of_each_request(command: Command, service: Emulator) -> Non
     assert command("count").err == ""
 
 
-# How it ends
+# Exit codes
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_debug_tells_of_each_request(command: Command, service: Emulator) -> Non
     ids=" ".join,
 )
 def test_wrong_usage_exits_2(command: Command, service: Emulator, arguments: tuple[str, ...]) -> None:
-    """One line says what is wrong, and nothing was sent."""
+    """One line names the problem, and nothing is sent."""
     outcome = command(*arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("customers-async: ")
@@ -298,23 +298,23 @@ def test_wrong_usage_exits_2(command: Command, service: Emulator, arguments: tup
     ],
     ids=" ".join,
 )
-def test_a_mistyped_secret_is_not_repeated(command: Command, service: Emulator, arguments: tuple[str, ...]) -> None:
-    """A token or a password in the wrong place does not get into the message."""
+def test_mistyped_secret_is_not_repeated(command: Command, service: Emulator, arguments: tuple[str, ...]) -> None:
+    """A token or a password in the wrong place does not appear in the message."""
     outcome = command(*arguments)
     assert outcome.code == 2
     assert "CANARY" not in outcome.err
 
 
-def test_a_malformed_uuid_is_wrong_without_a_token_too(command: Command) -> None:
-    """Usage comes before credentials."""
+def test_malformed_uuid_exits_2_without_a_token(command: Command) -> None:
+    """Arguments are checked before credentials."""
     assert command("get", "../auth").code == 2
 
 
 @pytest.mark.parametrize(
     "arguments", [("get", DOCUMENTED), ("list",), ("count",), ("whoami",), ("export", "-")], ids=" ".join
 )
-def test_no_token_exits_3(command: Command, arguments: tuple[str, ...]) -> None:
-    """The message says where a token may come from."""
+def test_missing_token_exits_3(command: Command, arguments: tuple[str, ...]) -> None:
+    """The message says how to supply a token."""
     outcome = command(*arguments)
     assert (outcome.code, outcome.out) == (3, "")
     assert (
@@ -322,15 +322,15 @@ def test_no_token_exits_3(command: Command, arguments: tuple[str, ...]) -> None:
     )
 
 
-def test_an_unreadable_token_file_exits_3(command: Command, tmp_path: Path) -> None:
-    """It is named."""
+def test_unreadable_token_file_exits_3(command: Command, tmp_path: Path) -> None:
+    """The message names the file."""
     outcome = command("count", "--token-file", f"{tmp_path / 'missing'}")
     assert outcome.code == 3
     assert "missing cannot be read" in outcome.err
 
 
-def test_a_refused_token_exits_3(command: Command, service: Emulator) -> None:
-    """The service says 401; the token is not repeated."""
+def test_refused_token_exits_3(command: Command, service: Emulator) -> None:
+    """A 401 is reported without the token."""
     token = service.token
     service.revoke(token)
     outcome = command("whoami")
@@ -339,24 +339,24 @@ def test_a_refused_token_exits_3(command: Command, service: Emulator) -> None:
     assert token not in outcome.err
 
 
-def test_an_address_that_is_not_allowed_exits_3(command: Command, service: Emulator) -> None:
-    """The service says 403."""
+def test_address_that_is_not_whitelisted_exits_3(command: Command, service: Emulator) -> None:
+    """A 403 is reported with a hint at the whitelist."""
     service.whitelisted = False
     outcome = command("count")
     assert outcome.code == 3
     assert "whitelist" in outcome.err
 
 
-def test_an_unknown_uuid_exits_4(command: Command, service: Emulator) -> None:
-    """The service says 404."""
+def test_unknown_uuid_exits_4(command: Command, service: Emulator) -> None:
+    """A 404 is reported without a hint to run again."""
     outcome = command("get", UNKNOWN)
     assert (outcome.code, outcome.out) == (4, "")
     assert "404" in outcome.err
     assert "run again" not in outcome.err
 
 
-def test_a_spent_quota_exits_4_and_says_until_when(command: Command, service: Emulator) -> None:
-    """With --max-wait 0 the command does not wait, and tells when to run again."""
+def test_reached_rate_limit_exits_4(command: Command, service: Emulator) -> None:
+    """With --max-wait 0 the command does not wait; the message says when to run again."""
     service.rate_limit(1)
     command("count")
     outcome = command("count", "--max-wait", "0")
@@ -364,31 +364,31 @@ def test_a_spent_quota_exits_4_and_says_until_when(command: Command, service: Em
     assert "; run again in " in outcome.err
 
 
-def test_a_failing_service_exits_4(command: Command, service: Emulator) -> None:
-    """A 501 is not tried again by the client, but perhaps by the user."""
+def test_server_error_exits_4(command: Command, service: Emulator) -> None:
+    """The client does not retry a 501, but the user may run the command again."""
     service.fail_next(501)
     outcome = command("count")
     assert outcome.code == 4
     assert outcome.err.endswith("; run again later\n")
 
 
-def test_an_answer_that_is_not_the_services_exits_4(command: Command, service: Emulator) -> None:
-    """HTML under a 200."""
+def test_unexpected_response_exits_4(command: Command, service: Emulator) -> None:
+    """HTML with status 200 is an error."""
     service.fail_next("html")
     assert command("count").code == 4
 
 
-def test_a_list_that_fails_names_the_page(command: Command, service: Emulator) -> None:
-    """The customers before it were printed."""
+def test_failed_list_names_the_page(command: Command, service: Emulator) -> None:
+    """The customers before that page are printed."""
     service.fail_next(400, page=2)
     outcome = command("list", "--json")
     assert outcome.code == 4
     assert len(outcome.lines) == 100
-    assert "the list ended before page 2: 400" in outcome.err
+    assert "stopped before page 2: 400" in outcome.err
 
 
-def test_an_incomplete_list_exits_5(command: Command, service: Emulator) -> None:
-    """All that came is printed, and the verdict is told."""
+def test_incomplete_list_exits_5(command: Command, service: Emulator) -> None:
+    """All customers received are printed, and the message gives the verdict."""
     service.capped = True
     service.cap = 100
     outcome = command("list", "--json")
@@ -397,8 +397,8 @@ def test_an_incomplete_list_exits_5(command: Command, service: Emulator) -> None
     assert outcome.err.startswith("customers-async: the list is not complete: CAPPED, 100 of 250 customers")
 
 
-def test_a_limit_beyond_the_end_cuts_nothing_short(command: Command, service: Emulator) -> None:
-    """When the list ends before the limit is reached, its verdict counts."""
+def test_limit_beyond_the_end_still_checks_completeness(command: Command, service: Emulator) -> None:
+    """If the list ends before the limit, its verdict counts."""
     service.capped = True
     service.cap = 100
     assert command("list", "--json", "--limit", "101").code == 5
@@ -408,8 +408,8 @@ def test_a_limit_beyond_the_end_cuts_nothing_short(command: Command, service: Em
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_signal_ends_it(command: Command, service: Emulator, number: int, code: int, word: str) -> None:
-    """With the customary exit code and one word."""
+def test_signal_ends_a_command(command: Command, service: Emulator, number: int, code: int, word: str) -> None:
+    """The exit code is 128 plus the signal's number, and one word is printed."""
     service.fail_next(signalling(number), page=2)
     outcome = command("list", "--json")
     assert outcome.code == code
@@ -417,10 +417,8 @@ def test_a_signal_ends_it(command: Command, service: Emulator, number: int, code
     assert len(outcome.lines) == 100
 
 
-def test_a_reader_who_leaves_ends_it_quietly(
-    command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A broken pipe is no failure."""
+def test_broken_pipe_on_stdout_exits_0(command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that stops early is not a failure."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
@@ -429,10 +427,8 @@ def test_a_reader_who_leaves_ends_it_quietly(
     assert (outcome.code, outcome.err) == (0, "")
 
 
-def test_a_reader_of_messages_who_leaves_ends_nothing(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The work is done all the same."""
+def test_broken_pipe_on_stderr_is_ignored(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command completes its work."""
     reader, writer = os.pipe()
     os.close(reader)
     output = tmp_path / "customers.jsonl"
@@ -444,8 +440,8 @@ def test_a_reader_of_messages_who_leaves_ends_nothing(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_exits_1(command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says why."""
+def test_full_disk_exits_1(command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the reason."""
     with Path("/dev/full").open("w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         outcome = command("list", "--json")
@@ -455,8 +451,8 @@ def test_a_full_disk_exits_1(command: Command, service: Emulator, monkeypatch: p
 # The demo
 
 
-def test_the_demo_pulls_the_whole_list(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 customers, each once, in 101 requests or fewer and without a 429; in Parquet, with a manifest."""
+def test_demo_exports_the_whole_list(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 customers, each once, in at most 101 requests and without a 429, as Parquet with a manifest."""
     monkeypatch.chdir(tmp_path)
     outcome = command("demo", "--json")
     report = outcome.document
@@ -464,25 +460,27 @@ def test_the_demo_pulls_the_whole_list(command: Command, tmp_path: Path, monkeyp
     assert (report["customers"], report["verdict"], report["answers_429"]) == (10_000, "COMPLETE", 0)
     assert report["requests"] <= 101
     assert report["path"] == "customers.parquet"
-    records = list(read_records(Path("customers.parquet"), "parquet"))
+    records = list(FORMATS["parquet"].read(Path("customers.parquet")))
     assert len({record["uuid"] for record in records}) == len(records) == 10_000
     assert {path.name for path in tmp_path.iterdir()} == {"customers.parquet", "customers.parquet.manifest.json"}
 
 
-def test_the_demo_without_pyarrow(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes JSON Lines."""
+def test_demo_without_pyarrow_writes_json_lines(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default format needs no extra."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("customers_async.cli.demo.find_spec", lambda _: None)
     assert command("demo", "--customers", "250", "--json").document["path"] == "customers.jsonl"
     assert Path("customers.jsonl").read_bytes().count(b"\n") == 250
 
 
-def test_the_demo_tells_how_far_it_is(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no terminal: a line now and then on stderr, the report on stdout."""
-    monkeypatch.setattr("customers_async.cli.progress._PLAIN_EVERY", 0.01)
+def test_demo_prints_its_progress(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal, stderr receives a line from time to time and stdout the report."""
+    monkeypatch.setattr("customers_async.cli.progress._PLAIN_INTERVAL", 0.01)
     outcome = command("demo", "--customers", "1000", "--output", f"{tmp_path / 'pulled.jsonl'}")
     assert outcome.code == 0
-    assert re.search(r"^customers-async: \d+ pages, [\d,]+ of 1,000, [\d,]+/s, quota \d+/500", outcome.err, re.M)
+    assert re.search(r"^customers-async: \d+ pages, [\d,]+ of 1,000, [\d,]+/s, rate limit \d+/500", outcome.err, re.M)
     assert dict(line.rsplit(maxsplit=1) for line in outcome.out.splitlines()).items() >= {
         ("customers", "1,000"),
         ("requests", "10"),
@@ -491,33 +489,31 @@ def test_the_demo_tells_how_far_it_is(command: Command, tmp_path: Path, monkeypa
     }
 
 
-def test_the_demo_removes_no_journal_but_its_own(command: Command, tmp_path: Path) -> None:
-    """What lies in its way stays: somebody's file, or the journal of an export at work."""
+def test_demo_keeps_foreign_journals(command: Command, tmp_path: Path) -> None:
+    """A file at the journal's path that the demo did not create is kept."""
     output = tmp_path / "pulled.jsonl"
-    journal_path(output).write_text("my diary, dear to me" * 1000)
+    journal_path(output).write_text("not a journal" * 1000)
     assert command("demo", "--customers", "0", "--output", f"{output}").code == 1
     assert journal_path(output).exists()
 
 
-def test_the_demo_of_an_empty_list(command: Command, tmp_path: Path) -> None:
-    """Is complete, and makes an empty file."""
+def test_demo_of_an_empty_list(command: Command, tmp_path: Path) -> None:
+    """The list is complete, and the file is empty."""
     output = tmp_path / "none.jsonl"
     assert command("demo", "--customers", "0", "--output", f"{output}").code == 0
     assert output.read_bytes() == b""
 
 
-def test_an_incomplete_demo_exits_5(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report tells the verdict."""
+def test_incomplete_demo_exits_5(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report gives the verdict."""
     monkeypatch.setattr("customers_async.cli.demo.Emulator", partial(Emulator, capped=True, cap=100))
     outcome = command("demo", "--customers", "250", "--output", f"{tmp_path / 'part.jsonl'}", "--json")
     assert outcome.code == 5
     assert (outcome.document["verdict"], outcome.document["customers"]) == ("CAPPED", 100)
 
 
-def test_an_interrupted_demo_leaves_the_old_file(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And nothing beside it."""
+def test_interrupted_demo_keeps_the_old_file(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other file is left."""
 
     def make_emulator(customers: int) -> Emulator:
         emulator = Emulator(customers=customers)
@@ -532,10 +528,10 @@ def test_an_interrupted_demo_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [output]
 
 
-@pytest.mark.parametrize("place", ["missing/customers.jsonl", "."])
-def test_a_demo_that_cannot_write_exits_1(command: Command, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("target", ["missing/customers.jsonl", "."])
+def test_demo_that_cannot_write_exits_1(command: Command, tmp_path: Path, target: str) -> None:
     """The message names the file."""
-    output = tmp_path / place
+    output = tmp_path / target
     outcome = command("demo", "--output", f"{output}")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith(f"customers-async: {output}: ")
@@ -545,8 +541,8 @@ def test_a_demo_that_cannot_write_exits_1(command: Command, tmp_path: Path, plac
 # The emulator
 
 
-def test_the_emulator_serves_until_it_is_interrupted(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it prints, pasted into a shell, leads a client to it."""
+def test_emulator_serves_until_interrupted(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that it prints configures a client when a shell runs it."""
     counted = []
 
     async def paste(text: str) -> None:
@@ -562,11 +558,11 @@ def test_the_emulator_serves_until_it_is_interrupted(command: Command, monkeypat
     assert outcome.code == 130
     assert counted == [12]
     assert "12 customers at http://127.0.0.1:" in outcome.err
-    assert "1 requests, 0 of them answered 429" in outcome.err
+    assert "1 requests, 0 answered with 429" in outcome.err
 
 
-def test_a_port_that_is_taken_exits_1(command: Command, service: Emulator) -> None:
-    """The message says so."""
+def test_port_in_use_exits_1(command: Command, service: Emulator) -> None:
+    """The message names the reason."""
     outcome = command("emulator", "--port", service.url.rpartition(":")[2])
     assert outcome.code == 1
     assert "address already in use" in outcome.err
@@ -577,14 +573,14 @@ def test_a_port_that_is_taken_exits_1(command: Command, service: Emulator) -> No
 
 @contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch, *streams: str, on_output: Callable[[str], None]) -> Iterator[None]:
-    """These streams are a terminal of 80 columns; all that it shows so far goes to ``on_output``, again and again."""
+    """Make these streams a terminal of 80 columns; pass all that it has shown to ``on_output`` after each change."""
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
     shown = b""
 
     def read() -> None:
         nonlocal shown
-        with suppress(OSError):  # the other end was closed
+        with suppress(OSError):  # raised when the other end is closed
             while True:
                 shown += os.read(master, 65536)
                 on_output(shown.decode(errors="ignore"))
@@ -602,10 +598,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch, *streams: str, on_output: Callable
     os.close(master)
 
 
-def test_a_bar_on_the_terminal_and_data_in_the_pipe(
-    command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bar does not take anything away from stdout."""
+def test_bar_does_not_disturb_stdout(command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is shown on a terminal while stdout is a pipe."""
     screens = [""]
     with terminal(monkeypatch, "stderr", on_output=screens.append):
         outcome = command("list", "--json")
@@ -614,15 +608,15 @@ def test_a_bar_on_the_terminal_and_data_in_the_pipe(
     assert "250 of 250" in screens[-1]
 
 
-def test_the_bar_tells_of_a_wait_for_the_quota(
+def test_bar_shows_waits_for_the_rate_limit(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits a minute wants to know what for; Ctrl-C gives the cursor back."""
+    """The wait is shown as it lasts, and Ctrl-C restores the cursor."""
     service.rate_limit(1)
     screens = [""]
 
     def interrupt(shown: str) -> None:
-        if "s for the quota" in shown and "s for the quota" not in screens[-1]:
+        if "rate limit: waiting" in shown and "rate limit: waiting" not in screens[-1]:
             os.kill(os.getpid(), signal.SIGINT)
         screens.append(shown)
 
@@ -631,10 +625,10 @@ def test_the_bar_tells_of_a_wait_for_the_quota(
     assert "\x1b[?25h" in screens[-1]
 
 
-def test_a_table_on_a_terminal_has_a_line_for_each_customer(
+def test_table_on_a_terminal_has_one_line_a_customer(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long names are cut to fit, and no bar gets in between."""
+    """Long names are cut to fit, and no bar is mixed in."""
     service.touch(1, name="Ona " * 100)
     screens = [""]
     with terminal(monkeypatch, "stdout", "stderr", on_output=screens.append):
@@ -646,7 +640,7 @@ def test_a_table_on_a_terminal_has_a_line_for_each_customer(
 
 
 def test_no_color_is_respected(command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With NO_COLOR the terminal is not told any colour."""
+    """With NO_COLOR no colour codes are written."""
     screens = [""]
     with terminal(monkeypatch, "stderr", on_output=screens.append):
         monkeypatch.setenv("NO_COLOR", "1")
@@ -655,8 +649,8 @@ def test_no_color_is_respected(command: Command, service: Emulator, monkeypatch:
     assert not re.search(r"\x1b\[[0-9;]*[349][0-9]m", screens[-1])
 
 
-def test_a_closed_stdout_exits_1(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data that nobody could see is a failure."""
+def test_closed_stdout_exits_1(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that cannot be written is a failure."""
     monkeypatch.setattr(sys, "stdout", None)
     assert command("--version") == Outcome(1, "", "customers-async: stdout is closed\n")
 
@@ -666,7 +660,7 @@ def test_a_closed_stdout_exits_1(command: Command, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", ["get", "list", "count", "whoami", "export", "verify", "diff", "emulator", "demo"])
 def test_help_needs_no_token(command: Command, name: str) -> None:
-    """Each command is in the overview and explains itself on stdout."""
+    """Each command is in the overview and has a help text on stdout."""
     assert name in command("--help").out
     outcome = command(name, "--help")
     assert (outcome.code, outcome.err) == (0, "")
@@ -674,27 +668,27 @@ def test_help_needs_no_token(command: Command, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["get", "list", "count", "whoami", "export"])
-def test_there_is_no_option_for_the_token_itself(command: Command, name: str) -> None:
-    """It would be seen in the list of processes."""
+def test_no_option_takes_the_token(command: Command, name: str) -> None:
+    """Other users could read it in the list of processes."""
     assert "--token " not in command(name, "--help").out
 
 
-def test_without_a_command_it_explains_itself(command: Command) -> None:
-    """The overview."""
+def test_help_is_shown_without_a_command(command: Command) -> None:
+    """The overview is printed, and the exit code is 0."""
     outcome = command()
     assert outcome.code == 0
     assert "Usage: customers-async COMMAND" in outcome.out
 
 
-def test_the_version(command: Command) -> None:
-    """The package's."""
+def test_version_is_the_packages(command: Command) -> None:
+    """--version prints the package's version."""
     assert command("--version") == Outcome(0, f"{customers_async.__version__}\n", "")
 
 
-def test_the_arguments_default_to_those_of_the_process(
+def test_arguments_default_to_those_of_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the entry point calls it."""
+    """The entry point calls `main` without arguments."""
     monkeypatch.setattr(sys, "argv", ["customers-async", "--version"])
     with pytest.raises(SystemExit):
         main()
@@ -705,15 +699,15 @@ def test_the_arguments_default_to_those_of_the_process(
 
 
 @pytest.mark.parametrize("name", ["cyclopts", "rich"])
-def test_a_missing_extra_is_named(command: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_missing_extra_is_named(command: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """One line says what to install."""
     monkeypatch.setitem(sys.modules, name, None)
     hint = "customers-async needs its command-line extra: pip install 'customers-async[cli]'\n"
     assert command("--version") == Outcome(1, "", hint)
 
 
-def test_another_missing_module_surfaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """That is a fault to be seen, not a missing extra."""
+def test_other_missing_module_is_raised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A fault in an installed dependency is not reported as a missing extra."""
     (tmp_path / "rich.py").write_text("import frobnication")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "rich", raising=False)

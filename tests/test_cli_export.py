@@ -1,4 +1,4 @@
-"""The commands export, verify and diff, in process: what they print, what they leave, how they end."""
+"""The commands export, verify and diff in this process: output, files, exit codes."""
 
 import json
 import signal
@@ -12,15 +12,15 @@ from customers_async import RateLimit
 from customers_async.cli.progress import Status
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import journal_path
-from customers_async.export.reading import read_records
 from tests.test_cli import Command, command, service, signalling, terminal
 
 __all__ = ["command", "service"]  # fixtures
 
 
 def test_export_shows_a_report(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """A small table on stdout, and the customers in the file."""
+    """Stdout receives a small table, and the file the customers."""
     path = tmp_path / "customers.csv"
     outcome = command("export", f"{path}")
     assert (outcome.code, outcome.err) == (0, "")
@@ -30,26 +30,26 @@ def test_export_shows_a_report(command: Command, service: Emulator, tmp_path: Pa
         ("verdict", "COMPLETE"),
         ("path", f"{path}"),
     }
-    assert [record["uuid"] for record in read_records(path, "csv")] == list(service.uuids())
+    assert [record["uuid"] for record in FORMATS["csv"].read(path)] == list(service.uuids())
 
 
 def test_export_as_json_prints_the_manifest(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """One document, the same as beside the file."""
+    """One document, equal to the manifest beside the file."""
     path = tmp_path / "customers.parquet"
     outcome = command("export", f"{path}", "--json")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.document == json.loads(path.with_name("customers.parquet.manifest.json").read_text())
 
 
-def test_a_quiet_export_says_nothing(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """Unless it fails."""
+def test_quiet_export_prints_nothing(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """--quiet prints failures only."""
     outcome = command("export", f"{tmp_path / 'customers.csv'}", "--quiet", "--fields", "uuid, name")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     assert (tmp_path / "customers.csv").read_text(encoding="utf-8").startswith("uuid,name\n")
 
 
-def test_an_export_to_stdout_is_data_only(command: Command, service: Emulator) -> None:
-    """The verdict goes to stderr."""
+def test_export_to_stdout_prints_data_only(command: Command, service: Emulator) -> None:
+    """The verdict is printed on stderr."""
     outcome = command("export", "-")
     assert outcome.code == 0
     assert [line["uuid"] for line in outcome.lines] == list(service.uuids())
@@ -59,38 +59,37 @@ def test_an_export_to_stdout_is_data_only(command: Command, service: Emulator) -
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_an_interrupted_export_says_how_to_go_on(
+def test_interrupted_export_says_how_to_resume(
     command: Command, service: Emulator, tmp_path: Path, number: int, code: int, word: str
 ) -> None:
-    """And does."""
+    """The next run resumes."""
     path = tmp_path / "customers.jsonl"
     service.fail_next(signalling(number), page=3, after=0)
     outcome = command("export", f"{path}")
     assert outcome.code == code
     assert outcome.err == (
-        f"customers-async: what has come is kept; run the same command again to go on\ncustomers-async: {word}\n"
+        "customers-async: the pages fetched so far are kept; run the same command again to resume\n"
+        f"customers-async: {word}\n"
     )
     assert journal_path(path).exists()
     assert command("export", f"{path}", "--json").document["rows"] == 250
 
 
-def test_a_failing_service_exits_4_and_the_next_run_goes_on(
-    command: Command, service: Emulator, tmp_path: Path
-) -> None:
-    """With --restart it begins anew instead."""
+def test_server_error_exits_4_and_the_next_run_resumes(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """--restart discards the journal instead."""
     path = tmp_path / "customers.jsonl"
     service.fail_next(501, page=3)
     outcome = command("export", f"{path}")
     assert outcome.code == 4
-    assert "run the same command again to go on" in outcome.err
+    assert "run the same command again to resume" in outcome.err
     assert command("export", f"{path}", "--json").document["pages_resumed"] == 2
     service.fail_next(501, page=3)
     command("export", f"{path}")
     assert command("export", f"{path}", "--restart", "--json").document["pages_resumed"] == 0
 
 
-def test_an_incomplete_list_exits_5_and_writes_nothing(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """The verdict is told."""
+def test_incomplete_list_exits_5_and_writes_nothing(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """The message gives the verdict."""
     service.capped, service.cap = True, 100
     outcome = command("export", f"{tmp_path / 'customers.jsonl'}")
     assert (outcome.code, outcome.out) == (5, "")
@@ -98,8 +97,8 @@ def test_an_incomplete_list_exits_5_and_writes_nothing(command: Command, service
     assert not (tmp_path / "customers.jsonl").exists()
 
 
-def test_an_incomplete_list_is_written_on_request(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """It exits 5 all the same, and asks for nothing twice."""
+def test_allow_incomplete_writes_the_file(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """It still exits 5, and no page is requested twice."""
     service.capped, service.cap = True, 100
     outcome = command("export", f"{tmp_path / 'customers.jsonl'}", "--allow-incomplete", "--json")
     assert (outcome.code, outcome.document["rows"], outcome.document["verdict"]) == (5, 100, "CAPPED")
@@ -107,39 +106,39 @@ def test_an_incomplete_list_is_written_on_request(command: Command, service: Emu
     assert command("export", "-", "--allow-incomplete", "--quiet").code == 5
 
 
-def test_a_bad_record_exits_4_and_says_what_to_do(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """With --rejected it is set aside."""
+def test_bad_record_exits_4(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """The message names --rejected, which leaves such records out."""
     service.touch(7, name=17)
     path = tmp_path / "customers.jsonl"
     outcome = command("export", f"{path}")
     assert outcome.code == 4
-    assert "with --rejected such records are set aside" in outcome.err
+    assert "use --rejected to export without records that do not fit" in outcome.err
     document = command("export", f"{path}", "--rejected", "--json").document
     assert (document["rows"], document["rejected"]) == (249, 1)
 
 
-@pytest.mark.parametrize("place", ["missing/customers.jsonl", "directory.jsonl"])
-def test_a_file_that_cannot_be_written_exits_1(command: Command, service: Emulator, tmp_path: Path, place: str) -> None:
-    """It is named."""
+@pytest.mark.parametrize("target", ["missing/customers.jsonl", "directory.jsonl"])
+def test_path_that_cannot_be_written_exits_1(command: Command, service: Emulator, tmp_path: Path, target: str) -> None:
+    """The message names the path."""
     (tmp_path / "directory.jsonl").mkdir()
-    outcome = command("export", f"{tmp_path / place}")
+    outcome = command("export", f"{tmp_path / target}")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err.startswith(f"customers-async: {tmp_path / place}: ")
+    assert outcome.err.startswith(f"customers-async: {tmp_path / target}: ")
 
 
-def test_a_journal_in_the_way_exits_1(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """One sentence says what to do about it."""
+def test_foreign_file_at_the_journals_path_exits_1(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """The message says what to do."""
     path = tmp_path / "customers.jsonl"
-    journal_path(path).write_text("my diary, dear to me" * 1000)
+    journal_path(path).write_text("not a journal" * 1000)
     outcome = command("export", f"{path}")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err == f"customers-async: {path}.journal is not an export's journal: move it away\n"
 
 
-def test_a_live_line_on_the_terminal(
+def test_terminal_shows_a_live_line(
     command: Command, service: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages and customers; then the writing of the file, where it has to be made anew without a bad record."""
+    """It shows pages and customers, and the second writing of a file without a bad record."""
     path, screens = tmp_path / "customers.jsonl", [""]
     with terminal(monkeypatch, "stderr", on_output=screens.append):
         assert command("export", f"{path}").code == 0
@@ -151,19 +150,19 @@ def test_a_live_line_on_the_terminal(
     assert "writing 249 of 250" in screens[-1]
 
 
-def test_the_time_that_is_left_counts_the_waits_for_the_quota() -> None:
-    """100,000 customers to go, 5,000 a second: two windows to wait for, and one window's pages after that."""
+def test_remaining_time_includes_waits_for_the_rate_limit() -> None:
+    """100,000 customers at 5,000 a second: waits for two windows, and the pages of one window after them."""
     seconds = iter([0.0, 0.0, 10.0, 10.0])
     waits = {1_000: 90.0}
     client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, 30.0), _api=SimpleNamespace(bulk_wait=waits.__getitem__))
     status = Status(client, clock=lambda: next(seconds))
     for customers in (0, 50_000):
-        status.take(ExportProgress("walk", 1, customers // 100, customers, 150_000, 0))
-    assert str(status).endswith("waiting 30 s for the quota, 0:01:40 left")
+        status.update(ExportProgress("walk", 1, customers // 100, customers, 150_000, 0))
+    assert str(status).endswith("rate limit: waiting 30 s, 0:01:40 left")
 
 
-def test_verify_agrees(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """With a file that nobody touched."""
+def test_verify_accepts_an_unchanged_export(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """It exits 0."""
     path = tmp_path / "customers.jsonl"
     command("export", f"{path}")
     assert command("verify", f"{path}").out == f"{path}: verified\n"
@@ -171,7 +170,7 @@ def test_verify_agrees(command: Command, service: Emulator, tmp_path: Path) -> N
 
 
 def test_verify_exits_1_on_a_difference(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """And says what differs."""
+    """The message names what differs."""
     path = tmp_path / "customers.jsonl"
     command("export", f"{path}")
     path.write_bytes(path.read_bytes()[:-1])
@@ -183,10 +182,10 @@ def test_verify_exits_1_on_a_difference(command: Command, service: Emulator, tmp
 
 
 @pytest.mark.parametrize("missing", ["file", "manifest"])
-def test_verify_without_one_of_the_two_exits_1(
+def test_verify_without_file_or_manifest_exits_1(
     command: Command, service: Emulator, tmp_path: Path, missing: str
 ) -> None:
-    """It is named."""
+    """The message names the missing file."""
     path = tmp_path / "customers.jsonl"
     command("export", f"{path}")
     (path if missing == "file" else path.with_name("customers.jsonl.manifest.json")).unlink()
@@ -196,7 +195,7 @@ def test_verify_without_one_of_the_two_exits_1(
 
 
 def test_diff_shows_what_changed(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """A line for each customer: added, changed field by field, removed."""
+    """One line for each customer: added, changed field by field, or removed."""
     old, new = tmp_path / "old.jsonl", tmp_path / "new.csv"
     command("export", f"{old}", "--quiet")
     uuids = list(service.uuids())
@@ -217,13 +216,15 @@ def test_diff_shows_what_changed(command: Command, service: Emulator, tmp_path: 
     assert document["removed"] == [uuids[5]]
 
 
-def test_diff_withholds_what_may_only_have_been_missed(command: Command, service: Emulator, tmp_path: Path) -> None:
-    """And says why."""
+def test_diff_withholds_removed_customers_of_an_incomplete_list(
+    command: Command, service: Emulator, tmp_path: Path
+) -> None:
+    """The message says why."""
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     command("export", f"{old}", "--quiet")
     service.capped, service.cap = True, 100
     command("export", f"{new}", "--quiet", "--allow-incomplete")
     outcome = command("diff", f"{old}", f"{new}")
     assert (outcome.code, outcome.out) == (0, "")
-    assert outcome.err.endswith(f"who was removed is not told: the manifest of {new} says CAPPED\n")
+    assert outcome.err.endswith(f"removed customers are not shown: the verdict of {new} is CAPPED\n")
     assert command("diff", f"{old}", f"{new}", "--json").document["removed"] is None

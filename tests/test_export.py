@@ -1,4 +1,4 @@
-"""Exports over a real socket: each format, the journal, the verdict, the manifest."""
+"""Exports over a real socket: formats, journal, verdict, manifest, changes."""
 
 import asyncio
 import csv
@@ -32,22 +32,21 @@ from customers_async.emulator import Emulator, Exchange
 from customers_async.events import Event, RequestSent
 from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
 from customers_async.export.compact_set import CompactSet
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import Journal, journal_path
 from customers_async.export.output import Output
-from customers_async.export.reading import read_records
 from customers_async.export.records import FIELDS
-from customers_async.export.sinks import FORMATS
 
 NAME = "Živilė Σ 日本 עברית 🙂"
 
 
 def names(path: Path) -> set[str]:
-    """What is in a directory."""
+    """The names of the files in a directory."""
     return {entry.name for entry in path.iterdir()}
 
 
 def interrupting(after: int) -> Callable[[ExportProgress], None]:
-    """A listener that ends the export when so many pages have come."""
+    """A progress callback that interrupts the export after this many pages."""
 
     def on_progress(progress: ExportProgress) -> None:
         if progress.stage == "walk" and progress.pages == after:
@@ -56,19 +55,19 @@ def interrupting(after: int) -> Callable[[ExportProgress], None]:
     return on_progress
 
 
-# The formats
+# Formats
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_what_goes_in_comes_back_from_each_format(
+async def test_each_format_keeps_all_values(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
 ) -> None:
-    """A leading zero, a non-Latin name, nothing, a nested value, times: as the service has them, in its order."""
+    """Leading zeros, non-Latin names, None, nested values and times are read back as the service sent them."""
     emulator.touch(1, name=NAME, registration_address_index="01109", related_persons=[{"name": NAME, "share": 0.5}])
     emulator.touch(2, name='quo"te, comma\nline', registration_address_index="0000")
     path = tmp_path / f"customers.{format_}"
     report = await export_customers(client, path)
-    records = list(read_records(path, format_))
+    records = list(FORMATS[format_].read(path))
     assert (report.rows, report.completeness.verdict, report.format) == (250, Verdict.COMPLETE, format_)
     assert [record["uuid"] for record in records] == list(emulator.uuids())
     assert list(records[0]) == list(FIELDS)
@@ -85,21 +84,19 @@ async def test_what_goes_in_comes_back_from_each_format(
 @pytest.mark.parametrize(
     "name", ["a\rb", "a\r\nb\n", '"', "\0", "é" * 200_000], ids=["cr", "crlf", "quote", "nul", "long"]
 )
-async def test_no_text_is_too_odd_or_too_long(
+async def test_unusual_text_is_read_back(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str, name: str
 ) -> None:
-    """A line end within a name is no end of a line, and the longest name can be read back."""
+    """A line end in a name does not end the line, and the longest name is read back."""
     emulator.touch(7, name=name)
     path = tmp_path / f"customers.{format_}"
     await export_customers(client, path, fields=["uuid", "name"])
     assert verify_export(path) == {}
-    assert [record["name"] for record in read_records(path, format_)][7] == name
+    assert [record["name"] for record in FORMATS[format_].read(path)][7] == name
 
 
-async def test_json_lines_are_the_wires_own_records(
-    emulator: Emulator, client: CustomersClient, tmp_path: Path
-) -> None:
-    """Byte by byte, with fields that the model does not know."""
+async def test_json_lines_keep_the_received_bytes(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
+    """Lines are the records received, byte for byte, with fields that the model does not know."""
     emulator.touch(0, shoe_size=43)
     page = await client.get_page(1, per_page=100)
     await export_customers(client, tmp_path / "customers.jsonl")
@@ -110,7 +107,7 @@ async def test_json_lines_are_the_wires_own_records(
 
 
 async def test_pretty_printed_pages_become_lines(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
-    """A service may write JSON over several lines; JSON Lines may not."""
+    """JSON that spans several lines becomes one line per record."""
 
     async def pretty(exchange: Exchange) -> StreamResponse:
         response = await exchange.answer()
@@ -120,11 +117,11 @@ async def test_pretty_printed_pages_become_lines(client: CustomersClient, emulat
 
     emulator.fail_next(pretty, times=None)
     await export_customers(client, tmp_path / "customers.jsonl")
-    assert [record["uuid"] for record in read_records(tmp_path / "customers.jsonl", "jsonl")] == list(emulator.uuids())
+    assert [record["uuid"] for record in FORMATS["jsonl"].read(tmp_path / "customers.jsonl")] == list(emulator.uuids())
 
 
-async def test_a_table_is_typed_and_ready_to_query(client: CustomersClient, tmp_path: Path) -> None:
-    """Integers for times, text for postal codes, the uuid as key."""
+async def test_sqlite_table_has_typed_columns(client: CustomersClient, tmp_path: Path) -> None:
+    """Times are integers, postal codes are text, and the uuid is the key."""
     await export_customers(client, tmp_path / "customers.sqlite")
     with sqlite3.connect(tmp_path / "customers.sqlite") as database:
         columns = {name: (kind, key) for _, name, kind, _, _, key in database.execute("PRAGMA table_info(customers)")}
@@ -138,8 +135,8 @@ async def test_a_table_is_typed_and_ready_to_query(client: CustomersClient, tmp_
 
 
 @pytest.mark.parametrize("format_", ["parquet", "arrow"])
-async def test_columns_are_typed(client: CustomersClient, tmp_path: Path, format_: str) -> None:
-    """UTC timestamps, strings, zstd, and row groups of more than 10,000 rows."""
+async def test_parquet_and_arrow_columns_are_typed(client: CustomersClient, tmp_path: Path, format_: str) -> None:
+    """Times are UTC timestamps, the rest are strings, and Parquet is compressed with zstd."""
     import pyarrow
     from pyarrow import feather, parquet
 
@@ -155,8 +152,8 @@ async def test_columns_are_typed(client: CustomersClient, tmp_path: Path, format
         assert column.compression == "ZSTD"
 
 
-async def test_row_groups_are_large(tmp_path: Path) -> None:
-    """All but the last hold 10,000 rows or more, so that a reader has something to chew."""
+async def test_parquet_row_groups_hold_20_000_rows(tmp_path: Path) -> None:
+    """All row groups but the last are full, so that readers process large blocks."""
     from pyarrow import parquet
 
     async with (
@@ -169,11 +166,11 @@ async def test_row_groups_are_large(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_fields_are_chosen_in_their_order(client: CustomersClient, tmp_path: Path, format_: str) -> None:
-    """Only what was asked for is written, and the manifest says what that was."""
+async def test_fields_are_written_in_the_order_given(client: CustomersClient, tmp_path: Path, format_: str) -> None:
+    """The file has only the fields asked for, and the manifest lists them."""
     path = tmp_path / f"customers.{format_}"
     report = await export_customers(client, path, fields=["name", "uuid", "created_at"])
-    assert list(next(read_records(path, format_))) == ["name", "uuid", "created_at"]
+    assert list(next(FORMATS[format_].read(path))) == ["name", "uuid", "created_at"]
     assert report.fields == ("name", "uuid", "created_at")
     assert verify_export(path) == {}
 
@@ -182,16 +179,16 @@ async def test_fields_are_chosen_in_their_order(client: CustomersClient, tmp_pat
 async def test_an_empty_list_is_an_empty_export(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
 ) -> None:
-    """Nobody there is no failure, and the file can be read."""
+    """A list without customers gives a file that can be read."""
     emulator.delete(250)
     path = tmp_path / f"customers.{format_}"
     assert (await export_customers(client, path)).rows == 0
-    assert list(read_records(path, format_)) == []
+    assert list(FORMATS[format_].read(path)) == []
     assert verify_export(path) == {}
 
 
-async def test_a_format_may_be_named(client: CustomersClient, tmp_path: Path) -> None:
-    """Whatever the suffix is."""
+async def test_format_overrides_the_suffix(client: CustomersClient, tmp_path: Path) -> None:
+    """An explicit format is used whatever the suffix is."""
     await export_customers(client, tmp_path / "customers.txt", format="csv")
     with (tmp_path / "customers.txt").open(newline="", encoding="utf-8") as file:
         assert next(csv.reader(file)) == list(FIELDS)
@@ -200,15 +197,15 @@ async def test_a_format_may_be_named(client: CustomersClient, tmp_path: Path) ->
 async def test_stdout_gets_json_lines(
     client: CustomersClient, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a whole list only, and nothing is left on the disk."""
+    """Stdout receives the whole list, and no file is left."""
     monkeypatch.setattr("tempfile.tempdir", f"{tmp_path}")
     report = await export_customers(client, "-")
     assert capfdbinary.readouterr().out.count(b"\n") == report.rows == 250
     assert (report.path, report.manifest, names(tmp_path)) == ("-", None, set())
 
 
-async def test_compressed_lines_are_the_same_bytes_each_time(client: CustomersClient, tmp_path: Path) -> None:
-    """No time of day in them."""
+async def test_gzip_output_is_reproducible(client: CustomersClient, tmp_path: Path) -> None:
+    """The compressed file holds no time, so two exports of one list are equal."""
     for name in ("one.jsonl.gz", "two.jsonl.gz"):
         await export_customers(client, tmp_path / name)
     one, two = ((tmp_path / name).read_bytes() for name in ("one.jsonl.gz", "two.jsonl.gz"))
@@ -216,7 +213,7 @@ async def test_compressed_lines_are_the_same_bytes_each_time(client: CustomersCl
     assert gzip.decompress(one).count(b"\n") == 250
 
 
-# What is refused
+# Invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -231,13 +228,13 @@ async def test_compressed_lines_are_the_same_bytes_each_time(client: CustomersCl
         ({"path": "c.jsonl", "fields": "uuid"}, TypeError),
         ({"path": "c.jsonl", "fields": [1]}, TypeError),
         ({"path": "c.sqlite", "fields": ["name"]}, ValueError),
-        ({"path": "c.jsonl", "on_incomplete": "shrug"}, ValueError),
-        ({"path": "c.jsonl", "on_bad_record": "shrug"}, ValueError),
+        ({"path": "c.jsonl", "on_incomplete": "nonsense"}, ValueError),
+        ({"path": "c.jsonl", "on_bad_record": "nonsense"}, ValueError),
         ({"path": "-", "on_bad_record": "reject"}, ValueError),
     ],
     ids=str,
 )
-async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+async def test_invalid_arguments_are_refused_before_any_request(
     emulator: Emulator,
     client: CustomersClient,
     tmp_path: Path,
@@ -245,29 +242,27 @@ async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     arguments: dict[str, Any],
     error: type[Exception],
 ) -> None:
-    """And nothing is left behind."""
+    """Nothing is sent, and no file is left."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error):
         await export_customers(client, **arguments)
     assert (emulator.stats.requests, names(tmp_path)) == (0, set())
 
 
-async def test_a_missing_extra_is_named(
+async def test_missing_pyarrow_is_named(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what to install."""
+    """The error names the extra to install."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"pip install 'customers-async\[arrow\]'"):
         await export_customers(client, tmp_path / "customers.parquet")
 
 
-# The journal
+# Journal
 
 
-async def test_an_interrupted_export_goes_on_where_it_stopped(
-    emulator: Emulator, client: CustomersClient, tmp_path: Path
-) -> None:
-    """The pages that came are not asked for again, and the file is as if nothing had happened."""
+async def test_interrupted_export_resumes(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
+    """Pages in the journal are not requested again, and the file equals that of an undisturbed export."""
     client = client.with_options(concurrency=1)
     await export_customers(client, tmp_path / "undisturbed.jsonl")
     path = tmp_path / "customers.jsonl"
@@ -285,8 +280,10 @@ async def test_an_interrupted_export_goes_on_where_it_stopped(
     assert path.read_bytes() == (tmp_path / "undisturbed.jsonl").read_bytes()
 
 
-async def test_the_files_are_their_owners_only(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
-    """They hold customers, so the umask does not matter."""
+async def test_files_are_readable_by_their_owner_only(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """The files hold customers, so their mode is 0600 whatever the umask is."""
     emulator.fail_next(501, page=3)
     with pytest.raises(ServerError):
         await export_customers(client, tmp_path / "customers.jsonl")
@@ -294,10 +291,10 @@ async def test_the_files_are_their_owners_only(emulator: Emulator, client: Custo
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
-async def test_a_journal_of_another_service_is_refused_and_discarded_on_request(
+async def test_journal_of_another_service_is_refused_or_discarded(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
-    """A sentence says whose it is."""
+    """The error names the service; resume=False discards the journal."""
     path = tmp_path / "customers.jsonl"
     emulator.fail_next(501, page=3)
     with pytest.raises(ServerError):
@@ -312,16 +309,16 @@ async def test_a_journal_of_another_service_is_refused_and_discarded_on_request(
         assert (await export_customers(elsewhere, path, resume=False)).rows == 120
 
 
-async def test_a_journal_of_another_account_is_refused(
+async def test_journal_of_another_account_is_refused(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
-    """Half of one list and half of another would pass for a whole one; another token of the same account goes on."""
+    """Two accounts' pages are never mixed in one file; another token of the same account resumes."""
     path, tokens = tmp_path / "customers.jsonl", emulator._service.tokens
     emulator.fail_next(501, page=3)
     with pytest.raises(ServerError):
         await export_customers(client, path)
     same = tokens.issue()
-    tokens._owner = "somebody else"
+    tokens._owner = "another account"
     async with CustomersClient(tokens.issue(), base_url=emulator.url) as other:
         with pytest.raises(ExportError, match="left by an export for another account"):
             await export_customers(other, path)
@@ -329,8 +326,8 @@ async def test_a_journal_of_another_account_is_refused(
         assert (await export_customers(renewed, path)).pages_resumed == 2
 
 
-async def test_a_journal_of_another_version_is_refused(client: CustomersClient, tmp_path: Path) -> None:
-    """And named with both versions."""
+async def test_journal_of_another_version_is_refused(client: CustomersClient, tmp_path: Path) -> None:
+    """The error names both versions."""
     path = tmp_path / "customers.jsonl"
     journal = await Journal.open(path, base_url="http://127.0.0.1:1", account="", per_page=100, resume=True)
     await journal.close()
@@ -343,16 +340,16 @@ async def test_a_journal_of_another_version_is_refused(client: CustomersClient, 
 
 @pytest.mark.parametrize("resume", [True, False])
 @pytest.mark.parametrize("kind", ["text", "database"])
-async def test_a_file_that_is_no_journal_is_left_alone(
+async def test_foreign_file_at_the_journals_path_is_kept(
     client: CustomersClient, tmp_path: Path, kind: str, resume: bool
 ) -> None:
-    """Even when the journal is to be discarded."""
+    """It is not changed, even with resume=False."""
     path = tmp_path / "customers.jsonl"
     if kind == "text":
-        journal_path(path).write_text("my diary, dear to me" * 1000)
+        journal_path(path).write_text("not a journal" * 1000)
     else:
         with sqlite3.connect(journal_path(path)) as database:
-            database.execute("CREATE TABLE diary (day)")
+            database.execute("CREATE TABLE other (value)")
         database.close()
     before = journal_path(path).read_bytes()
     with pytest.raises(ExportError, match="is not an export's journal: move it away"):
@@ -360,8 +357,8 @@ async def test_a_file_that_is_no_journal_is_left_alone(
     assert journal_path(path).read_bytes() == before
 
 
-async def test_a_damaged_journal_is_named(client: CustomersClient, tmp_path: Path) -> None:
-    """One sentence says what to do about it."""
+async def test_damaged_journal_is_named(client: CustomersClient, tmp_path: Path) -> None:
+    """The error says what to do."""
     path = tmp_path / "customers.jsonl"
     with pytest.raises(KeyboardInterrupt):
         await export_customers(client, path, progress=interrupting(3))
@@ -372,22 +369,22 @@ async def test_a_damaged_journal_is_named(client: CustomersClient, tmp_path: Pat
 
 
 @pytest.mark.parametrize("resume", [True, False])
-async def test_two_exports_to_one_file_do_not_meet(client: CustomersClient, tmp_path: Path, resume: bool) -> None:
-    """The second is refused, whatever it wants, and the first goes on."""
+async def test_second_export_to_one_file_is_refused(client: CustomersClient, tmp_path: Path, resume: bool) -> None:
+    """The second export is refused with and without resume, and the first continues."""
     path = tmp_path / "customers.jsonl"
     journal = await Journal.open(path, base_url="http://127.0.0.1:1", account="", per_page=100, resume=True)
-    await journal.put(1, Response(200, {}, b"[]"), journal.cost)
-    with pytest.raises(ExportError, match=f"another export to {path} is at work"):
+    await journal.put(1, Response(200, {}, b"[]"), journal.stats)
+    with pytest.raises(ExportError, match=f"another export to {path} is running"):
         await export_customers(client, path, resume=resume)
-    await journal.put(2, Response(200, {}, b"[]"), journal.cost)
+    await journal.put(2, Response(200, {}, b"[]"), journal.stats)
     assert (await journal.get(2)).body == b"[]"
     await journal.close()
 
 
-async def test_an_export_that_ends_leaves_the_next_ones_log_alone(
+async def test_finished_export_removes_the_journal_last(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once the journal is gone another export may begin one, and nothing more may be removed."""
+    """Once the journal is gone another export may create one, so nothing is removed after it."""
     path = tmp_path / "customers.jsonl"
     removed: list[str] = []
     unlink = Path.unlink
@@ -402,11 +399,11 @@ async def test_an_export_that_ends_leaves_the_next_ones_log_alone(
     assert names_removed == ["customers.jsonl.journal-wal", "customers.jsonl.journal"]
 
 
-async def test_a_stale_log_does_not_come_back(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
-    """Killed between removing the journal and removing SQLite's log of it, the export leaves nothing that counts."""
+async def test_stale_write_ahead_log_is_ignored(client: CustomersClient, emulator: Emulator, tmp_path: Path) -> None:
+    """A write-ahead log without its journal is not replayed into a new journal."""
     path = tmp_path / "customers.jsonl"
     journal = await Journal.open(path, base_url=emulator.url, account="", per_page=100, resume=True)
-    await journal.put(1, Response(200, {}, b"[]"), journal.cost)
+    await journal.put(1, Response(200, {}, b"[]"), journal.stats)
     log = Path(f"{journal_path(path)}-wal").read_bytes()
     await journal.discard()
     await journal.close()
@@ -415,10 +412,10 @@ async def test_a_stale_log_does_not_come_back(client: CustomersClient, emulator:
     assert (report.rows, report.pages_resumed) == (250, 0)
 
 
-async def test_a_page_that_cannot_be_read_is_asked_for_again(
+async def test_page_with_a_bad_record_is_fetched_again(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
-    """A record that was repaired meanwhile does not fail from the journal for ever."""
+    """After an error such a page is not kept in the journal, so a record that is repaired no longer fails."""
     path = tmp_path / "customers.jsonl"
     emulator.touch(150, name=17)
     with pytest.raises(RecordError) as failure:
@@ -429,21 +426,21 @@ async def test_a_page_that_cannot_be_read_is_asked_for_again(
     assert report.rows == 250
 
 
-async def test_cancelled_twice_it_lets_go_of_its_files(
+async def test_second_cancellation_during_cleanup_still_closes_files(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second time while it cleans up; another export can begin as soon as the thread is done."""
+    """Another export can begin as soon as the thread ends."""
     drop, loop, cancelled = Output.drop, asyncio.get_running_loop(), threading.Event()
 
     def cancel_again() -> None:
         task.cancel()
         cancelled.set()
 
-    def drop_interrupted(draft: Output) -> None:
+    def drop_interrupted(output: Output) -> None:
         if task.cancelling():
             loop.call_soon_threadsafe(cancel_again)
             cancelled.wait(5)
-        drop(draft)
+        drop(output)
 
     def cancel(_: ExportProgress) -> None:
         task.cancel()
@@ -461,8 +458,8 @@ async def test_cancelled_twice_it_lets_go_of_its_files(
     assert (await export_customers(client, path)).rows == 250
 
 
-async def test_each_event_is_passed_on(client: CustomersClient, tmp_path: Path) -> None:
-    """The export counts requests by events, and the client's own listener hears them, too."""
+async def test_events_reach_the_clients_listener(client: CustomersClient, tmp_path: Path) -> None:
+    """The export counts requests by events, and passes each to the client's own listener."""
     events: list[Event] = []
     report = await export_customers(client.with_options(on_event=events.append), tmp_path / "customers.jsonl")
     assert sum(isinstance(event, RequestSent) for event in events) == report.requests == 3
@@ -471,16 +468,16 @@ async def test_each_event_is_passed_on(client: CustomersClient, tmp_path: Path) 
 async def test_retries_are_counted(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, impatient: RetryPolicy
 ) -> None:
-    """The manifest tells how hard it was."""
+    """The report counts requests and retries."""
     emulator.fail_next(503, page=2, times=2)
     report = await export_customers(client.with_options(retry=impatient), tmp_path / "customers.jsonl")
     assert (report.requests, report.retries, report.answers_429) == (5, 2, 0)
 
 
-async def test_what_a_failed_run_cost_is_counted(
+async def test_requests_of_a_failed_run_are_counted(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, impatient: RetryPolicy
 ) -> None:
-    """Also the requests for the page that never came."""
+    """The requests for a page that never arrived count, too."""
     client = client.with_options(retry=impatient, concurrency=1)
     emulator.fail_next(503, page=2, times=None)
     with pytest.raises(ServerError):
@@ -491,24 +488,24 @@ async def test_what_a_failed_run_cost_is_counted(
     assert report.retries > 0
 
 
-# The verdict
+# Verdict
 
 
-async def test_a_list_that_changes_is_walked_again(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
-    """The file holds exactly the list as the last walk saw it, without those who have left it meanwhile."""
+async def test_changed_list_is_read_again(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
+    """The file holds the list as it was read last, without customers deleted in the meantime."""
     gone = next(emulator.uuids(0, 1))
     emulator.on_page(2, insert=3, delete=1)
     report = await export_customers(client.with_options(concurrency=1), tmp_path / "customers.jsonl")
-    uuids = [record["uuid"] for record in read_records(tmp_path / "customers.jsonl", "jsonl")]
+    uuids = [record["uuid"] for record in FORMATS["jsonl"].read(tmp_path / "customers.jsonl")]
     assert (report.walks, report.rows, report.completeness.verdict) == (2, 252, Verdict.COMPLETE)
     assert uuids == list(emulator.uuids())
     assert gone not in uuids
 
 
-async def test_a_list_that_never_holds_still_is_given_up(
+async def test_list_that_keeps_changing_is_given_up(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
-    """After four walks; the next run begins another."""
+    """The export fails after four attempts; the next run makes four more."""
 
     async def restless(exchange: Exchange) -> StreamResponse:
         emulator.insert(1)
@@ -519,16 +516,16 @@ async def test_a_list_that_never_holds_still_is_given_up(
     with pytest.raises(IncompleteListError):
         await export_customers(client.with_options(concurrency=1), path)
     assert not path.exists()
-    walked = emulator.stats.requests
-    assert walked == 4 * 3
+    requests = emulator.stats.requests
+    assert requests == 4 * 3
     with pytest.raises(IncompleteListError):
         await export_customers(client.with_options(concurrency=1), path)
-    assert emulator.stats.requests == 2 * walked
+    assert emulator.stats.requests == 2 * requests
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_an_incomplete_list_is_written_on_request(client: CustomersClient, tmp_path: Path, format_: str) -> None:
-    """A capped one, here; the manifest says so, and nothing is asked again for the pages that came."""
+async def test_incomplete_list_is_written_on_request(client: CustomersClient, tmp_path: Path, format_: str) -> None:
+    """The manifest holds the verdict, and pages in the journal are not requested again."""
     async with (
         Emulator(customers=300, capped=True, cap=200) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -536,17 +533,17 @@ async def test_an_incomplete_list_is_written_on_request(client: CustomersClient,
         path = tmp_path / f"customers.{format_}"
         with pytest.raises(IncompleteListError):
             await export_customers(client, path)
-        walked = emulator.stats.requests
+        requests = emulator.stats.requests
         report = await export_customers(client, path, on_incomplete="ignore")
-    assert emulator.stats.requests == walked
+    assert emulator.stats.requests == requests
     assert (report.rows, report.completeness.verdict) == (200, Verdict.CAPPED)
     assert verify_export(path) == {}
 
 
-async def test_an_incomplete_list_is_logged(
+async def test_incomplete_list_is_logged(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With "warn", as for a walk."""
+    """on_incomplete="warn" logs a warning, as for a listing."""
     emulator.on_page(2, insert=3)
     client = client.with_options(concurrency=1)
     report = await export_customers(client, tmp_path / "customers.jsonl", on_incomplete="warn")
@@ -555,24 +552,24 @@ async def test_an_incomplete_list_is_logged(
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_nobody_is_written_twice(
+async def test_duplicates_are_left_out(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
 ) -> None:
-    """Repetitions are left out of the file and counted."""
+    """The file holds each customer once, and the report counts duplicates."""
     emulator.on_page(2, insert=3)
     path = tmp_path / f"customers.{format_}"
     report = await export_customers(client.with_options(concurrency=1), path, on_incomplete="ignore")
-    uuids = [record["uuid"] for record in read_records(path, format_)]
+    uuids = [record["uuid"] for record in FORMATS[format_].read(path)]
     assert len(uuids) == len(set(uuids)) == report.rows == report.completeness.distinct == 250
     assert report.completeness.duplicates == 3
     assert verify_export(path) == {}
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_rejected_records_are_set_aside(
+async def test_rejected_records_are_written_to_their_own_file(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
 ) -> None:
-    """With page, place and reason; rows, rejected and duplicates add up to what the service gave."""
+    """Each has its page, index and reason; rows, rejected records and duplicates add up to the rows received."""
     emulator.touch(7, name=17)
     emulator.touch(150, created_at="yesterday")
     path = tmp_path / f"customers.{format_}"
@@ -584,7 +581,7 @@ async def test_rejected_records_are_set_aside(
     assert lines[1]["record"]["created_at"] == "yesterday"
     found = report.completeness
     assert (report.rows, found.rejected, found.duplicates) == (248, 2, 0)
-    assert len(list(read_records(path, format_))) == 248
+    assert len(list(FORMATS[format_].read(path))) == 248
     assert stat.S_IMODE(rejected.stat().st_mode) == 0o600
     assert verify_export(path) == {}
     emulator.touch(7, name="Ona")
@@ -593,13 +590,13 @@ async def test_rejected_records_are_set_aside(
     assert not rejected.exists()
 
 
-# The target
+# Target
 
 
-async def test_an_older_file_stays_until_the_new_one_is_whole(
+async def test_older_file_stays_until_the_new_one_is_complete(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
-    """And is then replaced in one step."""
+    """It is then replaced in one step."""
     path = tmp_path / "customers.jsonl"
     path.write_text("old")
     emulator.fail_next(501, page=3)
@@ -610,33 +607,33 @@ async def test_an_older_file_stays_until_the_new_one_is_whole(
     assert path.read_bytes().count(b"\n") == 250
 
 
-@pytest.mark.parametrize("place", ["missing/customers.jsonl", "file/customers.jsonl", "directory.jsonl"])
-async def test_a_file_that_cannot_be_made_is_named(
-    emulator: Emulator, client: CustomersClient, tmp_path: Path, place: str
+@pytest.mark.parametrize("target", ["missing/customers.jsonl", "file/customers.jsonl", "directory.jsonl"])
+async def test_path_that_cannot_be_written_is_named(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, target: str
 ) -> None:
-    """Before anything is sent."""
+    """The error comes before any request."""
     (tmp_path / "file").write_text("")
     (tmp_path / "directory.jsonl").mkdir()
-    with pytest.raises(OSError, match=place) as failure:
-        await export_customers(client, tmp_path / place)
-    assert failure.value.filename == f"{tmp_path / place}"
+    with pytest.raises(OSError, match=target) as failure:
+        await export_customers(client, tmp_path / target)
+    assert failure.value.filename == f"{tmp_path / target}"
     assert emulator.stats.requests == 0
 
 
-async def test_a_directory_that_cannot_be_written_to(client: CustomersClient) -> None:
-    """Not even by root."""
+async def test_unwritable_directory_is_named(client: CustomersClient) -> None:
+    """/proc cannot be written to, even by root."""
     with pytest.raises(OSError, match=r"/proc/customers\.jsonl"):
         await export_customers(client, "/proc/customers.jsonl")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-async def test_a_full_disk_loses_nothing(
+async def test_full_disk_keeps_the_journal(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says so, what came is kept, and with room again the export goes on."""
+    """The error names the problem, and the next run resumes."""
     path = tmp_path / "customers.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("customers_async.export.sinks.new_file", lambda _: Path("/dev/full"))
+        patch.setattr("customers_async.export.output.create_file", lambda _: Path("/dev/full"))
         with pytest.raises(OSError, match="No space left on device"):
             await export_customers(client, path)
     assert not path.exists()
@@ -644,11 +641,11 @@ async def test_a_full_disk_loses_nothing(
     assert (report.rows, emulator.stats.requests) == (250, 3)
 
 
-# The manifest
+# Manifest
 
 
-async def test_the_manifest_says_what_the_report_says(client: CustomersClient, tmp_path: Path) -> None:
-    """Rows, verdict, checksum, requests, versions."""
+async def test_manifest_equals_the_report(client: CustomersClient, tmp_path: Path) -> None:
+    """It holds rows, verdict, size, requests and versions."""
     report = await export_customers(client, tmp_path / "customers.parquet")
     assert report.manifest is not None
     document = json.loads(report.manifest.read_text(encoding="utf-8"))
@@ -673,21 +670,21 @@ async def test_the_manifest_says_what_the_report_says(client: CustomersClient, t
 async def test_verify_finds_each_difference(
     client: CustomersClient, tmp_path: Path, damage: Callable[[Path], None], differs: set[str]
 ) -> None:
-    """Of the file or of the manifest."""
+    """Changes of the file and of the manifest are found."""
     path = tmp_path / "customers.jsonl"
     await export_customers(client, path)
     damage(path)
     assert set(verify_export(path)) == differs
 
 
-def _edit_manifest(path: Path, **figures: int) -> None:
+def _edit_manifest(path: Path, **values: object) -> None:
     manifest = path.with_name(f"{path.name}.manifest.json")
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | figures))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | values))
 
 
 @pytest.mark.parametrize("manifest", [None, "", "[]", "{}", '{"rows": 1}'])
-def test_a_file_without_a_manifest_cannot_be_verified(tmp_path: Path, manifest: str | None) -> None:
-    """One that is none is no manifest either."""
+def test_verify_needs_a_valid_manifest(tmp_path: Path, manifest: str | None) -> None:
+    """A missing manifest and a file that is not a manifest are errors."""
     path = tmp_path / "customers.jsonl"
     path.write_text("")
     if manifest is not None:
@@ -696,14 +693,23 @@ def test_a_file_without_a_manifest_cannot_be_verified(tmp_path: Path, manifest: 
         verify_export(path)
 
 
+async def test_verify_refuses_an_unknown_format(client: CustomersClient, tmp_path: Path) -> None:
+    """A manifest that names a format of another version cannot be checked."""
+    path = tmp_path / "customers.jsonl"
+    await export_customers(client, path)
+    _edit_manifest(path, format="xlsx")
+    with pytest.raises(ExportError, match="is not a manifest"):
+        verify_export(path)
+
+
 # Changes
 
 
 @pytest.mark.parametrize(("old", "new"), list(zip(FORMATS, [*FORMATS][1:] + [*FORMATS][:1], strict=True)))
-async def test_changes_between_any_two_formats(
+async def test_diff_of_any_two_formats(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, old: str, new: str
 ) -> None:
-    """Who was added, what changed field by field, and who was removed."""
+    """It finds added, changed and removed customers, and the fields that changed."""
     await export_customers(client, tmp_path / f"old.{old}")
     uuids = list(emulator.uuids())
     emulator.touch(3, name=NAME, updated_at=1800000000)
@@ -722,10 +728,10 @@ async def test_changes_between_any_two_formats(
 
 
 @pytest.mark.parametrize("old", FORMATS)
-async def test_the_same_instant_in_other_words_is_no_change(
+async def test_same_instant_in_another_form_is_no_change(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, old: str
 ) -> None:
-    """JSON Lines have a time as it came, the others in seconds: compared, it is one time."""
+    """JSON Lines keep times as received, other formats store Unix seconds; both compare equal."""
     emulator.touch(3, created_at=1744373843, updated_at=1744373843)
     await export_customers(client, tmp_path / f"old.{old}")
     emulator.touch(3, created_at="2025-04-11T14:17:23+02:00", updated_at="1744373843")
@@ -734,8 +740,8 @@ async def test_the_same_instant_in_other_words_is_no_change(
         assert list(changes.changed()) == []
 
 
-async def test_nobody_is_called_removed_who_may_have_been_missed(tmp_path: Path, client: CustomersClient) -> None:
-    """With a list that was not seen whole, and without a manifest."""
+async def test_removed_is_withheld_for_incomplete_exports(tmp_path: Path, client: CustomersClient) -> None:
+    """A verdict other than COMPLETE and a missing manifest withhold the removed customers."""
     await export_customers(client, tmp_path / "old.jsonl")
     async with (
         Emulator(customers=250, capped=True, cap=100) as emulator,
@@ -744,7 +750,7 @@ async def test_nobody_is_called_removed_who_may_have_been_missed(tmp_path: Path,
         await export_customers(capped, tmp_path / "new.jsonl", on_incomplete="ignore")
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
         assert list(changes.removed()) == []
-        assert changes.withheld == f"the manifest of {tmp_path / 'new.jsonl'} says CAPPED"
+        assert changes.withheld == f"the verdict of {tmp_path / 'new.jsonl'} is CAPPED"
     (tmp_path / "old.jsonl.manifest.json").unlink()
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
         assert changes.withheld is not None
@@ -752,8 +758,8 @@ async def test_nobody_is_called_removed_who_may_have_been_missed(tmp_path: Path,
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_a_damaged_export_is_not_compared(tmp_path: Path, format_: str) -> None:
-    """It is named; nothing of it is quoted."""
+def test_diff_refuses_a_damaged_export(tmp_path: Path, format_: str) -> None:
+    """The error names the file and quotes nothing of it."""
     for name in ("old", "new"):
         (tmp_path / f"{name}.{format_}").write_bytes(b'{"uuid": 1, "name": "CANARY' * 3)
     with pytest.raises(ExportError, match=f"old.{format_} ") as failure:
@@ -763,10 +769,10 @@ def test_a_damaged_export_is_not_compared(tmp_path: Path, format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_a_file_that_is_not_the_one_of_its_manifest_is_not_compared(
+async def test_diff_refuses_a_file_that_does_not_match_its_manifest(
     client: CustomersClient, tmp_path: Path, format_: str
 ) -> None:
-    """Else whom it lost, to damage or to an export killed half-way, would be called removed."""
+    """Customers lost by damage would otherwise count as removed."""
     old, new = tmp_path / f"old.{format_}", tmp_path / f"new.{format_}"
     await export_customers(client, old)
     await export_customers(client, new)
@@ -776,22 +782,22 @@ async def test_a_file_that_is_not_the_one_of_its_manifest_is_not_compared(
 
 
 @pytest.mark.parametrize("format_", ["jsonl.gz", "parquet", "arrow"])
-async def test_damage_within_compressed_data_is_one_sentence(
+async def test_damage_in_compressed_data_is_an_export_error(
     client: CustomersClient, tmp_path: Path, format_: str
 ) -> None:
-    """Whatever the library that reads it says."""
+    """The error is the same whatever the library raises."""
     path = tmp_path / f"customers.{format_}"
     await export_customers(client, path)
     whole = path.read_bytes()
     path.write_bytes(whole[:5000] + bytes(1000) + whole[6000:])
-    with pytest.raises(ExportError, match=f"customers.{format_} is not a whole"):
-        list(read_records(path, format_))
+    with pytest.raises(ExportError, match=f"customers.{format_} is damaged"):
+        list(FORMATS[format_].read(path))
 
 
-async def test_verify_names_a_missing_extra(
+async def test_verify_names_missing_pyarrow(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file may have come from another machine."""
+    """The file may come from a machine where pyarrow is installed."""
     path = tmp_path / "customers.parquet"
     await export_customers(client, path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -799,13 +805,13 @@ async def test_verify_names_a_missing_extra(
         verify_export(path)
 
 
-# The memory
+# Compact set
 
 
 @settings(max_examples=30)
 @given(st.lists(st.text(st.characters(exclude_characters="{"), max_size=3) | st.binary(max_size=2).map(b"{".__add__)))
-def test_the_compact_set_is_a_set(keys: list[str | bytes]) -> None:
-    """It knows who was added, and nobody else."""
+def test_compact_set_behaves_as_a_set(keys: list[str | bytes]) -> None:
+    """It holds the keys that were added and no others."""
     compact, known = CompactSet(), set[str | bytes]()
     for key in keys:
         assert (key in compact) == (key in known)
@@ -815,18 +821,18 @@ def test_the_compact_set_is_a_set(keys: list[str | bytes]) -> None:
         assert len(compact) == len(known)
 
 
-def test_the_compact_set_takes_nine_bytes_a_customer() -> None:
-    """What `docs/explanation/design.md` says of it, at a length where the shards' own size no longer counts."""
+def test_compact_set_takes_nine_bytes_a_key() -> None:
+    """The figure in `docs/explanation/design.md`, measured where the shards' own size no longer counts."""
     compact = CompactSet()
     compact.update(str(number) for number in range(200_000))
     assert sum(map(sys.getsizeof, compact._shards)) / len(compact) < 9.5
 
 
-# The name
+# Top-level name
 
 
-def test_the_top_level_name_is_loaded_when_asked_for() -> None:
-    """It is the same function; another name is still missing."""
+def test_top_level_name_is_loaded_on_first_use() -> None:
+    """It is the same function; an unknown name raises AttributeError."""
     assert customers_async.export_customers is export_customers
     with pytest.raises(AttributeError, match="no attribute 'import_customers'"):
         _ = getattr(customers_async, "import_customers")  # noqa: B009  # type checkers know that there is none

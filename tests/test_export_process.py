@@ -1,4 +1,4 @@
-"""The export as a process of its own: killed, interrupted, out of room, and at work twice."""
+"""The export in its own process: killed, interrupted, on a full disk, and run twice at once."""
 
 import json
 import os
@@ -12,46 +12,45 @@ import pytest
 
 from customers_async.emulator import Emulator
 from customers_async.export import verify_export
+from customers_async.export.formats import FORMATS
 from customers_async.export.journal import journal_path
-from customers_async.export.reading import read_records
-from customers_async.export.sinks import FORMATS
 from tests.test_cli import in_a_thread
 from tests.test_cli_process import COMMAND, started
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits and process handles are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux signals, limits and process handles")
 
 
 @pytest.fixture
 def service() -> Iterator[Emulator]:
-    """A service of 500 customers, as fast as it can be."""
+    """A service of 500 customers without a rate limit."""
     with in_a_thread(Emulator(customers=500, limit=10**6, gzip=False)) as emulator:
         yield emulator
 
 
 def environment(emulator: Emulator) -> dict[str, str]:
-    """What leads a command to the service; without Python's development mode, which would tell of slow steps."""
+    """Environment variables for the service, without Python's development mode, which reports slow callbacks."""
     return {"CUSTOMERS_BASE_URL": emulator.url, "CUSTOMERS_TOKEN": emulator.token, "PYTHONDEVMODE": ""}
 
 
-def at_work_until(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
-    """Let the process work until something has come about."""
+def wait_until(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds, while the process is running."""
     while not condition():
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.01)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_killed_at_20_random_moments_it_ends_as_if_undisturbed(service: Emulator, tmp_path: Path, format_: str) -> None:
-    """After SIGKILL at any moment the file is absent or whole, and the last run makes the same of it."""
+def test_killed_export_ends_with_the_same_file(service: Emulator, tmp_path: Path, format_: str) -> None:
+    """SIGKILL at 20 random moments leaves the file absent or complete, and the last run writes the same bytes."""
     command = (sys.executable, "-m", "tests.exporting", service.url, service.token, f"{tmp_path}", format_)
-    done = subprocess.run(  # noqa: S603  # ours
+    done = subprocess.run(  # noqa: S603  # our own command
         command, env={**os.environ, "PYTHONDEVMODE": ""}, capture_output=True, text=True, check=False, timeout=50
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout)) == 20
     undisturbed, killed = tmp_path / f"undisturbed.{format_}", tmp_path / f"killed.{format_}"
     assert killed.read_bytes() == undisturbed.read_bytes()
-    assert [record["uuid"] for record in read_records(killed, format_)] == list(service.uuids())
+    assert [record["uuid"] for record in FORMATS[format_].read(killed)] == list(service.uuids())
     assert verify_export(killed) == {}
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.{format_}{suffix}" for name in ("undisturbed", "killed") for suffix in ("", ".manifest.json")
@@ -59,8 +58,8 @@ def test_killed_at_20_random_moments_it_ends_as_if_undisturbed(service: Emulator
 
 
 @pytest.mark.parametrize("kilobytes", [64, 200])
-def test_without_room_it_exits_1_and_loses_nothing(service: Emulator, tmp_path: Path, kilobytes: int) -> None:
-    """One sentence, whether the journal or the file found none; with room again it goes on, and all is there."""
+def test_full_disk_exits_1_and_keeps_the_journal(service: Emulator, tmp_path: Path, kilobytes: int) -> None:
+    """One message, whether the journal or the file did not fit; the next run resumes and completes the file."""
     path = tmp_path / "customers.jsonl"
     path.write_text("old")
     limited = ("bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", *COMMAND, "export", f"{path}", "--quiet")
@@ -77,30 +76,30 @@ def test_without_room_it_exits_1_and_loses_nothing(service: Emulator, tmp_path: 
     assert verify_export(path) == {}
 
 
-def test_two_exports_at_once(service: Emulator, tmp_path: Path) -> None:
-    """The second is told so and exits 1; the first comes to its end."""
+def test_second_export_exits_1(service: Emulator, tmp_path: Path) -> None:
+    """The second export of a file prints one message; the first completes."""
     path = tmp_path / "customers.jsonl"
     service.fail_next("stall", page=5)
     with started("export", f"{path}", "--timeout", "2", "--json", **environment(service)) as first:
-        at_work_until(first, lambda: journal_path(path).exists() and service.stats.requests >= 5)
+        wait_until(first, lambda: journal_path(path).exists() and service.stats.requests >= 5)
         with started("export", f"{path}", "--restart", **environment(service)) as second:
-            assert second.communicate(timeout=20) == ("", f"customers-async: another export to {path} is at work\n")
+            assert second.communicate(timeout=20) == ("", f"customers-async: another export to {path} is running\n")
         assert second.returncode == 1
         report = json.loads(first.communicate(timeout=20)[0])
     assert (first.returncode, report["rows"], report["retries"]) == (0, 500, 1)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_cleanly(service: Emulator, tmp_path: Path, number: int, code: int) -> None:
-    """No traceback, the way to go on, and nothing but the journal is left."""
+def test_signal_ends_an_export_cleanly(service: Emulator, tmp_path: Path, number: int, code: int) -> None:
+    """No traceback is printed, a message says how to resume, and only the journal is left."""
     path = tmp_path / "customers.parquet"
     service.fail_next("stall", page=5)
     with started("export", f"{path}", **environment(service)) as process:
-        at_work_until(process, lambda: service.stats.requests >= 5)
+        wait_until(process, lambda: service.stats.requests >= 5)
         process.send_signal(number)
         _, messages = process.communicate(timeout=10)
     assert process.returncode == code
-    assert "run the same command again to go on" in messages
+    assert "run the same command again to resume" in messages
     assert "Traceback" not in messages
     assert {entry.name for entry in tmp_path.iterdir()} <= {
         "customers.parquet.journal",

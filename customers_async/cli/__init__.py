@@ -12,13 +12,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit.
 
     Args:
-        argv: The arguments after the command's name; None: those of the process.
+        argv: The arguments after the command's name; None takes those of the process.
 
     Raises:
         SystemExit: Always. 0: done; 1: a local failure; 2: wrong usage; 3: credentials; 4: the API or the network;
             5: the list is incomplete; 130 and 143: interrupted by SIGINT or SIGTERM.
     """
-    if not _extra_is_installed():
+    if not _is_extra_installed():
         sys.stderr.write("customers-async needs its command-line extra: pip install 'customers-async[cli]'\n")
         sys.exit(1)
     from customers_async.cli.run import run
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
-def _extra_is_installed() -> bool:
+def _is_extra_installed() -> bool:
     for name in ("cyclopts", "rich"):
         try:
             import_module(name)

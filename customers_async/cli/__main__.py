@@ -1,4 +1,4 @@
-"""``python -m customers_async.cli`` is ``customers-async``."""
+"""Lets ``python -m customers_async.cli`` run the command."""
 
 from customers_async.cli import main
 

@@ -1,4 +1,4 @@
-"""The commands and what they print. Each returns its exit code, or None for 0."""
+"""The commands. Each returns its exit code, or None for 0."""
 
 import asyncio
 import shlex
@@ -12,11 +12,18 @@ from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
 from customers_async.checks import check_uuid
-from customers_async.cli.connection import Connection, checking
+from customers_async.cli.connection import Connection, translate_usage_errors
 from customers_async.cli.demo import demo
 from customers_async.cli.export import diff, export, verify
-from customers_async.cli.output import customers_table, fields_table, json_line, message, render, write
-from customers_async.cli.progress import OnProgress, live_line, silence
+from customers_async.cli.output import (
+    format_json_line,
+    make_customers_table,
+    make_fields_table,
+    print_message,
+    render,
+    write,
+)
+from customers_async.cli.progress import OnProgress, show_live_line, show_nothing
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
 
@@ -24,31 +31,31 @@ __all__ = ["app"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 
-_SERVICE = Connection()
+_CONNECTION = Connection()
 
-app = App(name="customers-async", help="Look into the customers API.", version=__version__)
+app = App(name="customers-async", help="Read and export the customers of the customers API.", version=__version__)
 for command in (export, verify, diff, demo):
     app.command(command)
 
 
 @app.command
-async def get(uuid: str, /, *, json: Flag = False, service: Connection = _SERVICE) -> None:
+async def get(uuid: str, /, *, json: Flag = False, connection: Connection = _CONNECTION) -> None:
     """Show one customer.
 
     Args:
-        uuid: The customer's key: 8-4-4-4-12 letters and digits.
-        json: Print one JSON document, as the service writes it.
-        service: The service.
+        uuid: The customer's uuid: 8-4-4-4-12 letters and digits.
+        json: Print one JSON document, in the service's form.
+        connection: How to connect to the service.
     """
-    with checking():
+    with translate_usage_errors():
         check_uuid(uuid)
-    async with service.client() as client:
+    async with connection.client() as client:
         customer = await client.get_customer(uuid)
     if json:
-        await write(json_line(customer_to_dict(customer)))
+        await write(format_json_line(customer_to_dict(customer)))
     else:
         fields = attrs.asdict(customer, recurse=False)
-        await write(render(fields_table(fields)))
+        await write(render(make_fields_table(fields)))
 
 
 @app.command(name="list")
@@ -57,20 +64,20 @@ async def list_customers(
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     per_page: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 100,
     json: Flag = False,
-    service: Connection = _SERVICE,
+    connection: Connection = _CONNECTION,
 ) -> int:
     """Show the customers.
 
     Args:
-        limit: Show no more than so many, and ask for no more pages than they need.
-        per_page: Customers a request, up to 100.
-        json: Print JSON Lines: a customer a line, as the service writes it.
-        service: The service.
+        limit: Show at most this many, and request only the pages needed.
+        per_page: Customers a page, up to 100.
+        json: Print JSON Lines: one customer a line, in the service's form.
+        connection: How to connect to the service.
     """
-    watch = live_line if sys.stderr.isatty() and not sys.stdout.isatty() else silence
-    async with service.client() as client, watch(client) as on_progress:
+    display = show_live_line if sys.stderr.isatty() and not sys.stdout.isatty() else show_nothing
+    async with connection.client() as client, display(client) as on_progress:
         if limit is not None:
-            client = client.with_options(concurrency=1)  # more would fetch pages ahead of need
+            client = client.with_options(concurrency=1)  # more would fetch pages that are not needed
             per_page = min(per_page, limit)
         async with client.list_customers(per_page=per_page, on_incomplete="ignore") as pager:
             return await _print_list(pager, limit, on_progress, json=json)
@@ -80,55 +87,55 @@ async def _print_list(pager: CustomerPager, limit: int | None, on_progress: OnPr
     left, shown = sys.maxsize if limit is None else limit, 0
     async for page in pager.pages():
         last = left <= len(page.customers)
-        if last:  # closed before anything is awaited, the pager has not asked for the next page
+        if last:  # close before the next await, which would let the pager request another page
             await pager.aclose()
         customers = page.customers[:left]
         left -= len(customers)
         if json:
-            await write("".join(json_line(customer_to_dict(customer)) for customer in customers))
+            await write("".join(format_json_line(customer_to_dict(customer)) for customer in customers))
         else:
-            await write(render(customers_table(customers, header=page.number == 1)))
+            await write(render(make_customers_table(customers, header=page.number == 1)))
         shown += len(customers)
         on_progress(ExportProgress("walk", 1, page.number, shown, page.total, 0))
         if last:
             return 0
-    found = pager.completeness
-    if found.verdict is Verdict.COMPLETE:
+    completeness = pager.completeness
+    if completeness.verdict is Verdict.COMPLETE:
         return 0
-    message(f"the list is not complete: {found.describe()}")
+    print_message(f"the list is not complete: {completeness.describe()}")
     return 5
 
 
 @app.command
-async def count(*, json: Flag = False, service: Connection = _SERVICE) -> None:
-    """Tell how many customers there are.
+async def count(*, json: Flag = False, connection: Connection = _CONNECTION) -> None:
+    """Show the number of customers.
 
     Args:
         json: Print one JSON document.
-        service: The service.
+        connection: How to connect to the service.
     """
-    async with service.client() as client:
+    async with connection.client() as client:
         total = await client.count_customers()
-    await write(json_line({"count": total}) if json else f"{total}\n")
+    await write(format_json_line({"count": total}) if json else f"{total}\n")
 
 
 @app.command
-async def whoami(*, json: Flag = False, service: Connection = _SERVICE) -> None:
-    """Tell whom the token belongs to.
+async def whoami(*, json: Flag = False, connection: Connection = _CONNECTION) -> None:
+    """Show the token's owner.
 
     Args:
-        json: Print one JSON document, as the service writes it.
-        service: The service.
+        json: Print one JSON document, in the service's form.
+        connection: How to connect to the service.
     """
-    async with service.client() as client:
+    async with connection.client() as client:
         owner = await client.whoami()
     if json:
-        await write(json_line(attrs.asdict(owner, value_serializer=_wire_form)))
+        await write(format_json_line(attrs.asdict(owner, value_serializer=_to_unix_seconds)))
     else:
-        await write(render(fields_table(attrs.asdict(owner))))
+        await write(render(make_fields_table(attrs.asdict(owner))))
 
 
-def _wire_form(_: object, __: object, value: Any) -> Any:
+def _to_unix_seconds(_: object, __: object, value: Any) -> Any:
     return int(value.timestamp()) if isinstance(value, datetime) else value
 
 
@@ -146,21 +153,21 @@ async def emulate(
     latency: float = 0.0,
     token_lifetime: float | None = None,
 ) -> None:
-    """Serve an imitation of the service on this machine, until Ctrl-C.
+    """Run an emulator of the service on this machine until Ctrl-C.
 
     Args:
         customers: Customers on the list.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes any that is free.
-        limit: Requests that the quota allows in a window.
-        window: Seconds that a window of the quota lasts.
-        edition: The edition of the vendor's pages whose X-Api-* headers are sent.
-        seed: Chooses the customers.
-        capped: Serve the first 10,000 customers only, while the total goes on telling of all.
-        latency: Seconds that an answer takes.
-        token_lifetime: Seconds that the token lives; else for ever.
+        host: The address to listen on.
+        port: The port to listen on; 0 chooses a free one.
+        limit: Requests allowed in each rate-limit window.
+        window: Length of that window in seconds.
+        edition: The edition of the vendor's documentation whose X-Api-* headers are sent.
+        seed: The seed from which customers are generated.
+        capped: Serve only the first 10,000 customers, with a total that counts all.
+        latency: Seconds before each response.
+        token_lifetime: Seconds until the token expires; by default it never does.
     """
-    with checking():
+    with translate_usage_errors():
         emulator = Emulator(
             customers=customers,
             host=host,
@@ -174,11 +181,13 @@ async def emulate(
             token_lifetime=token_lifetime,
         )
     async with emulator:
-        message(f"{customers:,} customers at {emulator.url}; paste this into another terminal, and end with Ctrl-C")
+        print_message(
+            f"{customers:,} customers at {emulator.url}; run this line in another terminal, and stop with Ctrl-C"
+        )
         url, token = shlex.quote(emulator.url), shlex.quote(emulator.token)
         await write(f"export CUSTOMERS_BASE_URL={url} CUSTOMERS_TOKEN={token}\n")
         try:
             await asyncio.Event().wait()
         finally:
             stats = emulator.stats
-            message(f"{stats.requests:,} requests, {stats.statuses[429]:,} of them answered 429")
+            print_message(f"{stats.requests:,} requests, {stats.statuses[429]:,} answered with 429")

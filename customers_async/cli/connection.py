@@ -1,4 +1,4 @@
-"""The options that every command shares which talks to the service."""
+"""The options shared by the commands that send requests."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -12,16 +12,16 @@ from cyclopts.validators import Number
 
 from customers_async import ConfigurationError, CustomersClient, FileToken
 
-__all__ = ["Connection", "UsageError", "checking"]
+__all__ = ["Connection", "UsageError", "translate_usage_errors"]
 
 
 class UsageError(Exception):
-    """What was typed, or stands in the environment, cannot be meant."""
+    """An argument or an environment variable has an invalid value."""
 
 
 @contextmanager
-def checking() -> Iterator[None]:
-    """Values that the package refuses here came from the user."""
+def translate_usage_errors() -> Iterator[None]:
+    """Raise a UsageError in place of a TypeError or ValueError, for code that checks the user's values."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -31,14 +31,15 @@ def checking() -> Iterator[None]:
 @Parameter(name="*", group="Connection")
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Where the service is and how patient to be with it.
+    """How to connect to the service.
 
     Attributes:
-        base_url: Where the service is; else $CUSTOMERS_BASE_URL, else production.
-        token_file: A file that holds the token; else $CUSTOMERS_TOKEN, else the file $CUSTOMERS_TOKEN_FILE names.
-        timeout: Seconds that one attempt of a request may take.
-        max_wait: Seconds that a request waits for the quota; 0 never waits.
-        debug: Tell of each request.
+        base_url: The service's URL; default: $CUSTOMERS_BASE_URL, else production.
+        token_file: A file that holds the token; default: $CUSTOMERS_TOKEN, else the file that $CUSTOMERS_TOKEN_FILE
+            names.
+        timeout: Seconds allowed for each attempt of a request.
+        max_wait: Longest wait for the rate limit, in seconds; 0 never waits.
+        debug: Log each request on stderr.
     """
 
     base_url: str | None = None
@@ -49,15 +50,15 @@ class Connection:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[CustomersClient]:
-        """A client with these options.
+        """Yield a client with these options.
 
         Raises:
-            ConfigurationError: There is no token anywhere.
-            UsageError: An option, or the address in the environment, is refused.
+            ConfigurationError: There is no token.
+            UsageError: An option or the URL in the environment is invalid.
         """
         if self.debug:
             logging.getLogger("customers_async").setLevel(logging.DEBUG)
-        with checking():
+        with translate_usage_errors():
             client = self._make_client()
         async with client:
             yield client

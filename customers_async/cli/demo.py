@@ -1,4 +1,4 @@
-"""``customers-async demo``: the whole list from the emulator, under the quota of the real service."""
+"""``customers-async demo``: exports a list from the emulator, at the real service's rate limit."""
 
 import asyncio
 from importlib.util import find_spec
@@ -9,9 +9,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from customers_async import CustomersClient, CustomersError, ExportError, Verdict
-from customers_async.cli.connection import checking
-from customers_async.cli.export import choose_watch, report_fields
-from customers_async.cli.output import fields_table, json_line, render, write
+from customers_async.cli.connection import translate_usage_errors
+from customers_async.cli.export import choose_display, summarize_report
+from customers_async.cli.output import format_json_line, make_fields_table, render, write
 from customers_async.emulator import Emulator
 from customers_async.export import export_customers
 from customers_async.export.journal import remove_journal
@@ -26,32 +26,32 @@ async def demo(
     output: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Pull a whole list from an emulator, under the real quota of 500 requests a minute.
+    """Export a list from an emulator, at the real rate limit of 500 requests a minute.
 
     Args:
         customers: Customers on the list.
-        output: The file to write them to; its suffix tells the format. By default customers.parquet, or
-            customers.jsonl where pyarrow is not installed.
+        output: The file to write, in the format that its suffix names. Default: customers.parquet, or customers.jsonl
+            if pyarrow is not installed.
         json: Print the report as one JSON document.
     """
     if output is None:
         output = Path("customers.jsonl" if find_spec("pyarrow") is None else "customers.parquet")
-    with checking():
-        order = ExportOptions.check(output, format=None if output.suffix else "jsonl", fields=None)
+    with translate_usage_errors():
+        options = ExportOptions.check(output, format=None if output.suffix else "jsonl", fields=None)
     async with (
         Emulator(customers=customers) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
-        choose_watch()(client) as on_progress,
+        choose_display()(client) as on_progress,
     ):
         try:
             report = await export_customers(
-                client, output, format=order.format, on_incomplete="ignore", resume=False, progress=on_progress
+                client, output, format=options.format.name, on_incomplete="ignore", resume=False, progress=on_progress
             )
-        except ExportError:  # what lies in the way is not the demo's
+        except ExportError:  # the journal is not the demo's
             raise
         except (asyncio.CancelledError, CustomersError):
-            remove_journal(output)  # nobody can go on with it: the emulator is gone
+            remove_journal(output)  # it is of no use without this emulator
             raise
-    fields = report_fields(report)
-    await write(json_line(fields) if json else render(fields_table(fields)))
+    fields = summarize_report(report)
+    await write(format_json_line(fields) if json else render(make_fields_table(fields)))
     return 0 if report.completeness.verdict is Verdict.COMPLETE else 5

@@ -1,9 +1,10 @@
-"""``export``, ``verify`` and ``diff``: the whole list in a file, whether it is whole, and what changed."""
+"""``export``, ``verify`` and ``diff``: write the list to a file, check the file, compare two of them."""
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,21 +19,20 @@ from customers_async import (
     ServerError,
     Verdict,
 )
-from customers_async.cli.connection import Connection, UsageError, checking
-from customers_async.cli.output import fields_table, json_line, message, render, safe, write
-from customers_async.cli.progress import Watch, live_line, plain_lines, silence
+from customers_async.cli.connection import Connection, UsageError, translate_usage_errors
+from customers_async.cli.output import escape, format_json_line, make_fields_table, print_message, render, write
+from customers_async.cli.progress import Display, print_lines, show_live_line, show_nothing
 from customers_async.export import Changes, ExportReport, diff_exports, export_customers, verify_export
-from customers_async.export.options import ExportOptions, OnBadRecord
-from customers_async.export.sinks import format_of
+from customers_async.export.formats import format_of
+from customers_async.export.options import BadRecordPolicy, ExportOptions
 from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["choose_watch", "diff", "export", "report_fields", "verify"]
+__all__ = ["choose_display", "diff", "export", "summarize_report", "verify"]
 
 Flag = Annotated[bool, Parameter(negative="")]
-Run = Callable[..., Coroutine[Any, Any, ExportReport]]
 
-_SERVICE = Connection()
-_PIECES = 1000
+_CONNECTION = Connection()
+_CHUNK = 1000
 """Lines, or parts of a document, that are written at once."""
 
 
@@ -47,181 +47,172 @@ async def export(
     restart: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
-    service: Connection = _SERVICE,
+    connection: Connection = _CONNECTION,
 ) -> int:
-    """Write all customers into a file. Interrupted, it goes on where it stopped when it is run again.
+    """Write all customers to a file. If it is interrupted, run it again to resume.
 
     Args:
-        path: The file; its suffix tells the format: .jsonl, .jsonl.gz, .csv, .sqlite, .parquet, .arrow. Or - for
-            JSON Lines on stdout.
-        format: The format, if not by the suffix.
-        fields: What to write of each customer: names, with commas between them.
-        allow_incomplete: Write a list that stays incomplete after it was walked again, too; exits 5 all the same.
-        rejected: Write records that do not fit into PATH.rejected.jsonl, and go on.
-        restart: Discard what an earlier run has left, and begin anew.
+        path: The file, in the format that its suffix names: .jsonl, .jsonl.gz, .csv, .sqlite, .parquet, .arrow. Or -
+            for JSON Lines on stdout.
+        format: The format, if the suffix does not name it.
+        fields: What to write of each customer: names, separated by commas.
+        allow_incomplete: Write the file even if the list is still incomplete after it was read again; still exits 5.
+        rejected: Write records that do not fit to PATH.rejected.jsonl, and continue.
+        restart: Discard what an earlier run left.
         json: Print the report as one JSON document.
-        quiet: Tell of failures only.
-        service: The service.
+        quiet: Print failures only.
+        connection: How to connect to the service.
     """
     names = None if fields is None else [name.strip() for name in fields.split(",")]
-    on_bad_record: OnBadRecord = "reject" if rejected else "raise"
-    with checking():
+    on_bad_record: BadRecordPolicy = "reject" if rejected else "raise"
+    with translate_usage_errors():
         if path.startswith("-") and path != "-":
-            raise ValueError("there is no such option")  # nor is it repeated: it may be a secret in the wrong place
+            raise ValueError("there is no such option")  # not repeated: it may be a mistyped secret
         ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
     if path == "-" and json:
-        raise UsageError("--json needs a file: on stdout are the customers")
-    async with service.client() as client, choose_watch(quiet=quiet)(client) as on_progress:
-
-        async def run(on_incomplete: OnIncomplete, *, resume: bool) -> ExportReport:
-            return await export_customers(
-                client,
-                path,
-                format=format,
-                fields=names,
-                on_incomplete=on_incomplete,
-                on_bad_record=on_bad_record,
-                resume=resume,
-                progress=on_progress,
-            )
-
-        with _telling_how_to_go_on(path):
-            if allow_incomplete and path == "-":
-                report = await run("ignore", resume=False)
-            else:
-                report = await _run_whole(run, restart=restart, allow_incomplete=allow_incomplete)
-    await _show(report, json=json, quiet=quiet)
+        raise UsageError("--json needs a file: stdout is for the customers")
+    # An export to stdout leaves no journal from which a second call could write an incomplete list.
+    on_incomplete: OnIncomplete = "ignore" if allow_incomplete and path == "-" else "reconcile"
+    async with connection.client() as client, choose_display(quiet=quiet)(client) as on_progress:
+        run = partial(
+            export_customers,
+            client,
+            path,
+            format=format,
+            fields=names,
+            on_bad_record=on_bad_record,
+            progress=on_progress,
+        )
+        with _explain_errors(path):
+            try:
+                report = await run(on_incomplete=on_incomplete, resume=not restart)
+            except IncompleteListError:
+                if not allow_incomplete:
+                    raise
+                report = await run(on_incomplete="ignore")  # sends nothing: the journal holds the pages
+    await _print_report(report, json=json, quiet=quiet)
     return 0 if report.completeness.verdict is Verdict.COMPLETE else 5
 
 
-async def _run_whole(run: Run, *, restart: bool, allow_incomplete: bool) -> ExportReport:
-    """Walk until the list is whole; else, on request, write what the last walk saw, which the journal has kept."""
-    try:
-        return await run("reconcile", resume=not restart)
-    except IncompleteListError:
-        if not allow_incomplete:
-            raise
-    return await run("ignore", resume=True)
-
-
-async def _show(report: ExportReport, *, json: bool, quiet: bool) -> None:
+async def _print_report(report: ExportReport, *, json: bool, quiet: bool) -> None:
     if json:
-        await write(json_line(report.as_dict()))
+        await write(format_json_line(report.as_dict()))
     elif quiet:
         return
     elif report.path == "-":
-        message(report.completeness.describe())
+        print_message(report.completeness.describe())
     else:
-        await write(render(fields_table(report_fields(report))))
+        await write(render(make_fields_table(summarize_report(report))))
 
 
 @contextmanager
-def _telling_how_to_go_on(path: str) -> Iterator[None]:
+def _explain_errors(path: str) -> Iterator[None]:
+    """Print what to do about an error."""
     try:
         yield
     except (asyncio.CancelledError, APIConnectionError, ServerError, RateLimitError):
         if path != "-":
-            message("what has come is kept; run the same command again to go on")
+            print_message("the pages fetched so far are kept; run the same command again to resume")
         raise
     except RecordError:
         if path != "-":
-            message("with --rejected such records are set aside")
+            print_message("use --rejected to export without records that do not fit")
         raise
 
 
-def choose_watch(*, quiet: bool = False) -> Watch:
-    """How to tell how far the work is."""
+def choose_display(*, quiet: bool = False) -> Display:
+    """Return how to show progress."""
     if quiet:
-        return silence
-    return live_line if sys.stderr.isatty() else plain_lines
+        return show_nothing
+    return show_live_line if sys.stderr.isatty() else print_lines
 
 
-def report_fields(report: ExportReport) -> dict[str, Any]:
-    """What people want to know of an export."""
-    found = report.completeness
+def summarize_report(report: ExportReport) -> dict[str, Any]:
+    """Return the figures of a report that are shown."""
+    completeness = report.completeness
     return {
         "customers": report.rows,
-        **({"duplicates": found.duplicates} if found.duplicates else {}),
-        **({"rejected": found.rejected} if found.rejected else {}),
+        **({"duplicates": completeness.duplicates} if completeness.duplicates else {}),
+        **({"rejected": completeness.rejected} if completeness.rejected else {}),
         "requests": report.requests,
         "seconds": round(report.seconds, 3),
         "customers_a_second": round(report.rows / max(report.seconds, 0.001)),
         "answers_429": report.answers_429,
-        "verdict": found.verdict,
+        "verdict": completeness.verdict,
         "path": report.path,
     }
 
 
 async def verify(path: Path, /, *, json: Flag = False) -> int:
-    """Compare an export with its manifest, and exit 1 if they differ.
+    """Compare an export with its manifest; exit 1 if they differ.
 
     Args:
-        path: The file that was exported.
+        path: The exported file.
         json: Print one JSON document.
     """
     differences = await asyncio.to_thread(verify_export, path)
     if json:
-        found = {name: {"manifest": said, "file": found} for name, (said, found) in differences.items()}
-        await write(json_line({"path": str(path), "verified": not found, "differences": found}))
+        pairs = {name: {"manifest": expected, "file": actual} for name, (expected, actual) in differences.items()}
+        await write(format_json_line({"path": str(path), "verified": not pairs, "differences": pairs}))
     elif differences:
-        for name, (said, found) in differences.items():
-            message(f"{path}: {name} is {found}, the manifest says {said}")
+        for name, (expected, actual) in differences.items():
+            print_message(f"{path}: {name} is {actual}, but {expected} in the manifest")
     else:
-        await write(f"{safe(str(path))}: verified\n")
+        await write(f"{escape(str(path))}: verified\n")
     return 1 if differences else 0
 
 
 async def diff(old: Path, new: Path, /, *, json: Flag = False) -> None:
-    """Show what changed from one export to another, of whatever formats.
+    """Show what changed between two exports, of any formats.
 
     Args:
         old: The older export.
-        new: The newer one.
+        new: The newer export.
         json: Print one JSON document.
     """
-    with checking():
+    with translate_usage_errors():
         for path in (old, new):
-            format_of(path, None)
+            format_of(path)
     changes = await asyncio.to_thread(diff_exports, old, new)
     with changes:
-        pieces = _as_json(changes) if json else _as_lines(changes)
-        while piece := await asyncio.to_thread("".join, islice(pieces, _PIECES)):
-            await write(piece)
+        pieces = _format_json(changes) if json else _format_lines(changes)
+        while chunk := await asyncio.to_thread("".join, islice(pieces, _CHUNK)):
+            await write(chunk)
     if changes.withheld is not None:
-        message(f"who was removed is not told: {changes.withheld}")
+        print_message(f"removed customers are not shown: {changes.withheld}")
 
 
-def _as_lines(changes: Changes) -> Iterator[str]:
+def _format_lines(changes: Changes) -> Iterator[str]:
     for record in changes.added():
-        yield f"+ {json_line(record)}"
+        yield f"+ {format_json_line(record)}"
     for change in changes.changed():
-        fields = [f"{name}: {_plain(old)} -> {_plain(new)}" for name, (old, new) in change.fields.items()]
-        yield f"~ {safe(change.uuid)} {', '.join(fields)}\n"
+        fields = [f"{name}: {_format_value(old)} -> {_format_value(new)}" for name, (old, new) in change.fields.items()]
+        yield f"~ {escape(change.uuid)} {', '.join(fields)}\n"
     for uuid in changes.removed():
-        yield f"- {safe(uuid)}\n"
+        yield f"- {escape(uuid)}\n"
 
 
-def _plain(value: object) -> str:
-    return json_line(value).rstrip("\n")
+def _format_value(value: object) -> str:
+    return format_json_line(value).rstrip("\n")
 
 
-def _as_json(changes: Changes) -> Iterator[str]:
-    """One document, piece by piece: it may be as long as the list."""
+def _format_json(changes: Changes) -> Iterator[str]:
+    """Yield the parts of one document, which may be as long as the list."""
     changed = (
         {"uuid": change.uuid, "fields": {name: {"old": old, "new": new} for name, (old, new) in change.fields.items()}}
         for change in changes.changed()
     )
-    yield from _as_array('{"added": ', changes.added())
-    yield from _as_array(', "changed": ', changed)
+    yield from _format_array('{"added": ', changes.added())
+    yield from _format_array(', "changed": ', changed)
     if changes.withheld is None:
-        yield from _as_array(', "removed": ', changes.removed())
+        yield from _format_array(', "removed": ', changes.removed())
     else:
-        yield f', "removed": null, "withheld": {_plain(changes.withheld)}'
+        yield f', "removed": null, "withheld": {_format_value(changes.withheld)}'
     yield "}\n"
 
 
-def _as_array(before: str, values: Iterable[object]) -> Iterator[str]:
+def _format_array(before: str, values: Iterable[object]) -> Iterator[str]:
     yield f"{before}["
     for number, value in enumerate(values):
-        yield f"{', ' if number else ''}{_plain(value)}"
+        yield f"{', ' if number else ''}{_format_value(value)}"
     yield "]"

@@ -1,4 +1,4 @@
-"""What the command prints: data on stdout, messages on stderr, nothing that could steer a terminal."""
+"""Prints data on stdout and messages on stderr, without characters that control a terminal."""
 
 import asyncio
 import json
@@ -17,39 +17,48 @@ from rich.text import Text
 
 from customers_async import Customer
 
-__all__ = ["abandon", "customers_table", "fields_table", "json_line", "message", "render", "safe", "write"]
+__all__ = [
+    "discard_output",
+    "escape",
+    "format_json_line",
+    "make_customers_table",
+    "make_fields_table",
+    "print_message",
+    "render",
+    "write",
+]
 
-_steering = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, changes of writing direction, halves of surrogate pairs."""
 
 
-def safe(text: str) -> str:
-    """The text with all that could steer a terminal escaped as JSON does it."""
-    return _steering.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
+def escape(text: str) -> str:
+    """Return the text with characters that control a terminal escaped as in JSON."""
+    return _control.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
 
 
-def json_line(document: object) -> str:
-    """One JSON document on one line; names stay readable."""
-    return safe(json.dumps(document, ensure_ascii=False)) + "\n"
+def format_json_line(document: object) -> str:
+    """Return a document as JSON on one line, with non-ASCII letters unescaped."""
+    return escape(json.dumps(document, ensure_ascii=False)) + "\n"
 
 
-def message(sentence: str) -> None:
-    """One line on stderr. That nobody reads it is no reason to stop."""
+def print_message(sentence: str) -> None:
+    """Print one line on stderr. A closed stderr is not an error."""
     try:
-        sys.stderr.write(f"customers-async: {safe(sentence)}\n")
+        sys.stderr.write(f"customers-async: {escape(sentence)}\n")
         sys.stderr.flush()
     except OSError:
-        abandon(sys.stderr)
+        discard_output(sys.stderr)
 
 
-def abandon(stream: TextIO) -> None:
-    """Let what is still to be written go nowhere; else the interpreter would try again at its end, and complain."""
-    with suppress(OSError), Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+def discard_output(stream: TextIO) -> None:
+    """Redirect a broken stream to the null device, since the interpreter flushes it on exit and reports errors."""
+    with suppress(OSError), Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), stream.fileno())
 
 
 async def write(text: str) -> None:
-    """Data on stdout. Whoever reads it may be slow, so the event loop does not wait."""
+    """Write to stdout in a thread, because a slow reader must not block the event loop."""
     await asyncio.to_thread(_write, text)
 
 
@@ -59,15 +68,15 @@ def _write(text: str) -> None:
 
 
 def render(table: RenderableType) -> str:
-    """The table as the terminal shows it; where there is no terminal, as wide as it needs, without colours."""
+    """Render a table for the terminal; without one, as wide as needed and without colours."""
     console = Console() if sys.stdout.isatty() else Console(width=1000)
     with console.capture() as capture:
         console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def customers_table(customers: Iterable[Customer], *, header: bool) -> Table:
-    """A line for each customer. All columns but the last are fixed, so that the tables of several pages align."""
+def make_customers_table(customers: Iterable[Customer], *, header: bool) -> Table:
+    """Make a table of customers. All columns but the last have a fixed width, so that several pages align."""
     table = Table(box=None, pad_edge=False, expand=True, show_header=header, header_style="bold")
     for title, width in {"UUID": 36, "Type": 10, "Country": 7}.items():
         table.add_column(title, width=width, no_wrap=True)
@@ -78,8 +87,8 @@ def customers_table(customers: Iterable[Customer], *, header: bool) -> Table:
     return table
 
 
-def fields_table(fields: Mapping[str, Any]) -> Table:
-    """A line for each field."""
+def make_fields_table(fields: Mapping[str, Any]) -> Table:
+    """Make a table of names and values."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -95,8 +104,8 @@ def _cell(value: Any) -> Text:
         case datetime():
             return Text(f"{value:%Y-%m-%d %H:%M:%S} UTC")
         case str():
-            return Text(safe(value))
+            return Text(escape(value))
         case int() | float() if not isinstance(value, bool):
             return Text(f"{value:,}")
         case _:
-            return Text(safe(json.dumps(value, ensure_ascii=False)))
+            return Text(escape(json.dumps(value, ensure_ascii=False)))

@@ -1,4 +1,4 @@
-"""How far the work has come, on stderr: one live line on a terminal, a plain one every few seconds elsewhere."""
+"""Shows progress on stderr: one live line on a terminal, else a line every few seconds."""
 
 import asyncio
 import time
@@ -12,114 +12,115 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from customers_async import CustomersClient
 from customers_async.checks import MAX_PER_PAGE
-from customers_async.cli.output import message
+from customers_async.cli.output import print_message
 from customers_async.client import internals
 from customers_async.export import ExportProgress
 
-__all__ = ["OnProgress", "Status", "Watch", "live_line", "plain_lines", "silence"]
+__all__ = ["Display", "OnProgress", "Status", "print_lines", "show_live_line", "show_nothing"]
 
 OnProgress = Callable[[ExportProgress], None]
-Watch = Callable[[CustomersClient], AbstractAsyncContextManager[OnProgress]]
+Display = Callable[[CustomersClient], AbstractAsyncContextManager[OnProgress]]
 
-_REFRESH = 0.1
-_PLAIN_EVERY = 5.0
+_LIVE_INTERVAL = 0.1
+_PLAIN_INTERVAL = 5.0
 
 
 class Status:
-    """What there is to say: pages, customers, speed, quota and the time that is left."""
+    """The progress as text: pages, customers, speed, rate limit and remaining time."""
 
     def __init__(self, client: CustomersClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
         self._samples: deque[tuple[float, int]] = deque([(clock(), 0)], maxlen=50)
-        self.now: ExportProgress | None = None
+        self.latest: ExportProgress | None = None
 
-    def take(self, progress: ExportProgress) -> None:
-        """Note how far the work is."""
-        if self.now is not None and (progress.stage, progress.walk) != (self.now.stage, self.now.walk):
+    def update(self, progress: ExportProgress) -> None:
+        """Record the progress."""
+        if self.latest is not None and (progress.stage, progress.walk) != (self.latest.stage, self.latest.walk):
             self._samples.clear()
-        self.now = progress
+        self.latest = progress
         self._samples.append((self._clock(), progress.customers))
 
     def __str__(self) -> str:
-        now = self.now
-        if now is None:
-            return self._quota()
-        done = f"{now.customers:,} so far" if now.total is None else f"{now.customers:,} of {now.total:,}"
-        if now.stage == "write":
+        progress = self.latest
+        rate_limit, waiting = self._describe_rate_limit()
+        if progress is None:
+            return rate_limit
+        done = f"{progress.customers:,} " + ("so far" if progress.total is None else f"of {progress.total:,}")
+        if progress.stage == "write":
             return f"writing {done}"
-        again = f"walk {now.walk}: " if now.walk > 1 else ""
-        quota = self._quota()
-        speed = "" if quota.startswith("waiting") else f"{self._speed():,.0f}/s"
-        parts = [f"{again}{now.pages:,} pages", done, speed, quota, self._left(now)]
+        again = f"pass {progress.walk}: " if progress.walk > 1 else ""
+        speed = "" if waiting else f"{self._speed():,.0f}/s"
+        parts = [f"{again}{progress.pages:,} pages", done, speed, rate_limit, self._describe_remaining_time(progress)]
         return ", ".join(filter(None, parts))
 
     def _speed(self) -> float:
         (begin, before), (_, after) = self._samples[0], self._samples[-1]
         return (after - before) / max(self._clock() - begin, 0.001)
 
-    def _quota(self) -> str:
-        quota = self._client.rate_limit
-        if quota.remaining == 0 and quota.resets_in is not None:
-            return f"waiting {quota.resets_in:.0f} s for the quota"
-        return f"quota {quota.limit if quota.remaining is None else quota.remaining}/{quota.limit}"
+    def _describe_rate_limit(self) -> tuple[str, bool]:
+        """Return the state of the rate limit, and whether requests wait for it."""
+        known = self._client.rate_limit
+        if known.remaining == 0 and known.resets_in is not None:
+            return f"rate limit: waiting {known.resets_in:.0f} s", True
+        return f"rate limit {known.limit if known.remaining is None else known.remaining}/{known.limit}", False
 
-    def _left(self, now: ExportProgress) -> str:
-        """The time that is left: of the work, and of the windows of the quota that have to be waited for."""
-        if now.total is None or now.customers >= now.total:
+    def _describe_remaining_time(self, progress: ExportProgress) -> str:
+        """Estimate the time for the remaining pages and the waits for the rate limit."""
+        if progress.total is None or progress.customers >= progress.total:
             return ""
-        pages = -(-(now.total - now.customers) // MAX_PER_PAGE)
+        pages = -(-(progress.total - progress.customers) // MAX_PER_PAGE)
         seconds = internals(self._client).bulk_wait(pages)
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
-        if after > before and end > begin:  # what is pulled before the last wait is pulled meanwhile
+        if after > before and end > begin:  # the waits cover the windows before the last one
             in_last_window = min(pages, self._client.rate_limit.limit)
             seconds += in_last_window * MAX_PER_PAGE * (end - begin) / (after - before)
         return f"{timedelta(seconds=round(seconds))} left"
 
 
 @asynccontextmanager
-async def live_line(client: CustomersClient) -> AsyncIterator[OnProgress]:
-    """A line with a bar. It is drawn by the event loop, so no thread looks into the client."""
+async def show_live_line(client: CustomersClient) -> AsyncIterator[OnProgress]:
+    """Show a line with a bar. The event loop draws it, since the client is not thread-safe."""
     status = Status(client)
     columns = BarColumn(8), TextColumn("{task.description}")
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, redirect_stdout=False) as line:
         bar = line.add_task("", total=None)
 
         def draw() -> None:
-            done, total = (status.now.customers, status.now.total) if status.now is not None else (0, None)
+            done, total = (status.latest.customers, status.latest.total) if status.latest is not None else (0, None)
             line.update(bar, description=f"{status}", completed=done, total=total, refresh=True)
 
         async def keep_drawing() -> None:
             while True:
                 draw()
-                await asyncio.sleep(_REFRESH)
+                await asyncio.sleep(_LIVE_INTERVAL)
 
-        artist = asyncio.create_task(keep_drawing())
+        drawing = asyncio.create_task(keep_drawing())
         try:
-            yield status.take
+            yield status.update
         finally:
-            artist.cancel()
+            drawing.cancel()
             draw()
 
 
 @asynccontextmanager
-async def plain_lines(client: CustomersClient) -> AsyncIterator[OnProgress]:
-    """A line every few seconds, also while nothing comes."""
+async def print_lines(client: CustomersClient) -> AsyncIterator[OnProgress]:
+    """Print a line every few seconds, even while no page arrives."""
     status = Status(client)
 
-    async def keep_telling() -> None:
+    async def keep_printing() -> None:
         while True:
-            await asyncio.sleep(_PLAIN_EVERY)
-            message(f"{status}")
+            await asyncio.sleep(_PLAIN_INTERVAL)
+            print_message(f"{status}")
 
-    teller = asyncio.create_task(keep_telling())
+    printing = asyncio.create_task(keep_printing())
     try:
-        yield status.take
+        yield status.update
     finally:
-        teller.cancel()
+        printing.cancel()
 
 
 @asynccontextmanager
-async def silence(_: CustomersClient) -> AsyncIterator[OnProgress]:
-    """Nothing."""
+async def show_nothing(_: CustomersClient) -> AsyncIterator[OnProgress]:
+    """Show nothing."""
     yield lambda _: None

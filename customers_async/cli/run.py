@@ -1,4 +1,4 @@
-"""From arguments to an exit code: every failure ends here, as one sentence."""
+"""Runs a command and turns each failure into one message and an exit code."""
 
 import asyncio
 import logging
@@ -27,17 +27,17 @@ from customers_async import (
 )
 from customers_async.cli.commands import app
 from customers_async.cli.connection import UsageError
-from customers_async.cli.output import abandon, message
+from customers_async.cli.output import discard_output, print_message
 
 __all__ = ["run"]
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit code."""
-    if sys.stderr is None:  # closed by whoever started us, as stdout may be
+    """Run the command and return its exit code."""
+    if sys.stderr is None:  # closed by the parent process, as stdout may be
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
     if sys.stdout is None:
-        message("stdout is closed")
+        print_message("stdout is closed")
         return 1
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -46,11 +46,11 @@ def run(argv: Sequence[str]) -> int:
             code = _run_command(argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        abandon(sys.stdout)
+        discard_output(sys.stdout)
         return 0
     except OSError as error:
-        abandon(sys.stdout)
-        message(_describe_os_error(error))
+        discard_output(sys.stdout)
+        print_message(_describe_os_error(error))
         return 1
     return code
 
@@ -59,20 +59,20 @@ def _run_command(argv: Sequence[str]) -> int:
     try:
         return _call_command(argv) or 0
     except (CycloptsError, UsageError) as error:
-        message(f"{_describe_usage(error)} (customers-async --help tells more)")
+        print_message(f"{_describe_usage(error)} (see customers-async --help)")
         return 2
     except CustomersError as error:
-        message(_describe(error))
-        return _code(error)
+        print_message(_describe(error))
+        return _exit_code(error)
     except KeyboardInterrupt:
-        message("interrupted")
+        print_message("interrupted")
         return 128 + signal.SIGINT
     except asyncio.CancelledError:
-        message("terminated")
+        print_message("terminated")
         return 128 + signal.SIGTERM
 
 
-def _code(error: CustomersError) -> int:
+def _exit_code(error: CustomersError) -> int:
     match error:
         case ConfigurationError() | AuthenticationError() | PermissionDeniedError():
             return 3
@@ -86,13 +86,13 @@ def _code(error: CustomersError) -> int:
 def _call_command(argv: Sequence[str]) -> int | None:
     command, arguments, _ = app.parse_args(argv, print_error=False, exit_on_error=False)
     result: int | Coroutine[Any, Any, int | None] | None = command(*arguments.args, **arguments.kwargs)
-    return asyncio.run(_until_terminated(result)) if isinstance(result, Coroutine) else result
+    return asyncio.run(_run_until_terminated(result)) if isinstance(result, Coroutine) else result
 
 
-async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
-    """Let SIGTERM cancel the work, so that it closes what it has opened. SIGINT is asyncio's."""
+async def _run_until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """Cancel the work on SIGTERM, so that it closes its files and connections. asyncio.run does it on SIGINT."""
     task = asyncio.create_task(work)
-    with suppress(RuntimeError):  # not on this platform, or not in the main thread
+    with suppress(RuntimeError):  # unsupported on this platform, or not in the main thread
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 
@@ -100,7 +100,7 @@ async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None
 @contextmanager
 def _log_as_messages() -> Iterator[None]:
     logger = logging.getLogger("customers_async")
-    handler = _Messages()
+    handler = _MessageHandler()
     level = logger.level
     logger.addHandler(handler)
     try:
@@ -110,13 +110,13 @@ def _log_as_messages() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _Messages(logging.Handler):
+class _MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        message(record.getMessage())
+        print_message(record.getMessage())
 
 
 def _describe(error: CustomersError) -> str:
-    where = "" if error.next_page is None else f"the list ended before page {error.next_page}: "
+    where = "" if error.next_page is None else f"stopped before page {error.next_page}: "
     again = ""
     if isinstance(error, RateLimitError):
         again = f"; run again in {math.ceil(error.retry_after)} s"
@@ -126,7 +126,7 @@ def _describe(error: CustomersError) -> str:
 
 
 def _describe_usage(error: CycloptsError | UsageError) -> str:
-    if isinstance(error, UnusedCliTokensError):  # its own text repeats them, and one may be a token
+    if isinstance(error, UnusedCliTokensError):  # its text repeats the arguments, and one may be a token
         return "too many arguments"
     return " ".join(f"{error}".split())
 

@@ -1,4 +1,4 @@
-"""Bulk export: the whole list as a file or a table; resumable, and verified."""
+"""Bulk export: the whole list as a file, resumable and verified."""
 
 from customers_async.export.diff import Change, Changes, diff_exports
 from customers_async.export.export import export_customers

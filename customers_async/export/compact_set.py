@@ -1,4 +1,4 @@
-"""Who was seen, in nine bytes a customer: so that memory does not grow with the list."""
+"""A set of keys in nine bytes each, for lists of any length."""
 
 from array import array
 from bisect import bisect_left
@@ -6,20 +6,21 @@ from collections.abc import Iterable
 
 __all__ = ["CompactSet"]
 
-_LAST = 1023
-"""Of the shards; all its bits are set. Each is a sorted array, and short, so that inserting moves little."""
+_SHARDS = 1024
+"""A power of two, so that `_MASK` selects a shard. Each shard is a sorted array, and short: insertions move little."""
+_MASK = _SHARDS - 1
 
 
 class CompactSet:
-    """A set that keeps the 64-bit hash of each key only, as a walk needs it.
+    """A set that keeps only the 64-bit hash of each key.
 
     Among a million customers, the odds that two share a hash are one in 37 million. Such a pair would count as a
-    repetition, and the list as DRIFTED: never as COMPLETE without one of them. (Python gives a text and the same
-    text as bytes one hash; a walk never has both.)
+    duplicate and make the verdict DRIFTED; it cannot make an incomplete list COMPLETE. (A string and the same text as
+    bytes have one hash, but a walk never has both.)
     """
 
     def __init__(self) -> None:
-        self._shards = [array("q") for _ in range(_LAST + 1)]
+        self._shards = [array("q") for _ in range(_SHARDS)]
         self._size = 0
 
     def __len__(self) -> int:
@@ -27,20 +28,20 @@ class CompactSet:
 
     def __contains__(self, key: object) -> bool:
         code = hash(key)
-        shard = self._shards[code & _LAST]
-        place = bisect_left(shard, code)
-        return place < len(shard) and shard[place] == code
+        shard = self._shards[code & _MASK]
+        index = bisect_left(shard, code)
+        return index < len(shard) and shard[index] == code
 
     def isdisjoint(self, keys: Iterable[str | bytes]) -> bool:
-        """Whether none of the keys is known."""
+        """Return whether none of the keys is in the set."""
         return not any(map(self.__contains__, keys))
 
     def update(self, keys: Iterable[str | bytes]) -> None:
-        """Remember the keys."""
+        """Add the keys."""
         for key in keys:
             code = hash(key)
-            shard = self._shards[code & _LAST]
-            place = bisect_left(shard, code)
-            if place == len(shard) or shard[place] != code:
-                shard.insert(place, code)
+            shard = self._shards[code & _MASK]
+            index = bisect_left(shard, code)
+            if index == len(shard) or shard[index] != code:
+                shard.insert(index, code)
                 self._size += 1

@@ -1,4 +1,4 @@
-"""What changed from one export to another: the service has no "changed since"."""
+"""Compares two exports: the service cannot list what changed since a point in time."""
 
 import json
 import os
@@ -11,24 +11,21 @@ from typing import Any, Self
 import attrs
 
 from customers_async.errors import ExportError
-from customers_async.export.manifest import ExportReport, digest
-from customers_async.export.reading import Record, read_records
-from customers_async.export.sinks import format_of
+from customers_async.export.formats import Format, format_of
+from customers_async.export.manifest import ExportReport, compute_sha256
+from customers_async.export.records import Record
 from customers_async.models import Verdict
 
 __all__ = ["Change", "Changes", "diff_exports"]
 
-_OPEN_FORMATS = ("jsonl", "jsonl.gz")
-"""Their records hold whatever the service sent; the others have columns."""
-
 
 @attrs.frozen(repr=False)
 class Change:
-    """One customer who differs. The repr shows the uuid only.
+    """One customer that differs. The repr shows the uuid only.
 
     Attributes:
         uuid: The customer.
-        fields: For each field that differs what it was and what it is; a field that is missing counts as None.
+        fields: The old and the new value of each field that differs; a missing field counts as None.
     """
 
     uuid: str
@@ -39,12 +36,13 @@ class Change:
 
 
 class Changes:
-    """The differences of two exports, by uuid, read from a temporary file: memory does not grow with them.
+    """The differences between two exports, in the order of the uuids.
 
-    Use it in a ``with`` block, which removes that file.
+    They are read from a temporary file, so memory use does not depend on their number. Use it in a ``with`` block,
+    which removes that file.
 
     Attributes:
-        withheld: Why `removed` is empty though customers may be missing; None where it can be relied on.
+        withheld: Why `removed` yields nothing although customers may have been removed; None if `removed` is reliable.
     """
 
     def __init__(self, database: sqlite3.Connection, compared: frozenset[str] | None, withheld: str | None) -> None:
@@ -61,14 +59,14 @@ class Changes:
         self._database.close()
 
     def added(self) -> Iterator[Record]:
-        """The customers who are in the newer export only, in the form in which the service writes them."""
+        """Yield the customers that are only in the newer export, in the form in which the service sends them."""
         for (record,) in self._database.execute(
             "SELECT record FROM new WHERE uuid NOT IN (SELECT uuid FROM old) ORDER BY uuid"
         ):
             yield json.loads(record)
 
     def changed(self) -> Iterator[Change]:
-        """The customers who are in both and differ in a field that both exports have."""
+        """Yield the customers that are in both exports and differ in a field that both exports have."""
         for uuid, old, new in self._database.execute(
             "SELECT uuid, old.record, new.record FROM old JOIN new USING (uuid)"
             " WHERE old.record <> new.record ORDER BY uuid"
@@ -82,7 +80,7 @@ class Changes:
                 yield Change(uuid, fields)
 
     def removed(self) -> Iterator[str]:
-        """The uuids of those who are in the older export only; none where that is `withheld`."""
+        """Yield the uuids that are only in the older export; none if they are `withheld`."""
         if self.withheld is None:
             for (uuid,) in self._database.execute(
                 "SELECT uuid FROM old WHERE uuid NOT IN (SELECT uuid FROM new) ORDER BY uuid"
@@ -91,15 +89,15 @@ class Changes:
 
 
 def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Changes:
-    """Compare two exports, of whatever formats; the suffixes tell which.
+    """Compare two exports. Each may be of any format, which its suffix names.
 
-    Customers who are missing count as removed only if both manifests say ``COMPLETE``: else they may merely have
-    been missed.
+    Missing customers count as removed only if the verdict of both manifests is COMPLETE. Otherwise they may be on the
+    list but not in the export.
 
     Raises:
-        ExportError: A file is not a whole export, is not the one that its manifest tells of, or has no uuids.
+        ExportError: A file is damaged, does not match its manifest, or has no uuids.
         OSError: A file cannot be read.
-        ValueError: A suffix tells of no format.
+        ValueError: A suffix names no format, or a format that needs pyarrow, which is not installed.
 
     Example:
         >>> from customers_async import export_customers
@@ -109,12 +107,12 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         ...     print(len(list(changes.added())), changes.withheld)
         0 None
     """
-    sides = {"old": Path(old), "new": Path(new)}
-    withheld = _doubt(*sides.values())
-    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a file that nobody else sees
+    exports = {"old": Path(old), "new": Path(new)}
+    withheld = _check_manifests(*exports.values())
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a private temporary file
     try:
         database.execute("PRAGMA journal_mode = OFF")
-        columns = [_load(database, side, path, format_of(path, None)) for side, path in sides.items()]
+        columns = [_load(database, table, path, format_of(path)) for table, path in exports.items()]
         known = [names for names in columns if names is not None]
         compared = frozenset.intersection(*known) if known else None
         return Changes(database, compared, withheld)
@@ -123,39 +121,39 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         raise
 
 
-def _load(database: sqlite3.Connection, side: str, path: Path, format_: str) -> frozenset[str] | None:
-    """Put an export into a table; returns its columns, or None where it is open to any."""
-    database.execute(f"CREATE TABLE {side} (uuid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID")
-    columns: set[str] = set()
+def _load(database: sqlite3.Connection, table: str, path: Path, format_: Format) -> frozenset[str] | None:
+    """Load an export into a table; return its fields, or None if records may have any."""
+    database.execute(f"CREATE TABLE {table} (uuid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID")
+    fields: set[str] = set()
 
     def rows() -> Iterator[tuple[str, str]]:
-        for record in read_records(path, format_):
+        for record in format_.read(path):
             if not isinstance(record.get("uuid"), str):
                 raise ExportError(f"{path} has no uuids to compare by")
-            columns.update(record)
+            fields.update(record)
             yield record["uuid"], json.dumps(record, sort_keys=True)
 
     database.execute("BEGIN")
-    database.executemany(f"INSERT OR REPLACE INTO {side} VALUES (?, ?)", rows())  # noqa: S608  # a fixed name
+    database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows())  # noqa: S608  # a fixed name
     database.execute("COMMIT")
-    return None if format_ in _OPEN_FORMATS else frozenset(columns)
+    return None if format_.keeps_unknown else frozenset(fields)
 
 
-def _doubt(old: Path, new: Path) -> str | None:
-    """Why one of the two may lack customers who are on the list.
+def _check_manifests(*paths: Path) -> str | None:
+    """Return why an export may lack customers that are on the list, or None if each is COMPLETE.
 
     Raises:
-        ExportError: One is not the file of its manifest, and nothing that it lacks means anything.
+        ExportError: A file does not match its manifest, so its contents prove nothing.
     """
-    doubts = []
-    for path in (old, new):
+    problems = []
+    for path in paths:
         try:
             report = ExportReport.read(path)
         except ExportError as error:
-            doubts.append(f"{error}")
+            problems.append(f"{error}")
             continue
-        if digest(path) != report.sha256:
-            raise ExportError(f"{path} is not the file that its manifest tells of")
+        if compute_sha256(path) != report.sha256:
+            raise ExportError(f"{path} does not match its manifest")
         if report.completeness.verdict is not Verdict.COMPLETE:
-            doubts.append(f"the manifest of {path} says {report.completeness.verdict}")
-    return doubts[0] if doubts else None
+            problems.append(f"the verdict of {path} is {report.completeness.verdict}")
+    return problems[0] if problems else None

@@ -1,8 +1,8 @@
-"""The journal beside an export: every page as it came, so that nothing is fetched twice.
+"""The journal beside an export: every page as it was received, so that no page is fetched twice.
 
-An SQLite file of mode 0600. One thread owns it; what many pages have to say while it writes goes into the next
-transaction together, so writing does not slow the walk. SQLite's own lock on the file, which ends with the process
-however that ends, keeps a second export away.
+An SQLite file of mode 0600, used by one thread. Pages that arrive during a transaction are written together in the
+next one, so writing does not slow the reading of the list. SQLite's lock on the file, which ends with the process
+even if that is killed, keeps a second export away.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,15 +22,16 @@ import attrs
 
 from customers_async.calls.responses import Response
 from customers_async.errors import ExportError
+from customers_async.export.sqlite_errors import translate_sqlite_errors
 
-__all__ = ["Cost", "Journal", "journal_path", "remove_journal", "sqlite_errors"]
+__all__ = ["ExportStats", "Journal", "journal_path", "remove_journal"]
 
 Result = TypeVar("Result")
 
 _VERSION = 1
-_BLOCK = 32768
-"""SQLite's page size: a body is larger than that, and small blocks would take twice the time."""
-_APPLICATION = 0x43757374  # "Cust", by which SQLite files are told apart
+_BLOCK_SIZE = 32768
+"""SQLite's page size, in bytes. A body is larger than that; smaller blocks take twice the time."""
+_APPLICATION_ID = 0x43757374  # "Cust"
 _HEADERS = (
     "X-Api-Total",
     "X-Api-Per-Page",
@@ -39,24 +40,27 @@ _HEADERS = (
     "X-Api-Page",
     "Content-Type",
 )
-"""All that matters of an answer besides its body."""
+"""The headers that parsing a page needs."""
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pages (number INTEGER PRIMARY KEY, fetched_at REAL NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL);
 """
-_INSERT = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)"
-_NOTE = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
+"""The facts: base_url, account and per_page, which identify the export; stats, as JSON; and finished, yes or no."""
+_INSERT_PAGE = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)"
+_INSERT_FACT = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
+
+_Statement = tuple[str, tuple[Any, ...]]
 
 
 @attrs.define
-class Cost:
-    """What an export has cost so far, over all its runs.
+class ExportStats:
+    """The figures of an export, summed over all its runs.
 
     Attributes:
         requests: Requests sent.
-        retries: Those among them that repeated a failed one.
-        answers_429: Answers that the quota was spent.
-        seconds: Time at work.
+        retries: Those of them that repeated a failed one.
+        answers_429: Responses with status 429.
+        seconds: Running time.
     """
 
     requests: int = 0
@@ -66,207 +70,218 @@ class Cost:
 
 
 class Journal:
-    """What came of the present walk. Made by `open`; its methods are used in one event loop.
+    """The pages that an export has fetched. Made by `open`; used in one event loop.
 
     Args:
-        path: The journal's own path.
-        target: The file that the export is to make, for messages.
+        path: The journal's path.
+        target: The path of the finished export, for messages.
+
+    Attributes:
+        numbers: The numbers of the pages that it holds.
+        finished: Whether these pages are the whole list as it was read once, with a verdict other than COMPLETE.
+        stats: The figures of the export so far.
     """
 
     def __init__(self, path: Path, target: Path) -> None:
         self._path = path
         self._target = target
         self._thread = ThreadPoolExecutor(1, "customers-export")
-        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
+        self._pending: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
-        self._database: sqlite3.Connection
+        self._database: sqlite3.Connection  # set by `_open`
+        self._open_files = ExitStack()
         self.numbers: set[int] = set()
-        self.concluded = False
-        self.cost = Cost()
+        self.finished = False
+        self.stats = ExportStats()
 
     @classmethod
     async def open(cls, target: Path, *, base_url: str, account: str, per_page: int, resume: bool) -> Self:
-        """Open the journal beside ``target``, or begin one.
+        """Open the journal beside ``target``, or create one.
 
         Args:
-            target: The file that the export is to make.
-            base_url: The service whose pages these are.
-            account: Whose list it is.
+            target: The path of the finished export.
+            base_url: The service.
+            account: The account whose list it is.
             per_page: Customers a page.
-            resume: Keep what an earlier run left; else discard it.
+            resume: Keep the pages that an earlier run left; False deletes them.
 
         Raises:
-            ExportError: Another export is at work, or the journal is of another service, account, page size or version.
-            OSError: The file cannot be made.
+            ExportError: Another export is running, or the journal is of another service, account, page size or version.
+            OSError: The file cannot be created.
         """
         journal = cls(journal_path(target), target)
         try:
             identity = {"base_url": base_url, "account": account, "per_page": f"{per_page}"}
-            await journal.in_thread(journal._open, identity, resume)
+            await journal.run_in_thread(journal._open, identity, resume)
         except BaseException:
             await journal.close()
             raise
         return journal
 
-    async def in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Run a function in the journal's thread, after all that was asked of it before."""
+    async def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Run a function in the journal's thread, after the functions passed before."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
 
-    async def put(self, number: int, answer: Response, cost: Cost) -> None:
-        """Keep a page, and what the export has cost until now; both are on the disk when this returns."""
-        self.cost = cost
-        headers = {name: value for name in _HEADERS if (value := answer.headers.get(name)) is not None}
+    async def put(self, number: int, response: Response, stats: ExportStats) -> None:
+        """Store a page and the figures so far; both are on the disk when this returns."""
+        self.stats = stats
+        headers = {name: value for name in _HEADERS if (value := response.headers.get(name)) is not None}
         written = asyncio.get_running_loop().create_future()
-        self._waiting.append(((number, time.time(), json.dumps(headers), answer.body), written))
+        self._pending.append(((number, time.time(), json.dumps(headers), response.body), written))
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_waiting())
+            self._writing = asyncio.create_task(self._write_pending())
         await written
 
     async def get(self, number: int) -> Response:
-        """A page that was kept."""
-        return await self.in_thread(self._select, number)
+        """Return a stored page."""
+        return await self.run_in_thread(self._select, number)
 
-    async def forget(self, number: int, cost: Cost) -> None:
-        """Drop a page that cannot be used, so that it is asked for again, and keep what asking has cost until now."""
-        self.cost = cost
+    async def delete(self, number: int, stats: ExportStats) -> None:
+        """Delete a page, so that it is fetched again, and store the figures so far."""
+        self.stats = stats
         self.numbers.discard(number)
-        await self.in_thread(self._change, [("DELETE FROM pages WHERE number = ?", (number,)), self._cost_note()])
+        deletion = ("DELETE FROM pages WHERE number = ?", (number,))
+        await self.run_in_thread(self._execute, [deletion, self._insert_stats()])
 
-    async def begin_walk(self) -> None:
-        """Drop all pages: the list is walked again."""
+    async def clear(self) -> None:
+        """Delete all pages, so that the list is read again."""
         self.numbers.clear()
-        self.concluded = False
-        await self.in_thread(self._change, [("DELETE FROM pages", ()), (_NOTE, ("concluded", "no"))])
+        self.finished = False
+        await self.run_in_thread(self._execute, [("DELETE FROM pages", ()), (_INSERT_FACT, ("finished", "no"))])
 
-    async def conclude(self) -> None:
-        """Note that these pages are a whole walk, though one that did not see the whole list."""
-        self.concluded = True
-        await self.in_thread(self._change, [(_NOTE, ("concluded", "yes"))])
+    async def mark_finished(self) -> None:
+        """Store that the list was read to its end, with a verdict other than COMPLETE."""
+        self.finished = True
+        await self.run_in_thread(self._execute, [(_INSERT_FACT, ("finished", "yes"))])
 
     async def close(self, last: Callable[[], None] | None = None) -> None:
-        """Let go of the file, even where this is cancelled. What was kept stays.
+        """Close the file, even if this is cancelled. The pages stay.
 
         Args:
-            last: Called in the thread before that.
+            last: Called in the thread before the file is closed.
         """
         try:
             if self._writing is not None:
                 await self._writing
         finally:
-            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close, last)
+            closing_file = asyncio.get_running_loop().run_in_executor(self._thread, self._close, last)
             self._thread.shutdown(wait=False)
-            await asyncio.shield(closing)
+            await asyncio.shield(closing_file)
             self._thread.shutdown()
 
     async def discard(self) -> None:
-        """Remove the file: its work is done."""
-        await self.in_thread(self._remove)
+        """Remove the file, which is no longer needed."""
+        await self.run_in_thread(self._remove)
 
-    def pages(self, numbers: Iterable[int]) -> Iterator[tuple[int, Response]]:
-        """The pages of these numbers, one by one; for use in the journal's thread."""
+    def read_pages(self, numbers: Iterable[int]) -> Iterator[tuple[int, Response]]:
+        """Yield the pages of these numbers; for use in the journal's thread."""
         for number in numbers:
             yield number, self._select(number)
 
-    def fetched_between(self) -> tuple[float, float]:
-        """When the first and the last page came, in Unix seconds; for use in the journal's thread."""
-        with sqlite_errors(self._path):
+    def find_fetch_times(self) -> tuple[float, float]:
+        """Return when the oldest and the newest page were received, Unix seconds; for use in the journal's thread."""
+        with translate_sqlite_errors(self._path):
             first, last = self._database.execute("SELECT min(fetched_at), max(fetched_at) FROM pages").fetchone()
         return first, last
 
-    async def _write_waiting(self) -> None:
-        """Write until nobody waits: one transaction for all that came while the one before was written."""
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
+    async def _write_pending(self) -> None:
+        """Write until no page is pending; each transaction holds the pages that arrived during the one before."""
+        while self._pending:
+            batch, self._pending = self._pending, []
             rows = [row for row, _ in batch]
             failure: Exception | None = None
             try:
-                await self.in_thread(self._change, [*((_INSERT, row) for row in rows), self._cost_note()])
+                await self.run_in_thread(self._execute, [*((_INSERT_PAGE, row) for row in rows), self._insert_stats()])
                 self.numbers.update(row[0] for row in rows)
-            except Exception as error:  # it is for those who wait
+            except Exception as error:  # raised in the tasks that wait
                 failure = error
             for _, written in batch:
                 if not written.done():
                     written.set_result(None) if failure is None else written.set_exception(failure)
         self._writing = None
 
-    def _cost_note(self) -> tuple[str, tuple[str, str]]:
-        return _NOTE, ("cost", json.dumps(attrs.asdict(self.cost)))
+    def _insert_stats(self) -> _Statement:
+        return _INSERT_FACT, ("stats", json.dumps(attrs.asdict(self.stats)))
 
     # In the journal's thread.
 
     def _open(self, identity: dict[str, str], resume: bool) -> None:
-        self._make_file()
+        self._create_file()
         inode = self._path.stat().st_ino
-        with sqlite_errors(self._path):
-            self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        with translate_sqlite_errors(self._path):
+            database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._database = self._open_files.enter_context(closing(database))
             try:
                 self._lock(inode)
             except sqlite3.DatabaseError as error:
-                raise self._refusal(error) from None
-            self._identify(identity, resume)
+                raise self._translate_lock_error(error) from None
+            self._prepare(identity, resume)
             self.numbers = {number for (number,) in self._database.execute("SELECT number FROM pages")}
             facts = dict(self._database.execute("SELECT * FROM facts"))
-        self.concluded = facts.get("concluded") == "yes"
-        self.cost = Cost(**json.loads(facts.get("cost", "{}")))
+        self.finished = facts.get("finished") == "yes"
+        self.stats = ExportStats(**json.loads(facts.get("stats", "{}")))
 
-    def _make_file(self) -> None:
+    def _create_file(self) -> None:
         target = self._target
         if target.exists() and not target.is_file():
-            raise FileExistsError(errno.EEXIST, "it is there, and no file", str(target))
+            raise FileExistsError(errno.EEXIST, "exists and is not a file", str(target))
         try:
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:  # and must not be opened but by SQLite, whose lock that might undo
+        except FileExistsError:  # opened by SQLite only: closing another handle would release its lock
             return
         except OSError as error:
-            error.filename = str(target)  # which the user knows
+            error.filename = str(target)  # the path that the user named
             raise
 
     def _lock(self, inode: int) -> None:
-        """Take the file for as long as it is open, if it is a journal or new."""
+        """Lock the file for as long as it is open, if it is a journal or new."""
         database = self._database
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("BEGIN EXCLUSIVE")
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        (application,) = database.execute("PRAGMA application_id").fetchone()
+        (application_id,) = database.execute("PRAGMA application_id").fetchone()
         database.execute("COMMIT")
-        if tables and application != _APPLICATION:
-            raise ExportError(f"{self._path} is not an export's journal: move it away")
-        database.execute(f"PRAGMA page_size = {_BLOCK}")
+        if tables and application_id != _APPLICATION_ID:
+            raise self._foreign_file_error()
+        database.execute(f"PRAGMA page_size = {_BLOCK_SIZE}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         try:
             same = self._path.stat().st_ino == inode
         except FileNotFoundError:
             same = False
-        if not same:  # the other export ended at this very moment, and took the file along
-            raise self._in_use()
+        if not same:  # the other export has just ended and removed the file
+            raise self._in_use_error()
 
-    def _refusal(self, error: sqlite3.DatabaseError) -> Exception:
+    def _translate_lock_error(self, error: sqlite3.DatabaseError) -> Exception:
         match error.sqlite_errorcode & 0xFF:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return self._in_use()
+                return self._in_use_error()
             case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-                return ExportError(f"{self._path} is not an export's journal: move it away")
+                return self._foreign_file_error()
         return error
 
-    def _in_use(self) -> ExportError:
-        return ExportError(f"another export to {self._target} is at work")
+    def _in_use_error(self) -> ExportError:
+        return ExportError(f"another export to {self._target} is running")
 
-    def _identify(self, identity: dict[str, str], resume: bool) -> None:
-        """Make sure that the journal is of this export, or begin one."""
+    def _foreign_file_error(self) -> ExportError:
+        return ExportError(f"{self._path} is not an export's journal: move it away")
+
+    def _prepare(self, identity: dict[str, str], resume: bool) -> None:
+        """Check that the journal is of this export, or make it one."""
         database = self._database
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if tables and resume:
-            self._compare(identity, version)
+            self._check_identity(identity, version)
             return
         script = "".join(f"DROP TABLE {name};" for (name,) in database.execute("SELECT name FROM sqlite_schema"))
-        script += f"{_SCHEMA} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
+        script += f"{_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
         database.executescript(f"BEGIN; {script}")
-        database.executemany(_NOTE, identity.items())
+        database.executemany(_INSERT_FACT, identity.items())
         database.execute("COMMIT")
 
-    def _compare(self, identity: dict[str, str], version: int) -> None:
+    def _check_identity(self, identity: dict[str, str], version: int) -> None:
         if version != _VERSION:
             other = f"an export of another version ({version}, not {_VERSION})"
         else:
@@ -279,15 +294,16 @@ class Journal:
         raise ExportError(f"{self._path} was left by {other}; resume=False (--restart) discards it")
 
     def _select(self, number: int) -> Response:
-        with sqlite_errors(self._path):
+        with translate_sqlite_errors(self._path):
             headers, body = self._database.execute(
                 "SELECT headers, body FROM pages WHERE number = ?", (number,)
             ).fetchone()
         return Response(200, json.loads(headers), body)
 
-    def _change(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+    def _execute(self, statements: Iterable[_Statement]) -> None:
+        """Execute statements in one transaction."""
         database = self._database
-        with sqlite_errors(self._path):
+        with translate_sqlite_errors(self._path):
             database.execute("BEGIN IMMEDIATE")
             try:
                 for statement, values in statements:
@@ -299,51 +315,24 @@ class Journal:
                 raise
 
     def _close(self, last: Callable[[], None] | None) -> None:
-        try:
+        with self._open_files:
             if last is not None:
                 last()
-        finally:
-            if hasattr(self, "_database"):
-                self._database.close()
 
     def _remove(self) -> None:
-        """While the file is locked, so that no other export has taken it over."""
+        """Remove the file while it is locked, so that no other export is using it."""
         if os.name == "nt":
-            self._database.close()  # there an open file cannot be removed
+            self._database.close()  # Windows does not remove open files
         remove_journal(self._target)
 
 
 def journal_path(target: Path) -> Path:
-    """Where the journal of an export is."""
+    """Return the path of an export's journal."""
     return target.with_name(f"{target.name}.journal")
 
 
 def remove_journal(target: Path) -> None:
     """Remove the journal beside ``target``, if there is one."""
     path = journal_path(target)
-    for name in (f"{path.name}-wal", path.name):  # in this order: with the file gone, another export may begin its own
+    for name in (f"{path.name}-wal", path.name):  # the file last: once it is gone, another export may create its own
         path.with_name(name).unlink(missing_ok=True)
-
-
-@contextmanager
-def sqlite_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite says of the disk as the OSError that it is, and of damage as an ExportError."""
-    code: int | None = None
-    damaged = False
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        reason = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        damaged = reason == sqlite3.SQLITE_CORRUPT
-        code = {
-            sqlite3.SQLITE_FULL: errno.ENOSPC,
-            sqlite3.SQLITE_READONLY: errno.EROFS,
-            sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-            sqlite3.SQLITE_IOERR: errno.EIO,
-        }.get(reason)
-        if code is None and not damaged:
-            raise
-    if damaged:
-        raise ExportError(f"{path} is damaged: move it away")
-    if code is not None:
-        raise OSError(code, os.strerror(code), str(path))

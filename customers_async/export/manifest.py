@@ -1,4 +1,4 @@
-"""What an export came to, and the manifest beside it that says so."""
+"""The report of an export, and the manifest beside it that stores the report."""
 
 import hashlib
 import json
@@ -14,45 +14,45 @@ import attrs
 from customers_async._version import __version__
 from customers_async.errors import ExportError
 from customers_async.export.compact_set import CompactSet
-from customers_async.export.reading import read_records
+from customers_async.export.formats import FORMATS, Format
 from customers_async.models import Completeness, Verdict
 
-__all__ = ["ExportReport", "digest", "manifest_path", "rejected_path", "verify_export", "versions"]
+__all__ = ["ExportReport", "compute_sha256", "find_versions", "manifest_path", "rejected_path", "verify_export"]
 
 
 def manifest_path(path: Path) -> Path:
-    """Where the manifest of an export is."""
+    """Return the path of an export's manifest."""
     return path.with_name(f"{path.name}.manifest.json")
 
 
 def rejected_path(path: Path) -> Path:
-    """Where the records are that an export set aside."""
+    """Return the path of the records that an export rejected."""
     return path.with_name(f"{path.name}.rejected.jsonl")
 
 
 @attrs.frozen(kw_only=True)
 class ExportReport:
-    """What an export came to. The manifest holds the same.
+    """The result of an export. The manifest stores it.
 
     Attributes:
         path: The file; ``-`` for stdout.
         format: Its format.
         fields: What was written of each customer.
         rows: Customers in the file.
-        completeness: The verdict with its figures. Its rows, rejected records and duplicates add up to the rows that
-            the service gave.
-        sha256: Of the file, in hexadecimal.
-        size: Of the file, in bytes.
-        walks: How often this run walked the list.
-        pages_resumed: Pages that an earlier run had left, for which nothing was asked.
-        requests: Requests sent, over all runs that had a share in this export.
-        retries: Those among them that repeated a failed one.
-        answers_429: Answers that the quota was spent.
-        seconds: Time at work, over all runs.
-        first_page_at: When the oldest page in the file came, UTC.
-        last_page_at: When the newest one came, UTC.
+        completeness: The verdict and its figures. ``distinct``, ``rejected`` and ``duplicates`` add up to the rows
+            received.
+        sha256: The file's SHA-256, in hexadecimal.
+        size: The file's size in bytes.
+        walks: How many times this run read the list.
+        pages_resumed: Pages that an earlier run left and that were not requested again.
+        requests: Requests sent, over all runs of this export.
+        retries: Those of them that repeated a failed one.
+        answers_429: Responses with status 429.
+        seconds: Running time, over all runs.
+        first_page_at: When the oldest page in the file was received, UTC.
+        last_page_at: When the newest page in the file was received, UTC.
         base_url: The service.
-        versions: Of what wrote the file.
+        versions: The versions of the software that wrote the file.
     """
 
     path: str
@@ -75,35 +75,37 @@ class ExportReport:
 
     @property
     def manifest(self) -> Path | None:
-        """Where the manifest is; None for stdout."""
+        """The path of the manifest; None for stdout."""
         return None if self.path == "-" else manifest_path(Path(self.path))
 
     def as_dict(self) -> dict[str, Any]:
-        """The report in plain values, as the manifest has it."""
+        """Return the report as plain values, in the manifest's form."""
         document = attrs.asdict(self, recurse=False)
-        found: Completeness = document.pop("completeness")
+        completeness: Completeness = document.pop("completeness")
         for name in ("first_page_at", "last_page_at"):
             document[name] = None if document[name] is None else document[name].isoformat()
         document["fields"] = list(self.fields)
         document["seconds"] = round(self.seconds, 3)
-        figures = attrs.asdict(found)
+        figures = attrs.asdict(completeness)
         figures["verdict"] = figures["verdict"].value
-        del figures["total"]  # the last one
+        del figures["total"]  # equals last_total
         return {**document, **figures}
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
-        """The report that `as_dict` told of.
+        """Make a report from the result of `as_dict`.
 
         Raises:
-            KeyError: Something is missing.
-            TypeError: Something is of another type.
-            ValueError: Something has an impossible value.
+            KeyError: A value is missing.
+            TypeError: A value is of the wrong type.
+            ValueError: A value is out of range.
         """
         names = {field.name for field in attrs.fields(Completeness)} - {"total"}
         figures = {name: document[name] for name in names}
         figures |= {"verdict": Verdict(figures["verdict"]), "total": figures["last_total"]}
         rest = {field.name: document[field.name] for field in attrs.fields(cls) if field.name != "completeness"}
+        if rest["format"] not in FORMATS:
+            raise ValueError(f"there is no format {rest['format']!r}")
         for name in ("first_page_at", "last_page_at"):
             rest[name] = None if rest[name] is None else datetime.fromisoformat(rest[name])
         rest["fields"] = tuple(rest["fields"])
@@ -111,10 +113,10 @@ class ExportReport:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The report of the export ``path``, from its manifest.
+        """Read the report of the export ``path`` from its manifest.
 
         Raises:
-            ExportError: There is no manifest, or it is none.
+            ExportError: The manifest is missing, or is not a manifest.
         """
         manifest = manifest_path(path)
         try:
@@ -127,13 +129,13 @@ class ExportReport:
 
 
 def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
-    """Compare an export with its manifest, by reading the whole file.
+    """Read an export and compare it with its manifest.
 
     Returns:
-        For each name of the manifest that differs what it says, and what the file says. Empty if all is well.
+        The manifest's and the file's value for each name whose values differ. Empty if the file is what was written.
 
     Raises:
-        ExportError: The manifest is missing or none.
+        ExportError: The manifest is missing, or is not a manifest; or pyarrow is needed and not installed.
         OSError: A file cannot be read.
 
     Example:
@@ -144,22 +146,23 @@ def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
     """
     path = Path(path)
     report = ExportReport.read(path)
-    said: dict[str, Any] = {"size": report.size, "sha256": report.sha256}
-    found: dict[str, Any] = {"size": path.stat().st_size, "sha256": digest(path)}
-    if said == found:
-        said |= {"rows": report.rows, "rejected": report.completeness.rejected}
-        found |= {"rows": 0, "rejected": _lines(rejected_path(path))}
+    expected: dict[str, Any] = {"size": report.size, "sha256": report.sha256}
+    actual: dict[str, Any] = {"size": path.stat().st_size, "sha256": compute_sha256(path)}
+    if expected == actual:
+        expected |= {"rows": report.rows, "rejected": report.completeness.rejected}
+        actual |= {"rows": 0, "rejected": _count_lines(rejected_path(path))}
         uuids = CompactSet()
-        for record in read_records(path, report.format):
-            found["rows"] += 1
+        for record in FORMATS[report.format].read(path):
+            actual["rows"] += 1
             uuids.update([record.get("uuid", "")])
         if "uuid" in report.fields:
-            said["distinct"] = report.completeness.distinct
-            found["distinct"] = len(uuids)
-    return {name: (said[name], found[name]) for name in said if said[name] != found[name]}
+            expected["distinct"] = report.completeness.distinct
+            actual["distinct"] = len(uuids)
+    return {name: (expected[name], actual[name]) for name in expected if expected[name] != actual[name]}
 
 
-def _lines(path: Path) -> int:
+def _count_lines(path: Path) -> int:
+    """Count the lines of a file; 0 if there is none."""
     try:
         with path.open("rb") as file:
             return sum(1 for _ in file)
@@ -167,15 +170,15 @@ def _lines(path: Path) -> int:
         return 0
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+def compute_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def versions(format_: str) -> dict[str, str]:
-    """Of everything that has a part in what the file looks like."""
-    libraries = ("pyarrow",) if format_ in ("parquet", "arrow") else ()
+def find_versions(format_: Format) -> dict[str, str]:
+    """Return the versions of the software that determines the file's bytes."""
+    libraries = ("pyarrow",) if format_.needs_pyarrow else ()
     return {
         "customers_async": __version__,
         "python": platform.python_version(),

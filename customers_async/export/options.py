@@ -1,4 +1,4 @@
-"""What is asked of an export, checked, and what it tells while it is at work."""
+"""The arguments of an export, checked, and its progress."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,27 +7,27 @@ from typing import Literal, Self
 import attrs
 
 from customers_async.checks import check_choice
+from customers_async.export.formats import Format, format_of
 from customers_async.export.records import check_fields
-from customers_async.export.sinks import format_of
 from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["ExportOptions", "ExportProgress", "OnBadRecord", "OnProgress"]
+__all__ = ["BadRecordPolicy", "ExportOptions", "ExportProgress", "OnProgress"]
 
-OnBadRecord = Literal["raise", "reject"]
+BadRecordPolicy = Literal["raise", "reject"]
 
 
 @attrs.frozen
 class ExportProgress:
-    """How far an export has come.
+    """The progress of an export.
 
     Attributes:
-        stage: ``"walk"`` while pages come and are written, ``"write"`` while the file is made anew, where something
-            must be left out of it.
-        walk: Which walk of the list this is, from 1; more than one where the list changed meanwhile.
-        pages: Pages of this walk that are safe, or that are written.
-        customers: Customers on them.
-        total: Customers on the list, or None where that is not known.
-        resumed: Pages that an earlier run had left.
+        stage: ``"walk"`` while pages are fetched and written, ``"write"`` while the file is written again without
+            duplicates and rejected records.
+        walk: How many times this run has begun to read the list: more than 1 if the list changed in the meantime.
+        pages: Pages stored in the journal, or written again.
+        customers: Customers on these pages.
+        total: Customers on the list, or None if unknown.
+        resumed: Pages that an earlier run left.
     """
 
     stage: Literal["walk", "write"]
@@ -43,12 +43,12 @@ OnProgress = Callable[[ExportProgress], None]
 
 @attrs.frozen
 class ExportOptions:
-    """What was asked for, checked; see `export_customers`."""
+    """The checked arguments of `export_customers`."""
 
-    format: str
+    format: Format
     fields: tuple[str, ...]
     on_incomplete: OnIncomplete
-    on_bad_record: OnBadRecord
+    on_bad_record: BadRecordPolicy
     resume: bool
 
     @classmethod
@@ -56,23 +56,23 @@ class ExportOptions:
         cls,
         path: str | os.PathLike[str],
         *,
-        format: str | None,  # noqa: A002  # as `export_customers` calls it
+        format: str | None,  # noqa: A002  # as in `export_customers`
         fields: Sequence[str] | None,
         on_incomplete: OnIncomplete = "reconcile",
-        on_bad_record: OnBadRecord = "raise",
+        on_bad_record: BadRecordPolicy = "raise",
         resume: bool = True,
     ) -> Self:
-        """Refuse what cannot be meant, before anything is sent.
+        """Check the arguments, before anything is sent.
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: An argument is out of range, or the format needs what is not installed.
+            ValueError: An argument is out of range, or the format needs pyarrow, which is not installed.
         """
         check_choice("on_incomplete", on_incomplete, OnIncomplete)
-        check_choice("on_bad_record", on_bad_record, OnBadRecord)
+        check_choice("on_bad_record", on_bad_record, BadRecordPolicy)
         chosen, names = format_of(path, format), check_fields(fields)
-        if chosen == "sqlite" and "uuid" not in names:
-            raise ValueError("a table of customers needs their uuid: name it among the fields")
+        if chosen.name == "sqlite" and "uuid" not in names:
+            raise ValueError("the sqlite format needs the uuid, its key: add it to the fields")
         if on_bad_record == "reject" and os.fspath(path) == "-":
-            raise ValueError("rejected records need a place: there is none beside stdout")
+            raise ValueError("on_bad_record='reject' needs a file: rejected records are written beside it")
         return cls(chosen, names, on_incomplete, on_bad_record, resume)

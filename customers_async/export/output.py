@@ -1,84 +1,79 @@
-"""The files of an export while they grow, and how they get into their places."""
+"""Writes the files of an export under temporary names, and moves them into place."""
 
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from customers_async.export.formats import Format
 from customers_async.export.manifest import manifest_path, rejected_path
-from customers_async.export.records import Rejected
-from customers_async.export.sinks import Write, new_file, open_sink
+from customers_async.export.records import RejectedRecord, WritePage
 
 __all__ = ["Output"]
 
 
 class Output:
-    """The file, page by page, and beside it the records that were set aside. Used in the journal's thread only.
+    """The file and, if records are rejected, a second file with those. Used in the journal's thread only.
 
     Args:
-        target: Where the file is to be.
+        target: The path of the finished file.
         format_: Its format.
         fields: What to write of each customer.
     """
 
-    def __init__(self, target: Path, format_: str, fields: tuple[str, ...]) -> None:
+    def __init__(self, target: Path, format_: Format, fields: tuple[str, ...]) -> None:
         self._target = target
         self._format, self._fields = format_, fields
+        self._open_files = ExitStack()
+        self._write_page: WritePage  # set by `begin`
+        self._rejected: BinaryIO | None = None
         self.path = self._partial("data")
         self.rows = 0
-        self._sink: AbstractContextManager[Write] | None = None
-        self._aside: BinaryIO | None = None
 
     def begin(self) -> None:
         """Begin the file, or begin it again."""
         self.drop()
-        sink = open_sink(self.path, self._format, self._fields)
-        self._write, self._sink, self.rows = sink.__enter__(), sink, 0
+        self._write_page = self._open_files.enter_context(self._format.write(create_file(self.path), self._fields))
+        self.rows = 0
 
     def add(self, body: bytes) -> None:
         """Write the records of a page."""
-        self.rows += self._write(body)
+        self.rows += self._write_page(body)
 
-    def set_aside(self, rejected: Iterable[Rejected]) -> None:
-        """Write records that do not fit into a file of their own."""
-        if self._aside is None:
-            self._aside = new_file(self._partial("rejected")).open("wb")
-        self._aside.writelines(msgspec.json.encode(record) + b"\n" for record in rejected)
+    def add_rejected(self, records: Iterable[RejectedRecord]) -> None:
+        """Write rejected records to their own file."""
+        if self._rejected is None:
+            self._rejected = self._open_files.enter_context(create_file(self._partial("rejected")).open("wb"))
+        self._rejected.writelines(msgspec.json.encode(record) + b"\n" for record in records)
 
     def end(self) -> None:
-        """Write what is left; the files are whole."""
-        sink, self._sink = self._sink, None
-        aside, self._aside = self._aside, None
-        try:
-            if sink is not None:
-                sink.__exit__(None, None, None)
-        finally:
-            if aside is not None:
-                aside.close()
+        """Complete the files and close them."""
+        self._rejected = None
+        self._open_files.close()
 
     def drop(self) -> None:
-        """Give up whatever has not got into its place."""
-        with suppress(Exception):  # a full disk may be the reason for giving up
+        """Remove the files that are not in place yet."""
+        with suppress(Exception):  # a full disk may be the reason for the removal
             self.end()
         for part in ("data", "rejected", "manifest"):
             self._partial(part).unlink(missing_ok=True)
 
     def publish(self, manifest: str) -> None:
-        """Put the files in their places, the manifest last; the journal can make them again until then."""
-        with new_file(self._partial("manifest")).open("w", encoding="utf-8") as file:
+        """Move the files into place, the manifest last. Until then the journal can make them again."""
+        with create_file(self._partial("manifest")).open("w", encoding="utf-8") as file:
             file.write(manifest)
-        data, aside, about = map(self._partial, ("data", "rejected", "manifest"))
-        for part in (data, aside, about):
+        data, rejected, about = map(self._partial, ("data", "rejected", "manifest"))
+        for part in (data, rejected, about):
             if part.exists():
                 _sync(part)
         data.replace(self._target)
-        if aside.exists():
-            aside.replace(rejected_path(self._target))
+        if rejected.exists():
+            rejected.replace(rejected_path(self._target))
         else:
-            rejected_path(self._target).unlink(missing_ok=True)  # of an earlier export
+            rejected_path(self._target).unlink(missing_ok=True)  # left by an earlier export
         about.replace(manifest_path(self._target))
         if os.name == "posix":
             _sync(self._target.parent)
@@ -87,8 +82,15 @@ class Output:
         return self._target.with_name(f".{self._target.name}.{part}.partial")
 
 
+def create_file(path: Path) -> Path:
+    """Create an empty file that only its owner can read, in place of any that exists; return its path."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return path
+
+
 def _sync(path: Path) -> None:
-    """Let the disk have it, before anything relies on it."""
+    """Wait until the file or directory is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,7 @@
-"""From the bodies of pages to what is written: raw records, and rows of plain values."""
+"""Converts the bodies of pages to what a file holds, raw records or columns of plain values, and back."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from types import NoneType
@@ -14,20 +15,29 @@ from customers_async.models import Customer, Page
 __all__ = [
     "FIELDS",
     "TIMES",
-    "Rejected",
-    "accepted",
+    "Record",
+    "RejectedRecord",
+    "WritePage",
     "check_fields",
-    "columns",
-    "raw_records",
-    "unix_seconds",
-    "without_fields",
+    "convert_times",
+    "pick_fields",
+    "restore_record",
+    "select_records",
+    "split_records",
+    "to_columns",
+    "to_unix_seconds",
 ]
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer) if field.name != "extra")
-"""Those of the API reference, in its order."""
+"""The fields of the API reference, in its order."""
 
 TIMES = frozenset({"created_at", "updated_at"})
 
+Record = dict[str, Any]
+"""A customer's fields as the service sends them, times in Unix seconds."""
+
+WritePage = Callable[[bytes], int]
+"""Writes the records of a page, which is a JSON array of objects, and returns their number."""
 
 _KINDS: dict[str, Any] = {**dict.fromkeys(TIMES, int | float | str | None), "related_persons": Any}
 _Row: Any = msgspec.defstruct(
@@ -35,11 +45,11 @@ _Row: Any = msgspec.defstruct(
     [("uuid", str), *((field, _KINDS.get(field, str | None), None) for field in FIELDS if field != "uuid")],
     gc=False,
 )
-"""A record that the model has accepted, with its values as the wire has them."""
+"""A record that fits the model, with its values as JSON has them."""
 
 
 class _Persons(msgspec.Struct):
-    """The one field that may hold anything, as it came."""
+    """The one field that may hold any value, undecoded."""
 
     related_persons: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -53,11 +63,11 @@ Value = str | int | float | None
 
 
 def check_fields(fields: Sequence[str] | None) -> tuple[str, ...]:
-    """The fields to write, in the order asked for; all of them for None.
+    """Return the fields to write, in the order given; all of them for None.
 
     Raises:
-        TypeError: ``fields`` is a string, or holds something else.
-        ValueError: There is none, an unknown one, or one twice.
+        TypeError: ``fields`` is a string, or holds something else than strings.
+        ValueError: ``fields`` is empty, or names an unknown field, or one field twice.
     """
     if fields is None:
         return FIELDS
@@ -73,16 +83,16 @@ def check_fields(fields: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def raw_records(body: bytes) -> list[msgspec.Raw]:
-    """The records of a page, each as it came, on one line."""
+def split_records(body: bytes) -> list[msgspec.Raw]:
+    """Return the records of a page undecoded, each on one line."""
     records = _decode_records(body)
-    if b"\n" in body or b"\r" in body:  # only between tokens: within text JSON escapes them
+    if b"\n" in body or b"\r" in body:  # only between tokens: JSON escapes line ends in text
         return [msgspec.Raw(msgspec.json.format(bytes(record), indent=-1)) for record in records]
     return records
 
 
-def without_fields(body: bytes, fields: Sequence[str]) -> list[msgspec.Raw]:
-    """The records of a page with these fields only, each value as it came."""
+def pick_fields(body: bytes, fields: Sequence[str]) -> list[msgspec.Raw]:
+    """Return the records of a page with these fields only, their values undecoded."""
     null = msgspec.Raw(b"null")
     return [
         msgspec.Raw(msgspec.json.encode({field: record.get(field, null) for field in fields}))
@@ -90,53 +100,38 @@ def without_fields(body: bytes, fields: Sequence[str]) -> list[msgspec.Raw]:
     ]
 
 
-def columns(body: bytes, fields: Sequence[str]) -> list[Sequence[Value]]:
-    """The records of a page as plain values, field by field: times in Unix seconds, related persons as JSON text."""
+def to_columns(body: bytes, fields: Sequence[str]) -> list[Sequence[Value]]:
+    """Return the values of a page, field by field: times in Unix seconds, related persons as JSON text."""
     rows = _decode_rows(body)
-    values: dict[str, Sequence[Any]] = {field: list(map(attrgetter(field), rows)) for field in fields}
-    for field in TIMES & values.keys():
-        if not {*map(type, values[field])} <= {int, NoneType}:
-            values[field] = list(map(unix_seconds, values[field]))
-    if any(value is not None for value in values.get("related_persons", ())):
-        values["related_persons"] = [_text(row.related_persons) for row in _decode_persons(body)]
-    return list(values.values())
+    columns: dict[str, Sequence[Any]] = {field: list(map(attrgetter(field), rows)) for field in fields}
+    for field in TIMES & columns.keys():
+        if not {*map(type, columns[field])} <= {int, NoneType}:
+            columns[field] = list(map(to_unix_seconds, columns[field]))
+    if any(value is not None for value in columns.get("related_persons", ())):
+        columns["related_persons"] = [_to_text(row.related_persons) for row in _decode_persons(body)]
+    return list(columns.values())
 
 
-@attrs.frozen(repr=False)
-class Rejected:
-    """A record that was set aside: its page, its place on it from 0, why, and all that came."""
-
-    page: int
-    index: int
-    reason: str
-    record: msgspec.Raw
+def restore_record(row: Record) -> Record:
+    """Convert a row made by `to_columns` back into the service's form."""
+    persons = row.get("related_persons")
+    if persons is not None:
+        row["related_persons"] = json.loads(persons)
+    return convert_times(row)
 
 
-def accepted(page: Page, original: Page) -> tuple[bytes, list[Rejected]]:
-    """What a walk keeps of a page, as a body of its own, and the records set aside.
-
-    Args:
-        page: What the walk kept.
-        original: What it was given.
-    """
-    records = raw_records(original.raw)
-    refused = {error.index for _, error in original.rejected}
-    places = [place for place in range(len(records)) if place not in refused]
-    kept = set(map(id, page.customers))
-    rows = (records[place] for place, customer in zip(places, original.customers, strict=True) if id(customer) in kept)
-    aside = [
-        Rejected(page.number, error.index, str(error), records[error.index])
-        for _, error in page.rejected
-        if error.index is not None
-    ]
-    return b"[" + b",".join(rows) + b"]", aside
+def convert_times(record: Record) -> Record:
+    """Convert the times of a record to Unix seconds."""
+    for name in TIMES & record.keys():
+        record[name] = to_unix_seconds(record[name])
+    return record
 
 
-def unix_seconds(value: float | str | datetime | None) -> float | None:
-    """A time in Unix seconds, an int where that is exact. The service may send it as text, too: a number or RFC 3339.
+def to_unix_seconds(value: float | str | datetime | None) -> float | None:
+    """Convert a time to Unix seconds, an int if possible. A string holds a number or an RFC 3339 time.
 
     Raises:
-        ValueError: It is no time.
+        ValueError: The string holds neither.
     """
     if value is None or isinstance(value, int):
         return value
@@ -145,6 +140,43 @@ def unix_seconds(value: float | str | datetime | None) -> float | None:
     return int(seconds) if seconds.is_integer() else seconds
 
 
-def _text(value: msgspec.Raw) -> str | None:
+@attrs.frozen(repr=False)
+class RejectedRecord:
+    """A record that does not fit the model.
+
+    Attributes:
+        page: The page that it was on.
+        index: Its index on that page, from 0.
+        reason: The message of its `RecordError`.
+        record: The record, undecoded.
+    """
+
+    page: int
+    index: int
+    reason: str
+    record: msgspec.Raw
+
+
+def select_records(page: Page, original: Page) -> tuple[bytes, list[RejectedRecord]]:
+    """Return the records of a page that belong in the file, as a JSON array, and the rejected ones.
+
+    Args:
+        page: The page without the customers and rejected records that came before.
+        original: The page with all of them.
+    """
+    records = split_records(original.raw)
+    bad = {error.index for _, error in original.rejected}
+    good = [index for index in range(len(records)) if index not in bad]
+    kept = set(map(id, page.customers))
+    rows = (records[index] for index, customer in zip(good, original.customers, strict=True) if id(customer) in kept)
+    rejected = [
+        RejectedRecord(page.number, error.index, str(error), records[error.index])
+        for _, error in page.rejected
+        if error.index is not None
+    ]
+    return b"[" + b",".join(rows) + b"]", rejected
+
+
+def _to_text(value: msgspec.Raw) -> str | None:
     text = bytes(value).decode()
     return None if text == "null" else text

@@ -1,4 +1,4 @@
-"""The walk of an export: from the journal as far as that reaches, into the journal and the draft, to a verdict."""
+"""Reads the list for an export: pages come from the journal or the service, and go into the journal and the output."""
 
 import asyncio
 import logging
@@ -14,96 +14,135 @@ from customers_async.client import CustomersClient, internals
 from customers_async.errors import CustomersError
 from customers_async.events import Event, RequestAnswered, RequestSent
 from customers_async.export.compact_set import CompactSet
-from customers_async.export.journal import Cost, Journal
+from customers_async.export.journal import ExportStats, Journal
 from customers_async.export.options import ExportOptions, ExportProgress, OnProgress
 from customers_async.export.output import Output
-from customers_async.export.records import accepted
+from customers_async.export.records import select_records
 from customers_async.listing.page_fetcher import PageFetcher, PageSource
 from customers_async.listing.walk import Walk
 from customers_async.models import Completeness, Verdict
 
 __all__ = ["ExportWalk"]
 
-_AHEAD = 4
-"""So many pages for each that may be in flight wait at most to be written down or for their turn."""
+_PAGES_AHEAD = 4
+"""Pages that may be in flight or wait to be written, for each request that may be in flight."""
 
 _log = logging.getLogger("customers_async")
 
 
 class ExportWalk:
-    """Walks the list, from the journal as far as that reaches."""
+    """Reads the list into the journal and the output.
+
+    Attributes:
+        base_url: The service.
+        resumed: Pages that an earlier run left, unless they were dropped.
+        walks: How many times this run read the list.
+    """
 
     def __init__(
-        self, client: CustomersClient, journal: Journal, draft: Output, order: ExportOptions, on_progress: OnProgress
+        self,
+        client: CustomersClient,
+        journal: Journal,
+        output: Output,
+        options: ExportOptions,
+        on_progress: OnProgress,
     ) -> None:
         api = internals(client)
         self._listener = api.options.on_event
-        self._api = api.with_options({"on_event": self._count})
+        self._api = api.with_options({"on_event": self._count_event})
+        self._source = PageSource.of(self._api, MAX_PER_PAGE, tolerant=options.on_bad_record == "reject")
         self._journal = journal
-        self._draft = draft
-        self._order = order
+        self._output = output
+        self._options = options
         self._on_progress = on_progress
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
-        self._cost = journal.cost
-        self._seconds_before = journal.cost.seconds
-        self.source: PageSource = PageSource.of(self._api, MAX_PER_PAGE, tolerant=order.on_bad_record == "reject")
+        self._stats = journal.stats
+        self._seconds_before = journal.stats.seconds
+        self._numbers = array("Q")  # the pages last read, in the list's order
+        self.base_url = api.base_url
         self.resumed = len(journal.numbers)
         self.walks = 0
-        self.numbers = array("Q")  # of the pages of the last walk, in the order of the list
 
-    async def walk_until_whole(self) -> Completeness:
-        """Walk, and again where that may help; returns the verdict on the last walk, if it is to be written.
+    async def read_list(self) -> Completeness:
+        """Read the list, again if ``on_incomplete`` is ``"reconcile"`` and that may help; return the last verdict.
+
+        A pager that reconciles yields only what it missed. An export starts over with an empty journal instead: its
+        file shows the list as it was read once, never a mixture.
 
         Raises:
-            IncompleteListError: It is not to be written.
+            IncompleteListError: The list is incomplete, and ``on_incomplete`` says not to write it.
         """
-        order, journal = self._order, self._journal
-        again = PageFetcher.RECONCILIATIONS if order.on_incomplete == "reconcile" else 0
-        if journal.concluded and order.on_incomplete in ("reconcile", "raise"):
-            await self._begin_again()
-        while (found := await self._walk()).verdict is not Verdict.COMPLETE:
-            await journal.conclude()
-            if found.verdict is Verdict.CAPPED or not again:
+        on_incomplete = self._options.on_incomplete
+        strict = on_incomplete in ("reconcile", "raise")
+        if self._journal.finished and strict:
+            await self._start_over()
+        completeness = await self._read_once()
+        for _ in range(PageFetcher.RECONCILIATIONS if on_incomplete == "reconcile" else 0):
+            if completeness.verdict in (Verdict.COMPLETE, Verdict.CAPPED):
                 break
-            again -= 1
-            _log.info("The list is walked again: %s.", found.describe())
-            await self._begin_again()
-        if order.on_incomplete in ("reconcile", "raise"):
-            found.raise_if_incomplete()
-        if order.on_incomplete == "warn" and found.verdict is not Verdict.COMPLETE:
-            _log.warning("The list is not complete: %s.", found.describe())
-        return found
+            _log.info("Reading the list again: %s.", completeness.describe())
+            await self._start_over()
+            completeness = await self._read_once()
+        if strict:
+            completeness.raise_if_incomplete()
+        if on_incomplete == "warn" and completeness.verdict is not Verdict.COMPLETE:
+            _log.warning("The list is not complete: %s.", completeness.describe())
+        return completeness
 
-    async def write_anew(self, found: Completeness) -> None:
-        """Write what the last walk saw once more, without what must not be in the file, which the draft has."""
-        in_thread, draft = self._journal.in_thread, self._draft
-        await in_thread(draft.begin)
-        bodies, pages = self._bodies(), 0
-        while (body := await in_thread(next, bodies, None)) is not None:
-            await in_thread(draft.add, body)
+    async def rewrite(self, total: int | None) -> None:
+        """Write the output again from the journal, without duplicates and rejected records.
+
+        Args:
+            total: Customers on the list, for `ExportProgress`.
+        """
+        run_in_thread, output = self._journal.run_in_thread, self._output
+        await run_in_thread(output.begin)
+        bodies, pages = self._select_bodies(), 0
+        while (body := await run_in_thread(next, bodies, None)) is not None:
+            await run_in_thread(output.add, body)
             pages += 1
-            self._on_progress(ExportProgress("write", self.walks, pages, draft.rows, found.last_total, self.resumed))
+            self._on_progress(ExportProgress("write", self.walks, pages, output.rows, total, self.resumed))
 
-    def _bodies(self) -> Iterator[bytes]:
-        """What is to be written of each page; what does not fit is set aside."""
-        walk = Walk(1, MAX_PER_PAGE, unique=True, seen=CompactSet())
-        for number, answer in self._journal.pages(self.numbers):
-            page = self.source.decode(number, answer)
-            body, rejected = accepted(walk.add(page), page)
-            if rejected:
-                self._draft.set_aside(rejected)
-            yield body
+    def update_stats(self) -> ExportStats:
+        """Return the figures of this run and those before it, up to now."""
+        self._stats.seconds = self._seconds_before + self._clock() - self._started
+        return self._stats
 
-    async def _begin_again(self) -> None:
+    async def _start_over(self) -> None:
         self.resumed = 0
-        await self._journal.begin_walk()
+        await self._journal.clear()
 
-    async def _walk(self) -> Completeness:
+    async def _read_once(self) -> Completeness:
+        fetcher = self._make_fetcher()
+        self.walks += 1
+        self._numbers = array("Q")
+        customers = 0
+        try:
+            async with aclosing(fetcher.pages()) as pages, self._writing() as write:
+                async for page in pages:
+                    if not fetcher.walk.left_out:  # else the output is written again anyway
+                        await write(page.raw)
+                    self._numbers.append(page.number)
+                    customers += len(page.customers)
+                    self._on_progress(
+                        ExportProgress("walk", self.walks, len(self._numbers), customers, page.total, self.resumed)
+                    )
+        except CustomersError as error:
+            if error.next_page is not None:  # that page may be the one that cannot be parsed: fetch it again next time
+                await self._journal.delete(error.next_page, self.update_stats())
+            raise
+        completeness = fetcher.completeness
+        assert completeness is not None  # noqa: S101  # there are no more pages
+        if completeness.verdict is not Verdict.COMPLETE:
+            await self._journal.mark_finished()
+        return completeness
+
+    def _make_fetcher(self) -> PageFetcher:
         options = self._api.options
-        reader = PageFetcher(
-            attrs.evolve(self.source, fetch=self._fetch),
-            concurrency=_AHEAD * options.concurrency,
+        return PageFetcher(
+            attrs.evolve(self._source, fetch=self._fetch),
+            concurrency=_PAGES_AHEAD * options.concurrency,
             first_page=1,
             per_page=MAX_PER_PAGE,
             ordered=True,
@@ -114,63 +153,48 @@ class ExportWalk:
             on_event=options.on_event,
             seen=CompactSet(),
         )
-        self.walks += 1
-        self.numbers = array("Q")
-        customers = 0
-        try:
-            async with aclosing(reader.pages()) as pages, self._drafting() as add:
-                async for page in pages:
-                    if not reader.walk.left_out:
-                        await add(page.raw)
-                    self.numbers.append(page.number)
-                    customers += len(page.customers)
-                    self._on_progress(
-                        ExportProgress("walk", self.walks, len(self.numbers), customers, page.total, self.resumed)
-                    )
-        except CustomersError as error:
-            if error.next_page is not None:  # should it be that page that cannot be read, another may come
-                await self._journal.forget(error.next_page, self.cost)
-            raise
-        assert reader.completeness is not None  # noqa: S101  # the walk has come to its end
-        return reader.completeness
-
-    @asynccontextmanager
-    async def _drafting(self) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
-        """Write pages in the journal's thread while the walk goes on: whoever adds one waits for the one before."""
-        await self._journal.in_thread(self._draft.begin)
-        adding: asyncio.Future[None] | None = None
-
-        async def add(body: bytes) -> None:
-            nonlocal adding
-            if adding is not None:
-                await adding
-            adding = asyncio.ensure_future(self._journal.in_thread(self._draft.add, body))
-
-        try:
-            yield add
-        finally:
-            if adding is not None:
-                await adding
 
     async def _fetch(self, number: int) -> Response:
         if number in self._journal.numbers:
             return await self._journal.get(number)
-        answer = await self.source.fetch(number)
-        await self._journal.put(number, answer, self.cost)
-        return answer
+        response = await self._source.fetch(number)
+        await self._journal.put(number, response, self.update_stats())
+        return response
 
-    @property
-    def cost(self) -> Cost:
-        """What the export has cost until now, with the runs before this one."""
-        self._cost.seconds = self._seconds_before + self._clock() - self._started
-        return self._cost
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+        """Begin the output; yield a function that starts writing a page as soon as the page before is written."""
+        await self._journal.run_in_thread(self._output.begin)
+        writing: asyncio.Future[None] | None = None
 
-    def _count(self, event: Event) -> None:
-        cost = self._cost
+        async def write(body: bytes) -> None:
+            nonlocal writing
+            if writing is not None:
+                await writing
+            writing = asyncio.ensure_future(self._journal.run_in_thread(self._output.add, body))
+
+        try:
+            yield write
+        finally:
+            if writing is not None:
+                await writing
+
+    def _select_bodies(self) -> Iterator[bytes]:
+        """Yield what belongs in the file of each page, and write the rejected records to their file."""
+        walk = Walk(1, MAX_PER_PAGE, unique=True, seen=CompactSet())
+        for number, response in self._journal.read_pages(self._numbers):
+            page = self._source.decode(number, response)
+            body, rejected = select_records(walk.add(page), page)
+            if rejected:
+                self._output.add_rejected(rejected)
+            yield body
+
+    def _count_event(self, event: Event) -> None:
+        stats = self._stats
         if isinstance(event, RequestSent):
-            cost.requests += 1
-            cost.retries += event.attempt > 1
+            stats.requests += 1
+            stats.retries += event.attempt > 1
         elif isinstance(event, RequestAnswered):
-            cost.answers_429 += event.status == 429
+            stats.answers_429 += event.status == 429
         if self._listener is not None:
             self._listener(event)

@@ -1,6 +1,7 @@
-"""The picture of an export on a terminal: ``python -m tests.benchmarks.export_picture`` draws it into the docs.
+"""Draws an export on a terminal: ``python -m tests.benchmarks.export_picture`` writes the picture into the docs.
 
-A real run against the emulator under the service's quota, on virtual time; its live line is caught at three moments.
+The run is real, against the emulator at the service's rate limit, on virtual time; the picture has its live line at
+three moments.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ import attrs
 from rich.console import Console
 
 from customers_async import CustomersClient
-from customers_async.cli.export import report_fields
-from customers_async.cli.output import fields_table
+from customers_async.cli.export import summarize_report
+from customers_async.cli.output import make_fields_table
 from customers_async.cli.progress import Status
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress, ExportReport, export_customers
@@ -23,7 +24,7 @@ CUSTOMERS = 60_000
 
 
 async def run(directory: str) -> tuple[list[str], ExportReport]:
-    """The live line in the middle of the first window, while the next is waited for, and in the middle of that."""
+    """Return the live line during the first window, the wait for the second, and the second; and the report."""
     lines: list[str] = []
     async with (
         Emulator(customers=CUSTOMERS, latency=0.04) as emulator,
@@ -32,7 +33,7 @@ async def run(directory: str) -> tuple[list[str], ExportReport]:
         status = Status(client, asyncio.get_running_loop().time)
 
         def on_progress(progress: ExportProgress) -> None:
-            status.take(progress)
+            status.update(progress)
             if progress.stage == "walk" and progress.pages in (250, 500, 560):
                 lines.append(f"{status}")
 
@@ -41,18 +42,18 @@ async def run(directory: str) -> tuple[list[str], ExportReport]:
 
 
 def draw(lines: list[str], report: ExportReport) -> str:
-    """The terminal as SVG."""
-    with Path("/dev/null").open("w") as nowhere:
-        console = Console(record=True, width=88, file=nowhere, force_terminal=True)
+    """Return the terminal as SVG."""
+    with Path("/dev/null").open("w") as null:
+        console = Console(record=True, width=88, file=null, force_terminal=True)
         console.print("[bold]$ customers-async export customers.parquet")
         for line, bar in zip(lines, ("━━━╺━━━━", "━━━━━━╺━", "━━━━━━━╺"), strict=False):
             console.print(f"[magenta]{bar}[/magenta] {line}", highlight=False)
-        console.print(fields_table(report_fields(report)))
+        console.print(make_fields_table(summarize_report(report)))
         return console.export_svg(title="customers-async")
 
 
 def main() -> None:
-    """Draw it."""
+    """Write the picture."""
     with TemporaryDirectory() as directory, asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         TARGET.write_text(draw(*runner.run(run(directory))), encoding="utf-8")
 
