@@ -11,10 +11,11 @@ import aiohttp
 from customers_async.cache import TTLCache
 from customers_async.calls.api import Api
 from customers_async.calls.options import OptionOverrides, Options
-from customers_async.calls.rate_limiter import RateLimiter, Slots
+from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.retry import RetryPolicy
 from customers_async.calls.session import Session
 from customers_async.calls.single_flight import SingleFlight
+from customers_async.calls.slots import Slots
 from customers_async.calls.tokens import TokenSource, hide, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid

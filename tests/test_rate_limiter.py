@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimiter, RateLimitError
-from customers_async.calls.rate_limiter import Permit, Slots
+from customers_async.calls.slots import Permit, Slots
 from customers_async.calls.window import Snapshot, Window
 from customers_async.emulator import Emulator
 from tests.simulation import Gate, LaravelWindow, SocketlessLoop

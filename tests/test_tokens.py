@@ -24,6 +24,7 @@ from customers_async import (
     TokenSource,
 )
 from customers_async.calls.credentials import Credential, TokenKeeper, expiry, subject
+from customers_async.calls.timeouts import Timeouts
 from customers_async.emulator import Emulator
 
 
@@ -153,23 +154,23 @@ async def test_an_expiring_token_is_reloaded_ahead_of_time() -> None:
     """Within a minute of ``exp`` the source is asked once for all callers, and the new token is used."""
     old, new = jwt(exp=1000), jwt(exp=9000)
     source, reloads, now = Rotating(old, new), [], 100.0
-    keeper = TokenKeeper(source, on_reload=lambda: reloads.append(1), clock=lambda: now)
-    assert (await keeper.current()).token == old
+    keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: reloads.append(1), clock=lambda: now)
+    assert (await keeper.current(30.0)).token == old
     now = 945.0
-    credentials = await asyncio.gather(*(keeper.current() for _ in range(10)))
+    credentials = await asyncio.gather(*(keeper.current(30.0) for _ in range(10)))
     assert {credential.token for credential in credentials} == {new}
     assert (source.questions, reloads) == (1, [1])
 
 
 async def test_an_expiring_token_without_successor_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The source is asked once a minute, the log hears of it once."""
+    """The source is asked a quarter of the remaining time before the expiry, and again after as long; one warning."""
     now = 945.0
     source = Rotating(jwt(exp=1000))
-    keeper = TokenKeeper(source, on_reload=lambda: None, clock=lambda: now)
+    keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: None, clock=lambda: now)
     with caplog.at_level(logging.WARNING, "customers_async"):
-        for moment in (945.0, 950.0, 1006.0, 1007.0):
+        for moment in (945.0, 987.0, 990.0, 1006.0):
             now = moment
-            credential = await keeper.current()
+            credential = await keeper.current(30.0)
     assert source.questions == 2
     assert len(caplog.records) == 1
     assert "about to expire" in caplog.text
@@ -186,10 +187,10 @@ async def test_a_source_that_fails_does_not_take_a_good_token_away(caplog: pytes
                 raise OSError("s3cr3t store is down")
             return await super().get()
 
-    keeper = TokenKeeper(Failing(jwt(exp=1000)), on_reload=lambda: None, clock=lambda: 950.0)
-    credential = await keeper.current()
+    keeper = TokenKeeper(Failing(jwt(exp=1000)), Timeouts(), on_reload=lambda: None, clock=lambda: 950.0)
+    credential = await keeper.current(30.0)
     assert credential.expires == 1000
-    assert await keeper.replacement(credential) is None
+    assert await keeper.replacement(credential, 30.0) is None
     assert "The token source failed with OSError" in caplog.text
     assert "s3cr3t" not in caplog.text
 
@@ -204,8 +205,8 @@ async def test_first_callers_of_a_function_share_its_token() -> None:
         await asyncio.sleep(0.01)
         return f"token-{calls}"
 
-    keeper = TokenKeeper(CallableToken(function), on_reload=lambda: None)
-    credentials = await asyncio.gather(*(keeper.current() for _ in range(8)))
+    keeper = TokenKeeper(CallableToken(function), Timeouts(), on_reload=lambda: None)
+    credentials = await asyncio.gather(*(keeper.current(30.0) for _ in range(8)))
     assert {credential.token for credential in credentials} == {"token-1"}
 
 
@@ -220,12 +221,12 @@ async def test_refused_callers_share_one_question() -> None:
     """Many calls refused with one token ask the source once, whether it has a newer one or not."""
     for tokens in (["one", "two"], ["one"]):
         source = Rotating(*tokens)
-        keeper = TokenKeeper(source, on_reload=lambda: None)
-        rejected = await keeper.current()
-        newer = await asyncio.gather(*(keeper.replacement(rejected) for _ in range(10)))
+        keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: None)
+        rejected = await keeper.current(30.0)
+        newer = await asyncio.gather(*(keeper.replacement(rejected, 30.0) for _ in range(10)))
         assert {credential and credential.token for credential in newer} == {tokens[-1] if len(tokens) > 1 else None}
         assert source.questions == 1
-        late = await keeper.replacement(rejected)
+        late = await keeper.replacement(rejected, 30.0)
         assert (late and late.token) == (tokens[1] if len(tokens) > 1 else None)
         assert source.questions == 1
 
@@ -233,9 +234,9 @@ async def test_refused_callers_share_one_question() -> None:
 async def test_a_cancelled_caller_does_not_lose_the_token_for_the_others() -> None:
     """Whoever was first may be cancelled; the next one asks."""
     source = Rotating("one", "two")
-    keeper = TokenKeeper(source, on_reload=lambda: None)
-    rejected = await keeper.current()
-    first, second = (asyncio.ensure_future(keeper.replacement(rejected)) for _ in range(2))
+    keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: None)
+    rejected = await keeper.current(30.0)
+    first, second = (asyncio.ensure_future(keeper.replacement(rejected, 30.0)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     newer = await second
@@ -245,9 +246,9 @@ async def test_a_cancelled_caller_does_not_lose_the_token_for_the_others() -> No
 
 async def test_a_source_of_ones_own_is_checked() -> None:
     """What a source of one's own returns is checked before it is sent."""
-    keeper = TokenKeeper(Rotating("two words"), on_reload=lambda: None)
+    keeper = TokenKeeper(Rotating("two words"), Timeouts(), on_reload=lambda: None)
     with pytest.raises(ConfigurationError, match="token source"):
-        await keeper.current()
+        await keeper.current(30.0)
 
 
 async def test_a_rotated_token_carries_on(emulator: Emulator, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import attrs
 from customers_async.calls import endpoints
 from customers_async.calls.endpoints import Request
 from customers_async.calls.options import Options
-from customers_async.calls.rate_limiter import Lane, Slots
 from customers_async.calls.responses import Response
 from customers_async.calls.session import Call, Session
+from customers_async.calls.slots import Lane, Slots
 from customers_async.models import Customer, Page, TokenOwner
 
 __all__ = ["Api"]
@@ -52,7 +52,7 @@ class Api:
         Raises:
             ConfigurationError: There is no token.
         """
-        return await self.session.account()
+        return await self.session.account(self.options.timeout)
 
     def bulk_wait(self, requests: int) -> float:
         """Seconds that the rate limit makes this many bulk requests wait in total, as far as is known now."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import attrs
 import msgspec
 
+from customers_async.calls.timeouts import Timeouts
 from customers_async.calls.tokens import Secret, TokenSource, check_token
 from customers_async.errors import ConfigurationError
 
@@ -49,41 +50,55 @@ class TokenKeeper:
 
     Args:
         source: Where tokens come from.
+        timeouts: Limits how long the source may take.
         on_reload: Called when a token replaces the one in use.
         clock: Returns Unix seconds.
     """
 
-    LEEWAY = 60.0
-    """Seconds before a token's expiry when a newer one is requested, and between such requests."""
+    MAX_LEEWAY = 60.0
+    """Seconds before a token's expiry when a newer one is requested, and between such requests; less for a token that
+    lives for less than four minutes."""
 
     def __init__(
-        self, source: TokenSource, *, on_reload: Callable[[], None], clock: Callable[[], float] = time.time
+        self,
+        source: TokenSource,
+        timeouts: Timeouts,
+        *,
+        on_reload: Callable[[], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
+        self._timeouts = timeouts
         self._on_reload = on_reload
         self._clock = clock
         self._lock = asyncio.Lock()
         self._current: Credential | None = None
         self._renewals = 0
         self._renew_at = math.inf
+        self._leeway = self.MAX_LEEWAY
         self._warned_of_expiry = self._failing = False
 
     def __repr__(self) -> str:
         return f"TokenKeeper({self._source!r})"
 
-    async def current(self) -> Credential:
+    async def current(self, timeout: float) -> Credential:
         """Return the token to send; shortly before its expiry, ask the source for a newer one first.
 
+        Args:
+            timeout: Seconds that the source may take.
+
         Raises:
-            ConfigurationError: The source has no token.
+            ConfigurationError: The source has no token, or took too long and no token is in use.
         """
-        current = await self._get()
+        current = await self._get(timeout)
         if self._clock() < self._renew_at:
             return current
         async with self._lock:
-            return await self._renew_expiring(current) if self._clock() >= self._renew_at else self._current or current
+            if self._clock() < self._renew_at:
+                return self._current or current
+            return await self._renew_expiring(current, timeout)
 
-    async def replacement(self, rejected: Credential) -> Credential | None:
+    async def replacement(self, rejected: Credential, timeout: float) -> Credential | None:
         """Return another token than the one that the service refused, or None.
 
         Calls that were refused with the same token share one renewal.
@@ -91,26 +106,27 @@ class TokenKeeper:
         async with self._lock:
             current = self._current or rejected
             if current.token == rejected.token and self._renewals == rejected.renewal:
-                current = await self._renew(rejected)
+                current = await self._renew(rejected, timeout)
         return None if current.token == rejected.token else current
 
     def is_expired(self, credential: Credential) -> bool:
         """Whether the token's own time of expiry has passed."""
         return self._clock() >= credential.expires
 
-    async def _renew_expiring(self, expiring: Credential) -> Credential:
-        current = await self._renew(expiring)
-        if self._clock() >= current.expires - self.LEEWAY:
-            self._renew_at = self._clock() + self.LEEWAY
+    async def _renew_expiring(self, expiring: Credential, timeout: float) -> Credential:
+        current = await self._renew(expiring, timeout)
+        if self._clock() >= self._renew_at:
+            self._renew_at = self._clock() + self._leeway
             if not self._warned_of_expiry:
                 self._warned_of_expiry = True
                 _log.warning("The token is about to expire or has expired, and its source has no newer one.")
         return current
 
-    async def _renew(self, old: Credential) -> Credential:
+    async def _renew(self, old: Credential, timeout: float) -> Credential:
         """Ask the source for a newer token; return its credential, or the old one."""
         try:
-            token = check_token(await self._source.get(rejected=old.token), "the token source")
+            with self._timeouts.limit(timeout):
+                token = check_token(await self._source.get(rejected=old.token), "the token source")
         except Exception as error:  # foreign code; the old token may still be valid
             self._warn_of_failure(error)
             token = old.token
@@ -120,10 +136,12 @@ class TokenKeeper:
         self._current = attrs.evolve(old, renewal=self._renewals)
         return self._current
 
-    async def _get(self) -> Credential:
+    async def _get(self, timeout: float) -> Credential:
         """Return the credential of the source's token; if the source fails, the one in use."""
         try:
-            return self._adopt(check_token(await self._source.get(), "the token source"))
+            with self._timeouts.limit(timeout):
+                token = check_token(await self._source.get(), "the token source")
+            return self._adopt(token)
         except ConfigurationError as error:
             failure = error
         except Exception as error:  # foreign code may raise anything
@@ -147,7 +165,9 @@ class TokenKeeper:
             _log.info("Another token has replaced the one in use.")
             self._on_reload()
         self._current = Credential.of(token, self._renewals)
-        self._renew_at = self._current.expires - self.LEEWAY
+        lifetime = self._current.expires - self._clock()
+        self._leeway = min(self.MAX_LEEWAY, lifetime / 4) if lifetime > 0 else self.MAX_LEEWAY
+        self._renew_at = self._current.expires - self._leeway
         self._warned_of_expiry = False
         return self._current
 

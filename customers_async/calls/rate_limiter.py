@@ -6,93 +6,18 @@ one while it waits for the other.
 
 import asyncio
 import math
+import os
 from collections import deque
-from typing import Literal
 
-import attrs
-
-from customers_async.calls.window import Snapshot, Window
+from customers_async.calls.slots import LANES, Lane, Line, Permit, Slots, Waiter
+from customers_async.calls.window import Window
 from customers_async.errors import RateLimitError
 from customers_async.models import RateLimit
 
-__all__ = ["Lane", "Permit", "RateLimiter", "Slots"]
+__all__ = ["RateLimiter"]
 
-Lane = Literal["interactive", "bulk"]
-_LANES: tuple[Lane, ...] = ("interactive", "bulk")
 _RESOLUTION = 0.001
 """Seconds: a call whose remaining ``max_wait`` is shorter is refused."""
-
-
-class _Stopwatch:
-    """Adds up the seconds for which the rate limit alone blocked a line; compared with ``max_wait``."""
-
-    def __init__(self) -> None:
-        self._total = 0.0
-        self._started: float | None = None
-
-    def read(self, now: float) -> float:
-        """The seconds until now."""
-        return self._total + (0.0 if self._started is None else now - self._started)
-
-    def run(self, now: float, *, running: bool) -> None:
-        """Let it run from now on, or stop it."""
-        self._total = self.read(now)
-        self._started = now if running else None
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    granted: "asyncio.Future[Permit]"
-    max_wait: float
-    blocked_before: float  # the stopwatch when it began to wait
-    order: int
-
-
-class _Line:
-    """The calls of one client that wait in one lane, in the order of their arrival."""
-
-    def __init__(self, slots: "Slots") -> None:
-        self.slots = slots
-        self.waiters: deque[_Waiter] = deque()
-        self.blocked = _Stopwatch()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no call waits; removes cancelled ones from the head."""
-        while self.waiters and self.waiters[0].granted.done():
-            self.waiters.popleft()
-        return not self.waiters
-
-
-class Slots:
-    """The requests in flight of one client, and its lines of waiting calls."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
-        self.lines: dict[Lane, _Line] = {lane: _Line(self) for lane in _LANES}
-
-    @property
-    def free(self) -> bool:
-        """Whether another request may be in flight."""
-        return self.used < self.limit
-
-
-@attrs.define(eq=False)
-class Permit:
-    """The right to send one request now; passed to `RateLimiter.release` afterwards.
-
-    Attributes:
-        slots: The client's slots, one of which this permit holds.
-        snapshot: What was known of the window when it was granted.
-        loop: The event loop it was granted on.
-        waited: Seconds that the rate limit alone made the call wait.
-    """
-
-    slots: Slots
-    snapshot: Snapshot
-    loop: asyncio.AbstractEventLoop
-    waited: float = 0.0
 
 
 class RateLimiter:
@@ -129,11 +54,12 @@ class RateLimiter:
             raise ValueError("reserve must be 0 or more, and below limit")
         self._window = Window(limit, float(window))
         self._reserve = reserve
-        self._lines: dict[Lane, list[_Line]] = {lane: [] for lane in _LANES}  # those with waiting calls
+        self._lines: dict[Lane, list[Line]] = {lane: [] for lane in LANES}  # those with waiting calls
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._last_opens_at: dict[Lane, float | None] = dict.fromkeys(_LANES)  # at the last check for refusals
+        self._process = 0  # of the loop; a forked one has a copy of the limiter
+        self._last_opens_at: dict[Lane, float | None] = dict.fromkeys(LANES)  # at the last check for refusals
 
     def __repr__(self) -> str:
         reserve = f", reserve={self._reserve}" if self._reserve else ""
@@ -187,7 +113,7 @@ class RateLimiter:
             raise _refusal(opens_at - now, max_wait)
         line = slots.lines[lane]
         self._arrivals += 1
-        waiter = _Waiter(loop.create_future(), max_wait, line.blocked.read(now), self._arrivals)
+        waiter = Waiter(loop.create_future(), max_wait, line.blocked.read(now), self._arrivals)
         line.waiters.append(waiter)
         if line not in self._lines[lane]:
             self._lines[lane].append(line)
@@ -195,7 +121,7 @@ class RateLimiter:
         try:
             return await waiter.granted
         except asyncio.CancelledError:
-            self._abandon(slots, waiter)
+            self._abandon(waiter.granted)
             raise
 
     def release(
@@ -223,8 +149,17 @@ class RateLimiter:
         self._window.settle(permit.snapshot, now, limit=limit, remaining=remaining, answered=answered)
         if rejected_for is not None:
             self._window.reject(now, rejected_for)
+        elif answered:
+            self._window.trust()
         if self._has_waiters:
             self._dispatch(permit.loop, now)
+
+    def withdraw(self, permit: Permit) -> None:
+        """Return a permit whose request was not sent."""
+        permit.slots.used -= 1
+        self._window.withdraw(permit.snapshot)
+        loop = self._bind_loop()
+        self._dispatch(loop, loop.time())
 
     @property
     def _has_waiters(self) -> bool:
@@ -234,9 +169,11 @@ class RateLimiter:
         """Return the running event loop, and work on that from now on."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            if self._loop is not None and not self._loop.is_closed() and (self._window.in_flight or self._has_waiters):
+            is_busy = self._window.in_flight or self._has_waiters
+            if is_busy and self._loop is not None and not self._loop.is_closed() and self._process == os.getpid():
                 raise RuntimeError("the rate limiter is at work on another event loop")
-            self._loop, self._timer, self._lines = loop, None, {lane: [] for lane in _LANES}
+            self._loop, self._process, self._timer = loop, os.getpid(), None
+            self._lines = {lane: [] for lane in LANES}
             self._window.abandon()
         return loop
 
@@ -257,9 +194,9 @@ class RateLimiter:
             waiter.granted.set_result(permit)
         self._review(now)
 
-    def _next_line(self, now: float) -> _Line | None:
+    def _next_line(self, now: float) -> Line | None:
         """The line of the first call that may be sent now: its lane has a request left, and its client a slot."""
-        for lane in _LANES:
+        for lane in LANES:
             if self._window.free(now, self._reserved(lane)) <= 0:
                 return None
             ready = [line for line in self._lines[lane] if line.slots.free and not line.is_empty]
@@ -269,7 +206,7 @@ class RateLimiter:
 
     def _review(self, now: float) -> None:
         """Update what depends on time after any change: stopwatches, refusals and the timer."""
-        wakes_at = min(self._review_lane(lane, now) for lane in _LANES)
+        wakes_at = min(self._review_lane(lane, now) for lane in LANES)
         self._sleep_until(wakes_at if wakes_at < math.inf else None)
 
     def _review_lane(self, lane: Lane, now: float) -> float:
@@ -307,17 +244,16 @@ class RateLimiter:
         loop = self._bind_loop()
         self._dispatch(loop, loop.time())
 
-    def _abandon(self, slots: Slots, waiter: _Waiter) -> None:
+    def _abandon(self, granted: "asyncio.Future[Permit]") -> None:
         """Clean up after a cancelled call, which may already have been granted a permit."""
-        granted = waiter.granted
         if not granted.cancelled() and granted.exception() is None:
-            slots.used -= 1
-            self._window.withdraw(granted.result().snapshot)
-        loop = self._bind_loop()
-        self._dispatch(loop, loop.time())
+            self.withdraw(granted.result())
+        else:
+            loop = self._bind_loop()
+            self._dispatch(loop, loop.time())
 
 
-def _refuse_impatient(line: _Line, now: float, ahead: float) -> float:
+def _refuse_impatient(line: Line, now: float, ahead: float) -> float:
     """Refuse the calls of a line that would wait for too long; return the shortest remaining ``max_wait``.
 
     Args:
@@ -326,7 +262,7 @@ def _refuse_impatient(line: _Line, now: float, ahead: float) -> float:
         ahead: Seconds until the rate limit has requests again, or 0 if that is not known.
     """
     shortest, blocked = math.inf, line.blocked.read(now)
-    patient = deque[_Waiter]()
+    patient = deque[Waiter]()
     for waiter in line.waiters:
         left = waiter.max_wait - (blocked - waiter.blocked_before) - ahead
         if waiter.granted.done():

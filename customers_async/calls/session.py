@@ -14,10 +14,11 @@ from customers_async.calls import responses
 from customers_async.calls.credentials import Credential, TokenKeeper, subject
 from customers_async.calls.endpoints import Request, mismatch_error
 from customers_async.calls.options import Options
-from customers_async.calls.rate_limiter import Lane, Permit, RateLimiter, Slots
+from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.reporter import CallReporter, reporter_for
 from customers_async.calls.responses import Response
 from customers_async.calls.retry import RetryBudget
+from customers_async.calls.slots import Lane, Permit, Slots
 from customers_async.calls.status_errors import status_error
 from customers_async.calls.tokens import TokenSource
 from customers_async.calls.transport import Transport
@@ -58,7 +59,7 @@ class Session:
         self._transport = transport
         self.limiter = limiter
         self._on_event = options.on_event
-        self._tokens = TokenKeeper(source, on_reload=self._report_reload)
+        self._tokens = TokenKeeper(source, transport.timeouts, on_reload=self._report_reload)
         self._budget = RetryBudget()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Call, asyncio.Task[Any]] = {}  # each with the task that awaits it
@@ -96,8 +97,11 @@ class Session:
 
     async def close(self) -> None:
         """Cancel the calls in progress and close the connections; a borrowed aiohttp session stays open."""
-        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+        is_elsewhere = self._loop is not None and self._loop is not asyncio.get_running_loop()
+        if self._loop is not None and is_elsewhere and not self._loop.is_closed():
             raise RuntimeError("this client belongs to another event loop: close it there")
+        if is_elsewhere:  # its loop has ended, and the calls with it
+            self._calls.clear()
         if not self._closed:
             self._closed = True
             for task in self._calls.values():
@@ -108,15 +112,18 @@ class Session:
         finally:
             await self._transport.close()
 
-    async def account(self) -> str:
+    async def account(self, timeout: float) -> str:
         """The ``sub`` claim of the token, or an empty string.
+
+        Args:
+            timeout: Seconds that the token source may take.
 
         Raises:
             ConfigurationError: There is no token.
             RuntimeError: The client is closed, or belongs to another event loop.
         """
         self.check_open()
-        return subject((await self._tokens.current()).token)
+        return subject((await self._tokens.current(timeout)).token)
 
     def check_open(self) -> asyncio.AbstractEventLoop:
         """Return the event loop, if calls are possible on it.
@@ -147,12 +154,17 @@ class Session:
 
     async def _attempts(self, call: Call, reporter: CallReporter) -> Response:
         """The one retry loop. A 429 is not an attempt: it closes the limiter, which bounds the wait."""
-        attempt, waited, renewed = 1, 0.0, False
+        attempt, waited, renewed, timeout = 1, 0.0, False, call.options.timeout
         rejection: RateLimitError | None = None
-        credential = await self._tokens.current()
+        credential = await self._tokens.current(timeout)
         while True:
             permit = await self._acquire(call, waited, rejection)
             waited += permit.waited
+            if permit.waited and self._tokens.is_expired(credential):
+                self.limiter.withdraw(permit)  # nothing is held while the token source runs
+                credential = await self._tokens.current(timeout)
+                permit = await self._acquire(call, waited, rejection)
+                waited += permit.waited
             outcome = await self._attempt(call, permit, credential, attempt, reporter)
             if isinstance(outcome, Response):
                 self._budget.credit(attempt - 1)
@@ -161,7 +173,7 @@ class Session:
                 rejection = outcome
                 continue
             if isinstance(outcome, AuthenticationError) and not renewed:
-                newer = await self._tokens.replacement(credential)
+                newer = await self._tokens.replacement(credential, timeout)
                 if newer is not None:
                     credential, renewed = newer, True
                     continue
@@ -172,7 +184,7 @@ class Session:
             reporter.retry_scheduled(attempt, outcome, delay)
             await asyncio.sleep(delay)
             attempt += 1
-            credential = await self._tokens.current()
+            credential = await self._tokens.current(timeout)
 
     async def _acquire(self, call: Call, waited: float, rejection: RateLimitError | None) -> Permit:
         """Wait for a slot and a permit; ``waited`` and ``rejection`` are those of the call so far."""

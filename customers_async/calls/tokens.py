@@ -5,7 +5,10 @@ file or a secret store gets another string.
 """
 
 import asyncio
+import errno
 import os
+import select
+import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
@@ -23,6 +26,12 @@ __all__ = [
     "hide",
     "token_source",
 ]
+
+
+_MAX_FILE = 2**16
+"""Bytes: a larger file is not a token."""
+_PIPE_TIMEOUT = 10.0
+"""Seconds to wait for a pipe to be written to."""
 
 
 @runtime_checkable
@@ -99,7 +108,7 @@ class FileToken:
     """The token in a file, read again when the file changes. Surrounding white space is ignored.
 
     Args:
-        path: The file, such as a mounted secret.
+        path: The file, such as a mounted secret; may be a pipe, such as a shell's ``<(command)``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -120,8 +129,8 @@ class FileToken:
             ConfigurationError: The file cannot be read, or holds no valid token.
         """
         try:
-            stat = self.path.stat()  # about 1 µs; in a thread it would take 50
-            version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            status = self.path.stat()  # about 1 µs; in a thread it would take 50
+            version = (status.st_mtime_ns, status.st_size, status.st_ino)
             if self._token is None or version != self._version or rejected is not None:
                 self._token = await asyncio.to_thread(self._read)
                 self._version = version
@@ -132,7 +141,27 @@ class FileToken:
         raise ConfigurationError(f"the token file {self.path} cannot be read: {reason}")
 
     def _read(self) -> str:
-        return check_token(self.path.read_text(encoding="utf-8").strip(), f"the token file {self.path}")
+        return check_token(_read_text(self.path).strip(), f"the token file {self.path}")
+
+
+def _read_text(path: Path) -> str:
+    """Read a small file, without blocking this thread for ever if it is a pipe.
+
+    Raises:
+        OSError: It cannot be read, nothing is written to the pipe in time, or it is too large.
+        UnicodeError: It is not text.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        is_pipe, data = stat.S_ISFIFO(os.fstat(descriptor).st_mode), b""
+        while len(data) <= _MAX_FILE:
+            if is_pipe and not select.select([descriptor], [], [], _PIPE_TIMEOUT)[0]:
+                raise TimeoutError(errno.ETIMEDOUT, f"nothing was written to the pipe within {_PIPE_TIMEOUT:g} s")
+            piece = file.read(4096)
+            if not piece:
+                return data.decode()
+            data += piece
+    raise OSError(errno.EFBIG, "it is too large for a token")
 
 
 class CallableToken:
@@ -147,7 +176,8 @@ class CallableToken:
             raise TypeError("CallableToken takes an async function")
         self._function = function
         self._token: str | None = None
-        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock: asyncio.Lock
 
     def __repr__(self) -> str:
         return f"CallableToken({getattr(self._function, '__qualname__', '...')})"
@@ -161,6 +191,9 @@ class CallableToken:
         Raises:
             ConfigurationError: It returned no valid token.
         """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # a lock of a loop that has ended may never be released
+            self._loop, self._lock = loop, asyncio.Lock()
         async with self._lock:
             if self._token is None or self._token == rejected:
                 self._token = check_token(await self._function(), "the token function")

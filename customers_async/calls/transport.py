@@ -5,6 +5,7 @@ inside it, they would keep aiohttp's error as their context, and with it the Aut
 """
 
 import ssl
+from contextlib import suppress
 from typing import Final, Self
 
 import aiohttp
@@ -48,6 +49,10 @@ class Transport:
     Args:
         base_url: Checked, without a trailing slash.
         http: A borrowed aiohttp session, never closed here; None opens one for the first request.
+
+    Attributes:
+        base_url: The service's base URL.
+        timeouts: The timer of all timeouts; `close` ends it.
     """
 
     def __init__(self, base_url: str, http: aiohttp.ClientSession | None) -> None:
@@ -55,7 +60,7 @@ class Transport:
         self._base = URL(base_url, encoded=True)
         self._http = http
         self._borrowed = http is not None
-        self._timeouts = Timeouts()
+        self.timeouts = Timeouts()
         self._headers: tuple[Credential, CIMultiDict[str]] | None = None
 
     async def send(self, request: Request, credential: Credential, *, timeout: float, max_body: int) -> Response:
@@ -74,7 +79,7 @@ class Transport:
         head: Response | None = None
         body = _Body()
         try:
-            with self._timeouts.limit(timeout):
+            with self.timeouts.limit(timeout):
                 response = await self._open().get(
                     self._url_for(request),
                     headers=self._headers_for(credential),
@@ -88,7 +93,7 @@ class Transport:
                     if head.status < 400:
                         await body.read(response.content, max_body)
                     else:
-                        with self._timeouts.limit(_ERROR_BODY_TIMEOUT):
+                        with self.timeouts.limit(_ERROR_BODY_TIMEOUT):
                             await body.read(response.content, max_body)
                 finally:
                     response.release()
@@ -104,9 +109,10 @@ class Transport:
 
     async def close(self) -> None:
         """Close the connections; a borrowed aiohttp session stays open."""
-        self._timeouts.close()
+        self.timeouts.close()
         if self._http is not None and not self._borrowed:
-            await self._http.close()
+            with suppress(RuntimeError):  # the event loop has ended, and the connections with it
+                await self._http.close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:

@@ -14,6 +14,8 @@ _MARGIN = 0.05
 """Seconds added to the inferred end of a window, for the resolution of the clocks."""
 _RETRY_MARGIN = 1.0
 """Seconds added to ``Retry-After``: Laravel rounds down, and may send 0 for up to a second."""
+_BELIEVED_WINDOWS = 5
+"""The longest ``Retry-After`` that is believed, in windows."""
 _CLOSE = 2.0
 """Seconds between the bounds of a window's start below which its end counts as known."""
 _MEANINGFUL_FALL = 20
@@ -97,6 +99,7 @@ class Window:
         self.share = 1.0
         self.in_flight = 0
         self._facts = _Facts()
+        self._is_doubted = False  # whether the last Retry-After was absurd
 
     def free(self, now: float, reserve: int = 0) -> int:
         """How many requests may be sent now, keeping ``reserve`` for other callers."""
@@ -201,10 +204,21 @@ class Window:
         self._facts.stop_probing()
 
     def reject(self, now: float, retry_after: float) -> None:
-        """Close the window for all callers after a 429, until ``retry_after`` and a second have passed."""
+        """Close the window for all callers after a 429, until ``retry_after`` and a second have passed.
+
+        An absurd ``retry_after`` must not end all work: it is believed for five windows at most, and from the second
+        one in a row for one window, so that a request tests it once a window.
+        """
+        believed = self.length * (1 if self._is_doubted else _BELIEVED_WINDOWS)
+        if retry_after > believed:
+            self._is_doubted, retry_after = True, believed
         facts = self._facts
         facts.closed_until = max(facts.closed_until, now + max(retry_after, 0.0) + _RETRY_MARGIN)
         facts.not_before = max(facts.not_before, now + retry_after - _RETRY_MARGIN)
+
+    def trust(self) -> None:
+        """Note a response other than 429: the next ``Retry-After`` is believed again."""
+        self._is_doubted = False
 
     def _learn(self, snapshot: Snapshot, now: float, remaining: int | None, answered: bool) -> None:
         facts = self._facts

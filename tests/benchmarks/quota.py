@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 
 from customers_async import CustomersClient, RateLimiter
-from customers_async.calls.rate_limiter import Slots
+from customers_async.calls.slots import Slots
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 

@@ -29,6 +29,7 @@ from customers_async import (
 )
 from customers_async.calls.credentials import TokenKeeper
 from customers_async.calls.session import Session
+from customers_async.calls.timeouts import Timeouts
 from customers_async.emulator import Emulator
 from tests.faults.canary import DATA, EXAMPLE, Canary, customer, page
 from tests.wire import TOKEN, answer, client_of, hang_up, stall, then
@@ -115,8 +116,8 @@ async def test_fault_49_sources_and_clients_show_no_token(tmp_path: Path, monkey
             client = CustomersClient(source, base_url=server.url)
             await client.get_page(1)
             await client.close()
-        keeper = TokenKeeper(source, on_reload=lambda: None)
-        credential = await keeper.current()
+        keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: None)
+        credential = await keeper.current(30.0)
         assert credential.header == f"Bearer {TOKEN}"
         for thing in (source, client, client.with_options(timeout=1), keeper, credential):
             shown = _shown(thing, set())
