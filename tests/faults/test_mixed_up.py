@@ -1,0 +1,278 @@
+"""Rows 51 and 52: responses to other requests, and headers and bodies that can be read in more than one way."""
+
+import asyncio
+import gzip
+import json
+import os
+import time
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from customers_async import APIConnectionError, APIResponseError, CustomersClient, NotFoundError, RetryPolicy
+from customers_async.calls.responses import (
+    Response,
+    decode_body,
+    read_date,
+    read_page_metadata,
+    read_rate_limit,
+    read_retry_after,
+    response_error,
+)
+from tests.faults.canary import DATA, EXAMPLE, customer, page
+from tests.wire import TOKEN, Reply, answer, client_of, raw_server, then
+
+OTHER = EXAMPLE.replace("2g", "2h")
+UNSOLICITED = {
+    "a count": answer(b"[]", X_Api_Total="250", X_Api_Current_Page="1"),
+    "another customer": answer(customer(uuid=OTHER)),
+    "a 404": answer(b'{"status":false,"message":"NOT_FOUND"}', "404 Not Found"),
+    "a 500": answer(b"", "500 Oops"),
+    "half a response": answer(customer(uuid=OTHER))[:-10],
+    "no HTTP": b"ping\r\n",
+}
+
+
+@pytest.mark.parametrize("unsolicited", UNSOLICITED.values(), ids=UNSOLICITED.keys())
+async def test_fault_51_data_on_an_idle_connection_is_not_a_response(unsolicited: bytes) -> None:
+    """The connection is closed, and the request is sent on another one: each call gets its own response."""
+
+    async def and_more(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.05)  # after the client has released the connection
+        writer.write(unsolicited)
+
+    replies = [then(answer(customer()), and_more), *[answer(customer())] * 5]
+    async with client_of(*replies) as (client, server):
+        for _ in range(4):
+            assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
+            await asyncio.sleep(0.2)
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "right"),
+    [
+        ("get_customer", answer(customer(uuid=OTHER)), answer(customer())),
+        ("get_page", answer(page(), X_Api_Current_Page="1"), answer(page(), X_Api_Current_Page="2")),
+        ("get_page", answer(page(), X_Api_Page="3"), answer(page(), X_Api_Page="2")),
+    ],
+)
+async def test_fault_51_response_to_another_request_is_retried(call: str, wrong: bytes, right: bytes) -> None:
+    """Another uuid or page number: the next attempt gets the right response."""
+    async with client_of(wrong, right) as (client, server):
+        found: Any = await getattr(client, call)(EXAMPLE if call == "get_customer" else 2)
+        assert EXAMPLE in (getattr(found, "uuid", None), *(one.uuid for one in getattr(found, "customers", ())))
+        assert len(server.requests) == 2
+
+
+async def test_fault_51_another_customer_for_ever_is_an_error() -> None:
+    """It is never taken for the requested one, with a borrowed session neither."""
+    async with client_of(answer(customer(uuid=OTHER)), retry=RetryPolicy(base_delay=0)) as (client, server):
+        with pytest.raises(APIResponseError, match="another customer"):
+            await client.get_customer(EXAMPLE)
+        assert len(server.requests) == 4
+
+
+async def test_fault_51_service_that_numbers_pages_wrongly_costs_one_retry() -> None:
+    """The page says which number it claims to have; later pages are not requested twice."""
+    async with client_of(answer(page(), X_Api_Current_Page="1")) as (client, server):
+        assert [(await client.get_page(number)).current_page for number in (2, 3, 4)] == [1, 1, 1]
+        assert len(server.requests) == 4
+    async with client_of(answer(page(), X_Api_Current_Page="1"), retry=RetryPolicy(max_attempts=1)) as (client, _):
+        with pytest.raises(APIResponseError, match="page 1, not page 2"):
+            await client.get_page(2)
+
+
+async def test_fault_51_uuid_in_another_case_is_the_services_decision() -> None:
+    """A look-up accepts the customer that the service returns for it, in the service's spelling."""
+    async with client_of(answer(customer())) as (client, server):
+        assert (await client.get_customer(EXAMPLE.upper())).uuid == EXAMPLE
+        assert len(server.requests) == 1
+    async with client_of(answer(b'{"message":"NOT_FOUND"}', "404 Not Found")) as (client, _):
+        with pytest.raises(NotFoundError):
+            await client.get_customer(EXAMPLE.upper())
+
+
+DATES = [
+    "Sun, 06 Nov 1994 08:49:37 GMT",
+    "Sunday, 06-Nov-94 08:49:37 GMT",
+    "Sun Nov  6 08:49:37 1994",
+    "Sun, 06 Nov 1994 08:49:37 -0000",
+    "Sun, 06 Nov 1994 08:49:37",
+    "Sun, 06 Nov 1994 08:49:37 UTC",
+    "Sun, 06 Nov 1994 10:49:37 +0200",
+    "06 Nov 1994 08:49:37 gmt",
+]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("date", DATES)
+def test_fault_52_dates_without_a_zone_are_utc(date: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each form of RFC 9110 is the same time, wherever the client runs."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert read_date({"Date": date}) == 784111777
+        assert read_retry_after({"Retry-After": date, "Date": DATES[0]}) == 0
+        assert read_retry_after({"Retry-After": DATES[0], "Date": date}) == 0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("value", ["1760000000", "9" * 300, "1" + "0" * 17, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_fault_52_absurd_waits_stay_finite(value: str) -> None:
+    """A wait of a thousand years can still be added, shown and rounded."""
+    seconds = read_retry_after({"Retry-After": value, "Date": DATES[0]})
+    assert seconds is not None
+    assert 1e8 < seconds <= 1e9
+
+
+@pytest.mark.parametrize(
+    ("value", "total"), [("250, 250", 250), ("250,250, 250", 250), ("250, 251", None), (",", None), ("250,", None)]
+)
+def test_fault_52_equal_joined_headers_are_one(value: str, total: int | None) -> None:
+    """A proxy may join two equal headers with a comma; different ones have no meaning."""
+    headers = CIMultiDict({"X-Api-Total": value, "X-RateLimit-Limit": value, "X-RateLimit-Remaining": value})
+    assert read_page_metadata(headers).total == total
+    assert (read_rate_limit(headers).limit, read_rate_limit(headers).remaining) == (total, total)
+    assert read_page_metadata({"X-Api-Has-More-Pages": "true, true"}).has_more is True
+
+
+@pytest.mark.parametrize("body", [b"[1,2", b'{"a":"x', b"[", b'[{"uuid":"a"}'])
+async def test_fault_52_json_cut_at_the_connections_end_is_transient(body: bytes) -> None:
+    """Without a length, the end of the connection may be the end of the body, or a cut."""
+    headers = {"Content-Type": "application/json"}
+    with pytest.raises(APIConnectionError, match="cut short") as caught:
+        decode_body(Response(200, headers, body), 100)
+    assert caught.value.transient
+    assert decode_body(Response(200, {**headers, "Content-Length": str(len(body))}, body), 100).body == body
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
+
+    async def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + page()[:-5])
+        writer.close()
+
+    async def whole(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + page())
+        writer.close()
+
+    async with client_of(cut, whole) as (client, server):
+        assert len((await client.get_page(1)).customers) == 1
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("https://sso.example.com/login?next=1", " to sso.example.com,"),
+        ("//sso.example.com:8443/x", " to sso.example.com,"),
+        ("http://user:password@gate/", " to gate,"),
+        ("http://[::1]/", " to ::1,"),
+        ("/login", "redirect, which"),
+        ("https://[bad", "redirect, which"),
+        ("https://a b.example/", "redirect, which"),
+        (f"https://{TOKEN}.example/", "redirect, which"),
+        (f"https://example.com/{DATA}", " to example.com,"),
+        ("", "redirect, which"),
+    ],
+)
+def test_fault_52_redirect_names_its_host_and_no_more(location: str, named: str) -> None:
+    """The host tells which login page or gateway is in between; the rest may hold anything."""
+    error = response_error(Response(302, {"Location": location}, b""), TOKEN)
+    assert error is not None
+    assert named in str(error)
+    assert not any(text in str(error) for text in ("password", "next", DATA, TOKEN))
+
+
+async def test_fault_52_long_header_is_named() -> None:
+    """Aiohttp reads headers of up to 8,190 bytes: the error says so, and shows none of it."""
+    async with client_of(answer(X_Trace=DATA * 2000)) as (client, server):
+        with pytest.raises(APIResponseError, match="header that is too long") as caught:
+            await client.get_page(1)
+        assert DATA not in str(caught.value)
+        assert len(server.requests) == 1
+
+
+HALF = "\ud83d"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"name": f"a{HALF}"},
+        {"name": f"{HALF}{HALF}"},
+        {"related_persons": [{"name": HALF}]},
+        {"nickname": HALF},
+        {"nickname": {HALF: 1}},
+    ],
+)
+async def test_fault_52_half_a_character_makes_one_record_bad(record: dict[str, Any]) -> None:
+    """The rest of the page is kept with ``on_bad_record``; without it, the error names the record and the field."""
+    body = page(customer(), json.dumps({"uuid": OTHER, **record}).encode())
+    rejected: list[Any] = []
+    async with client_of(answer(body, X_Api_Total="2")) as (client, _):
+        pager = client.list_customers(on_bad_record=lambda raw, error: rejected.append((raw["uuid"], error.field)))
+        assert [found.uuid async for found in pager] == [EXAMPLE]
+        assert rejected == [(OTHER, next(iter(record)))]
+        with pytest.raises(APIResponseError, match=f"record 1 of page 1: '{next(iter(record))}'"):
+            await client.get_page(1)
+
+
+SHAPES: dict[str, tuple[bytes, str]] = {
+    "millions of numbers": (b"[" + b"0," * 1_500_000 + b"0]", "200 OK"),
+    "many bad records": (b"[" + b"{}," * 50_000 + b"{}]", "200 OK"),
+    "arrays": (b"[" + b"[]," * 500_000 + b"[]]", "200 OK"),
+    "an object of many fields": (b"{" + b",".join(b'"%d":0' % n for n in range(200_000)) + b"}", "200 OK"),
+    "deep nesting": (b'[{"a":' * 300_000, "200 OK"),
+    "one long text": (b'[{"name":"' + b"\\u00e9" * 600_000 + b'"}]', "200 OK"),
+    "half characters": (b'["' + b"\\ud83d" * 600_000 + b'"]', "200 OK"),
+    "an envelope of many errors": (b'{"errors":[' + b'"x",' * 900_000 + b'"x"]}', "422 No"),
+}
+
+
+@pytest.mark.parametrize("call", ["get_page", "get_customer", "whoami"])
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+async def test_fault_53_no_body_holds_the_loop(shape: tuple[bytes, str], zipped: bool, call: str) -> None:
+    """Whatever a body holds, the event loop runs at least every 100 ms of CPU time."""
+    body, status = shape
+    fields = {"Content_Encoding": "gzip"} if zipped else {}
+    reply = answer(gzip.compress(body, 1) if zipped else body, status, **fields)
+    longest, last = 0.0, time.process_time()
+
+    async def watch() -> None:
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(0)
+            now = time.process_time()
+            longest, last = max(longest, now - last), now
+
+    async with client_of(reply, retry=RetryPolicy(max_attempts=1)) as (client, _):
+        watcher = asyncio.create_task(watch())
+        with pytest.raises(Exception, match=r"response|record|page|422"):
+            await getattr(client, call)(*{"get_page": (1,), "get_customer": (EXAMPLE,), "whoami": ()}[call])
+        watcher.cancel()
+    assert longest < 0.1, f"{longest * 1e3:.0f} ms"
+
+
+async def test_fault_53_many_gzip_members_are_refused() -> None:
+    """Each member copies what follows it, however empty it is."""
+    body = gzip.compress(b"") * 99 + gzip.compress(b"[]" + os.urandom(100_000).hex().encode())
+    async with client_of(answer(body, Content_Encoding="gzip")) as (client, _):
+        with pytest.raises(APIResponseError, match="too many pieces"):
+            await client.get_page(1)
+
+
+@pytest.mark.parametrize("reply", [answer(customer())])
+async def test_fault_51_borrowed_session_gets_no_wrong_customer(reply: Reply) -> None:
+    """A borrowed aiohttp session is used as it is; a mismatch is still noticed and retried."""
+    import aiohttp
+
+    async with (
+        raw_server(answer(customer(uuid=OTHER)), reply) as server,
+        aiohttp.ClientSession() as session,
+        CustomersClient(TOKEN, base_url=server.url, session=session) as client,
+    ):
+        assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
