@@ -167,7 +167,7 @@ async def test_a_walk_without_an_end_has_no_verdict(client: CustomersClient) -> 
     async with client.list_customers(per_page=10) as pager:
         async for _ in pager:
             break
-        with pytest.raises(RuntimeError, match="no verdict yet: it goes on with page 1"):
+        with pytest.raises(RuntimeError, match="no verdict yet: it continues with page 1"):
             pager.completeness  # noqa: B018  # the property raises
 
 

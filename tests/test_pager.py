@@ -343,7 +343,7 @@ def test_without_unique_memory_does_not_grow() -> None:
     pager = pager_of(Fetches(steady(30_000, 100)), unique=False, per_page=100)
     assert len(asyncio.run(numbers_of(pager))) == 30_000
     assert pager.completeness.verdict is Verdict.COMPLETE
-    walk = pager._reader.walk
+    walk = pager._fetcher.walk
     assert len(walk.seen) + len(walk._seen_before) <= 10_100
 
 

@@ -121,6 +121,9 @@ class PageFetcher:
     async def pages(self) -> AsyncGenerator[Page, None]:
         """The pages that have not been handed on yet, each with the customers that are new.
 
+        This is an async generator so that a consumer which leaves early needs no clean-up: when the generator is
+        dropped, the event loop closes it, and its ``finally`` clause ends the fetches in flight.
+
         Raises:
             CustomersError: A page could not be fetched; call again to go on with it.
             IncompleteListError: At the end, as ``on_incomplete`` says.
