@@ -4,10 +4,8 @@ Either each is looked up, or the list is walked until all were seen, whichever t
 keeps requests in flight and decides anew before each. `CustomerBatch` is what users hold.
 """
 
-import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -23,6 +21,7 @@ from customers_async.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from customers_async.listing.in_flight import InFlight
 from customers_async.listing.page_fetcher import PageSource
 from customers_async.listing.resumable import ResumableIterator
 from customers_async.listing.walk import Walk, key_of
@@ -49,8 +48,6 @@ _FEW = 10
 _AHEAD = 100
 """In input order, so many positions ahead of the one awaited are looked up, or as many as requests may be in flight:
 what waits for its turn takes memory."""
-
-_Tasks = dict[asyncio.Task[None], Callable[[], None]]  # each with what takes it back
 
 
 @attrs.frozen
@@ -177,6 +174,7 @@ class BatchReader:
         self._repeats = Counter(uuids)  # how often each is still to be handed on
         self._pending = set(positions)
         self._unasked = deque(positions.values())
+        self._requested: set[int] = set()  # the positions being looked up
         self._kept: dict[str, BatchResult] = {}  # came before their turn
         self._position = 0  # whose turn it is
         self._ready: deque[BatchResult] = deque()
@@ -200,10 +198,10 @@ class BatchReader:
             CustomersError: What no other customer would escape, such as a refused token; call again to go on.
             NotFoundError: A customer is missing, and ``on_missing`` asks for it; call again to go on.
         """
-        tasks: _Tasks = {}
+        in_flight: InFlight[None, None] = InFlight(self._concurrency, ordered=False)
         try:
             while not self.is_finished:
-                self._fill(tasks)
+                self._start_requests(in_flight)
                 while self._ready:
                     result = self._ready.popleft()
                     if not isinstance(result.error, NotFoundError) or self._on_missing == "yield":
@@ -211,28 +209,29 @@ class BatchReader:
                     elif self._on_missing == "raise":
                         raise result.error
                 if self._pending:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                        del tasks[task]
+                    _, task = await in_flight.next()
+                    task.result()
         finally:
-            for task, take_back in reversed(tasks.items()):  # before anything is awaited: that may be cancelled
-                if not task.done() or task.cancelled() or task.exception() is not None:
-                    take_back()
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._requeue_requested()  # before anything is awaited, because that may be cancelled
+            await in_flight.cancel()
 
-    def _fill(self, tasks: _Tasks) -> None:
-        while len(tasks) < self._concurrency and (job := self._next_job(idle=not tasks)) is not None:
-            work, take_back = job
-            tasks[asyncio.create_task(work)] = take_back
+    def _start_requests(self, in_flight: InFlight[None, None]) -> None:
+        while not in_flight.is_full and (job := self._next_job(idle=not in_flight)) is not None:
+            in_flight.start(None, job)
 
-    def _next_job(self, *, idle: bool) -> tuple[Coroutine[Any, Any, None], Callable[[], None]] | None:
-        """What to do now and what takes it back; None when there is nothing before something else has come."""
+    def _requeue_requested(self) -> None:
+        """Plan to send again the requests whose results have not arrived."""
+        if self._walk is not None:
+            self._walk.requeue_pending()
+        self._unasked.extendleft(sorted(self._requested, reverse=True))
+        self._requested.clear()
+
+    def _next_job(self, *, idle: bool) -> Coroutine[Any, Any, None] | None:
+        """The next request; None when there is none before another result has arrived."""
         walk = self._walk
         if walk is not None:
             if self._is_worth_a_page(walk) and (number := walk.take()) is not None:
-                return self._read(walk, number), partial(walk.give_back, (number,))
+                return self._read(walk, number)
             if not idle:  # the pages in flight may bring all that is missing
                 return None
             self._walk = None
@@ -241,7 +240,8 @@ class BatchReader:
         if not self._unasked or (self._ordered and self._unasked[0] >= self._position + self._ahead):
             return None
         position = self._unasked.popleft()
-        return self._look_up(self._uuids[position]), partial(self._unasked.appendleft, position)
+        self._requested.add(position)
+        return self._look_up(position)
 
     def _is_worth_a_page(self, walk: Walk) -> bool:
         """Whether to ask for another page: the first tells the total, then it must pay."""
@@ -261,8 +261,8 @@ class BatchReader:
         except CustomersError as error:
             if number == 1:
                 self._walk = None
-            elif isinstance(error, APIStatusError):
-                walk.refuse(number, error)
+            elif not (isinstance(error, APIStatusError) and walk.refuse(number, error)):
+                walk.skip(number)
             return
         try:
             walk.add(page)
@@ -273,13 +273,15 @@ class BatchReader:
         for record, problem in page.rejected:
             self._note(BatchResult(str(key_of(record)), error=problem))
 
-    async def _look_up(self, uuid: str) -> None:
+    async def _look_up(self, position: int) -> None:
+        uuid = self._uuids[position]
         try:
             result = BatchResult(uuid, await self._get_customer(uuid))
         except (AuthenticationError, ConfigurationError):
             raise
         except CustomersError as error:
             result = BatchResult(uuid, error=error.with_traceback(None))  # its frames would outlive the batch
+        self._requested.discard(position)
         self._note(result)
 
     def _note(self, result: BatchResult) -> None:

@@ -3,7 +3,6 @@
 It keeps pages in flight, and passes the verdict at the end.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from inspect import iscoroutinefunction
@@ -17,6 +16,7 @@ from customers_async.calls.retry import is_transient
 from customers_async.checks import check_choice, check_flag
 from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import Event, PageFetched, WalkFinished, emit
+from customers_async.listing.in_flight import InFlight
 from customers_async.listing.walk import Memory, Walk, key_of
 from customers_async.models import Completeness, Page, Verdict
 
@@ -25,9 +25,6 @@ __all__ = ["OnBadRecord", "OnIncomplete", "PageFetcher", "PageSource", "check_on
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
 """Called with the raw record and the error that names its place."""
-
-_Tasks = dict[asyncio.Task[Response], int]  # each with the number of its page, in the order of asking
-_Done = asyncio.Queue[asyncio.Task[Response]]
 
 _log = logging.getLogger("customers_async")
 
@@ -128,8 +125,7 @@ class PageFetcher:
             CustomersError: A page could not be fetched; call again to go on with it.
             IncompleteListError: At the end, as ``on_incomplete`` says.
         """
-        tasks: _Tasks = {}
-        done: _Done = asyncio.Queue()
+        in_flight: InFlight[int, Response] = InFlight(self._concurrency, ordered=self._ordered)
         try:
             while self.completeness is None:
                 if self._held is not None:
@@ -137,29 +133,24 @@ class PageFetcher:
                     page, self._held = self._held, None
                     yield page
                     continue
-                self._fill(tasks, done)
-                if tasks:
-                    self._held = await self._next_page(tasks, next(iter(tasks)) if self._ordered else await done.get())
-                    self._fill(tasks, done)
+                self._start_fetches(in_flight)
+                if in_flight:
+                    self._held = await self._next_page(in_flight)
+                    self._start_fetches(in_flight)
                 else:
                     self._conclude()
         except CustomersError as error:
             error.next_page = self.next_page
             raise
         finally:
-            self.walk.give_back(tasks.values())  # before anything is awaited: that may be cancelled
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self.walk.requeue_pending()  # before anything is awaited, because that may be cancelled
+            await in_flight.cancel()
         if self._on_incomplete in ("raise", "reconcile"):
             self.completeness.raise_if_incomplete()
 
-    def _fill(self, tasks: _Tasks, done: _Done) -> None:
-        while len(tasks) < self._concurrency and (number := self.walk.take()) is not None:
-            task = asyncio.create_task(self._fetch_patiently(number))
-            if not self._ordered:
-                task.add_done_callback(done.put_nowait)
-            tasks[task] = number
+    def _start_fetches(self, in_flight: InFlight[int, Response]) -> None:
+        while not in_flight.is_full and (number := self.walk.take()) is not None:
+            in_flight.start(number, self._fetch_patiently(number))
 
     async def _fetch_patiently(self, number: int) -> Response:
         """Fetch a page. Where most pages come, one whose call failed is asked for again."""
@@ -176,17 +167,16 @@ class PageFetcher:
                 self._fetched += 1
                 return answer
 
-    async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Response]) -> Page | None:
+    async def _next_page(self, in_flight: InFlight[int, Response]) -> Page | None:
         """The page to hand on; None when it was refused, or holds nothing that a walk before did not."""
+        number, task = await in_flight.next()
         try:
-            answer = await task
+            answer = task.result()
         except APIStatusError as error:
-            if not self.walk.refuse(tasks[task], error):
+            if not self.walk.refuse(number, error):
                 raise
-            del tasks[task]
             return None
-        page = self.walk.add(self._source.decode(tasks[task], answer))
-        del tasks[task]
+        page = self.walk.add(self._source.decode(number, answer))
         if self._handed_on:
             page = self._without_handed_on(page)
         if self._on_event is not None:

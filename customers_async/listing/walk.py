@@ -85,11 +85,15 @@ class Walk:
         self._outstanding.add(number)
         return number
 
-    def give_back(self, numbers: Iterable[int]) -> None:
-        """These pages were taken and did not come: they will be taken again."""
-        for number in numbers:
-            self._outstanding.discard(number)
+    def requeue_pending(self) -> None:
+        """Plan to request the pending pages again: those that were requested and have not arrived."""
+        for number in self._outstanding:
             heapq.heappush(self._again, number)
+        self._outstanding.clear()
+
+    def skip(self, number: int) -> None:
+        """Note a page that could not be fetched and will not be requested again."""
+        self._outstanding.discard(number)
 
     @property
     def next_page(self) -> int:
