@@ -343,8 +343,8 @@ def test_without_unique_memory_does_not_grow() -> None:
     pager = pager_of(Fetches(steady(30_000, 100)), unique=False, per_page=100)
     assert len(asyncio.run(numbers_of(pager))) == 30_000
     assert pager.completeness.verdict is Verdict.COMPLETE
-    walk = pager._fetcher.walk
-    assert len(walk.seen) + len(walk._seen_before) <= 10_100
+    seen = pager._fetcher.walk.seen
+    assert len(seen._keys) + len(seen._older_keys) <= 10_100
 
 
 def test_without_unique_repetitions_are_noticed_within_five_thousand() -> None:

@@ -87,7 +87,7 @@ class ExportWalk:
 
     def _bodies(self) -> Iterator[bytes]:
         """What is to be written of each page; what does not fit is set aside."""
-        walk = Walk(1, MAX_PER_PAGE, unique=True, seen=CompactSet())
+        walk = Walk(1, MAX_PER_PAGE, unique=True, keys=CompactSet())
         for number, answer in self._journal.pages(self.numbers):
             page = self.source.decode(number, answer)
             body, rejected = accepted(walk.add(page), page)
@@ -112,7 +112,7 @@ class ExportWalk:
             on_bad_record=None,
             persistent=options.retry.max_attempts > 1,
             on_event=options.on_event,
-            seen=CompactSet(),
+            keys=CompactSet(),
         )
         self.walks += 1
         self.numbers = array("Q")
@@ -120,7 +120,7 @@ class ExportWalk:
         try:
             async with aclosing(reader.pages()) as pages, self._drafting() as add:
                 async for page in pages:
-                    if not reader.walk.left_out:
+                    if not reader.walk.seen.omitted:
                         await add(page.raw)
                     self.numbers.append(page.number)
                     customers += len(page.customers)

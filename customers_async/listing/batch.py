@@ -24,7 +24,8 @@ from customers_async.errors import (
 from customers_async.listing.in_flight import InFlight
 from customers_async.listing.page_fetcher import PageSource
 from customers_async.listing.resumable import ResumableIterator
-from customers_async.listing.walk import Walk, key_of
+from customers_async.listing.verdict import key_of
+from customers_async.listing.walk import Walk
 from customers_async.models import Customer
 
 __all__ = [
@@ -230,7 +231,7 @@ class BatchReader:
         """The next request; None when there is none before another result has arrived."""
         walk = self._walk
         if walk is not None:
-            if self._is_worth_a_page(walk) and (number := walk.take()) is not None:
+            if self._is_worth_a_page(walk) and (number := walk.next_number()) is not None:
                 return self._read(walk, number)
             if not idle:  # the pages in flight may bring all that is missing
                 return None
@@ -247,7 +248,7 @@ class BatchReader:
         """Whether to ask for another page: the first tells the total, then it must pay."""
         if walk.next_page == 1:
             return True
-        pages, total = walk.pages_left, walk.total
+        pages, total = walk.pages_left, walk.claims.total
         if self._strategy == "list":
             return pages != 0 and bool(self._pending)
         return bool(pages) and total is not None and _walk_pays(pages or 0, total, len(self._pending))

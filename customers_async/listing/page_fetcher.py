@@ -17,7 +17,8 @@ from customers_async.checks import check_choice, check_flag
 from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import Event, PageFetched, WalkFinished, emit
 from customers_async.listing.in_flight import InFlight
-from customers_async.listing.walk import Memory, Walk, key_of
+from customers_async.listing.verdict import Key, KeySet, Seen, key_of
+from customers_async.listing.walk import Walk
 from customers_async.models import Completeness, Page, Verdict
 
 __all__ = ["OnBadRecord", "OnIncomplete", "PageFetcher", "PageSource", "check_on_bad_record", "check_walk"]
@@ -68,7 +69,7 @@ class PageFetcher:
         on_bad_record: Takes each record that does not fit, once.
         persistent: Ask again for a page whose call failed, if most others came.
         on_event: The client's listener.
-        seen: See `Walk`.
+        keys: See `Walk`.
     """
 
     SECOND_CHANCES = 2
@@ -92,7 +93,7 @@ class PageFetcher:
         on_bad_record: OnBadRecord | None,
         persistent: bool,
         on_event: Callable[[Event], None] | None,
-        seen: Memory | None = None,
+        keys: KeySet | None = None,
     ) -> None:
         self._source = source
         self._second_chances = self.SECOND_CHANCES if persistent else 0
@@ -104,10 +105,10 @@ class PageFetcher:
         self._on_bad_record = on_bad_record
         self._on_event = on_event
         self._again = self.RECONCILIATIONS if on_incomplete == "reconcile" else 0
-        self._handed_on: list[Memory] = []  # by the walks before this one
+        self._handed_on: list[Seen] = []  # by the walks before this one
         self._held: Page | None = None  # noted, and still to be handed on
         self._reported = 0  # of its bad records
-        self.walk = Walk(first_page, per_page, unique=unique, seen=seen)
+        self.walk = Walk(first_page, per_page, unique=unique, keys=keys)
         self.completeness: Completeness | None = None
 
     @property
@@ -149,7 +150,7 @@ class PageFetcher:
             self.completeness.raise_if_incomplete()
 
     def _start_fetches(self, in_flight: InFlight[int, Response]) -> None:
-        while not in_flight.is_full and (number := self.walk.take()) is not None:
+        while not in_flight.is_full and (number := self.walk.next_number()) is not None:
             in_flight.start(number, self._fetch_patiently(number))
 
     async def _fetch_patiently(self, number: int) -> Response:
@@ -198,7 +199,7 @@ class PageFetcher:
             rejected=tuple(pair for pair in page.rejected if not self._was_handed_on(key_of(pair[0]))),
         )
 
-    def _was_handed_on(self, key: str | bytes) -> bool:
+    def _was_handed_on(self, key: Key) -> bool:
         return any(key in seen for seen in self._handed_on)
 
     def _conclude(self) -> None:
