@@ -300,7 +300,7 @@ async def test_a_missing_customer_can_be_an_error_and_the_batch_goes_on(
     [
         ([UNKNOWN, "wrong"], ValueError, r"^uuids\[1\]: uuid must be 8-4-4-4-12"),
         ([UNKNOWN, UNKNOWN, None], TypeError, r"^uuids\[2\]: uuid must be a str, not NoneType"),
-        (UNKNOWN, TypeError, "not one of them"),
+        (UNKNOWN, TypeError, "not a single string"),
         (5, TypeError, "iterable"),
     ],
 )
@@ -527,7 +527,7 @@ async def test_leaving_early_leaves_nothing_behind(emulator: Emulator, client: C
             break
     check_nothing_held(client)
     check_found([result async for result in batch], uuids[1:])
-    assert repr(batch) == "<CustomerBatch 0 customers to come>"
+    assert repr(batch) == "<CustomerBatch 0 customers pending>"
 
 
 async def test_a_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, client: CustomersClient) -> None:
@@ -567,9 +567,9 @@ async def test_a_batch_serves_one_at_a_time(emulator: Emulator, client: Customer
     batch = client.get_customers(emulator.uuids(0, 5))
     waiting = asyncio.ensure_future(anext(batch))
     await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="one at a time"):
+    with pytest.raises(RuntimeError, match="one task at a time"):
         await anext(batch)
-    with pytest.raises(RuntimeError, match="one at a time"):
+    with pytest.raises(RuntimeError, match="one task at a time"):
         await batch.aclose()
     await waiting
     await batch.aclose()

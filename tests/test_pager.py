@@ -76,7 +76,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "unique": True,
         "on_incomplete": "ignore",
         "on_bad_record": None,
-        "persistent": False,
+        "retry_pages": False,
         "on_event": None,
     }
     source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
@@ -491,7 +491,7 @@ async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
         return steady(200, 10)(number)
 
     fetch = Fetches(server)
-    pager = pager_of(fetch, persistent=True, concurrency=concurrency)
+    pager = pager_of(fetch, retry_pages=True, concurrency=concurrency)
     try:
         numbers = await numbers_of(pager)
     except APIConnectionError as error:
@@ -504,7 +504,7 @@ async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
 
 
 @pytest.mark.parametrize(
-    ("error", "persistent", "at"),
+    ("error", "retry_pages", "at"),
     [
         (APIConnectionError("reset"), True, 4),
         (APIConnectionError("reset"), False, 9),
@@ -514,7 +514,7 @@ async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
     ],
     ids=["too early", "not wanted", "not transient", "refused", "told to stay away"],
 )
-async def test_a_page_gets_no_second_chance(error: CustomersError, persistent: bool, at: int) -> None:
+async def test_a_page_gets_no_second_chance(error: CustomersError, retry_pages: bool, at: int) -> None:
     """Before four pages have come, when it is not wanted, and when asking again could not help."""
 
     def server(number: int) -> Page:
@@ -524,7 +524,7 @@ async def test_a_page_gets_no_second_chance(error: CustomersError, persistent: b
 
     fetch = Fetches(server)
     with pytest.raises(type(error)):
-        await numbers_of(pager_of(fetch, persistent=persistent, concurrency=1))
+        await numbers_of(pager_of(fetch, retry_pages=retry_pages, concurrency=1))
     assert fetch.numbers.count(at) == 1
 
 
@@ -538,7 +538,7 @@ async def test_an_outage_is_not_multiplied_by_a_walk() -> None:
 
     fetch = Fetches(server)
     with pytest.raises(APIConnectionError):
-        await numbers_of(pager_of(fetch, persistent=True, concurrency=4))
+        await numbers_of(pager_of(fetch, retry_pages=True, concurrency=4))
     assert len(fetch.numbers) <= 100 + 3 * 4
 
 
@@ -570,7 +570,7 @@ async def test_a_second_consumer_is_refused_and_harms_nobody() -> None:
     first = asyncio.ensure_future(numbers_of(pager))
     await asyncio.sleep(0)
     for intrude in (lambda: numbers_of(pager), pager.aclose):
-        with pytest.raises(RuntimeError, match="a pager serves one at a time"):
+        with pytest.raises(RuntimeError, match="use a pager in one task at a time"):
             await intrude()
     assert await first == list(range(95))
     assert pager.completeness.verdict is Verdict.COMPLETE

@@ -110,7 +110,7 @@ class ExportWalk:
             unique=True,
             on_incomplete="ignore",
             on_bad_record=None,
-            persistent=options.retry.max_attempts > 1,
+            retry_pages=options.retry.max_attempts > 1,
             on_event=options.on_event,
             keys=CompactSet(),
         )

@@ -52,10 +52,10 @@ class CustomerPager:
             customer = next(self._rest, None)
             if customer is not None:
                 return customer
-            page = await self._receive_page()
-            if page is None:
+            self._page = await self._stream.next()
+            if self._page is None:
                 raise StopAsyncIteration
-            self._rest = iter(page.customers)
+            self._rest = iter(self._page.customers)
 
     def pages(self) -> AsyncIterator[Page]:
         """Iterate over the pages; each ``Page.customers`` holds only customers that were not yielded before.
@@ -71,9 +71,6 @@ class CustomerPager:
         rest = tuple(self._rest)
         if rest and self._page is not None:
             return attrs.evolve(self._page, customers=rest)
-        return await self._receive_page()
-
-    async def _receive_page(self) -> Page | None:
         self._page = await self._stream.next()
         return self._page
 

@@ -140,7 +140,7 @@ class Walk:
         total = self.claims.total
         if total is None or number <= self._last_planned:
             # After an empty page, wait for the pending ones before looking further ahead.
-            return not self._pending or max(self._empty, default=0) <= self.seen.last_page
+            return not (self._pending and self._empty) or max(self._empty) <= self.seen.last_page
         # Beyond the total: one page at a time, while the page before promises more or rows are missing.
         rows_before = (self._first_page - 1) * self._page_size
         is_short = rows_before + self.seen.rows < total
