@@ -26,7 +26,7 @@ async def test_tasks_are_received_in_order_or_as_they_complete(ordered: bool, ex
 
 
 async def test_tasks_count_until_they_are_received() -> None:
-    """A completed task takes up room until the consumer has received it."""
+    """A completed task counts towards the limit until the consumer has received it."""
     in_flight: InFlight[int, int] = InFlight(2, ordered=True)
     in_flight.start(1, work(1, 0))
     assert not in_flight.is_full
