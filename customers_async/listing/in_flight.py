@@ -14,8 +14,8 @@ Result = TypeVar("Result")
 class InFlight(Generic[Key, Result]):
     """Tasks in flight, at most `limit` at a time, for one consumer.
 
-    It does not remember which results are missing after `cancel`: the consumer does that before it awaits `cancel`,
-    because that may be cancelled in turn.
+    `cancel` discards what has not been received. A consumer that will request it again must note that before it awaits
+    `cancel`, which may itself be cancelled.
 
     Args:
         limit: Tasks at most, counting those that have completed and are not received yet.
@@ -47,8 +47,9 @@ class InFlight(Generic[Key, Result]):
         """Wait for the next task, remove it, and return its key and the completed task."""
         if self._ordered:
             task = next(iter(self._tasks))
-            with suppress(Exception):  # the caller reads it from the task
-                await task  # 15 µs less than asyncio.wait, which would not raise
+            if not task.done():
+                with suppress(Exception):  # the caller reads it from the task
+                    await task  # 15 µs less than asyncio.wait, which would not raise
         else:
             task = await self._completed.get()
         return self._tasks.pop(task), task

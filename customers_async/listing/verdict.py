@@ -107,7 +107,7 @@ class Seen:
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """All rows, with duplicates and rejected records."""
         return self.distinct + self.omitted
 
     @property
@@ -115,7 +115,7 @@ class Seen:
         """Rows that are duplicates or did not fit the model."""
         return self.duplicates + self.rejected
 
-    def known(self, keys: list[Key]) -> set[Key]:
+    def find_known(self, keys: list[Key]) -> set[Key]:
         """Return the keys that were seen before."""
         # On most pages there are none, and isdisjoint finds that out without a loop in Python.
         if self._keys.isdisjoint(keys) and (not self._older_keys or self._older_keys.isdisjoint(keys)):

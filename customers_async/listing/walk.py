@@ -84,7 +84,7 @@ class Walk:
             APIResponseError: The page repeats the first one: the server ignores ``page``.
         """
         keys = keys_of(page)
-        known = self.seen.known(keys)
+        known = self.seen.find_known(keys)
         if self._first_keys is None:
             self._begin(page, keys)
         elif known and self._repeats_first(page, set(keys)):
@@ -143,8 +143,8 @@ class Walk:
             return not (self._pending and self._empty) or max(self._empty) <= self.seen.last_page
         # Beyond the total: one page at a time, while the page before promises more or rows are missing.
         rows_before = (self._first_page - 1) * self._page_size
-        is_short = rows_before + self.seen.rows < total
-        return not self._pending and (is_short or self.claims.more_after == number - 1)
+        rows_missing = rows_before + self.seen.rows < total
+        return not self._pending and (rows_missing or self.claims.more_after == number - 1)
 
     @property
     def _last_planned(self) -> int:
