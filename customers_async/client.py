@@ -26,18 +26,18 @@ from customers_async.listing.batch import (
     CustomerBatch,
     OnMissing,
     Strategy,
+    cheapest_strategy,
     check_batch,
     check_uuids,
-    is_worth_asking,
-    plan,
+    needs_total,
 )
 from customers_async.listing.page_fetcher import (
     OnBadRecord,
     OnIncomplete,
     PageFetcher,
     PageSource,
+    check_listing,
     check_on_bad_record,
-    check_walk,
 )
 from customers_async.listing.pager import CustomerPager
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
@@ -259,8 +259,8 @@ class CustomersClient:
             BatchPlan(strategy='lookups', requests=1, seconds=0.0)
         """
         customers = len(set(check_uuids(uuids)))
-        total = await self._api.find_total() if is_worth_asking(customers) else None
-        strategy, requests = plan(customers, total)
+        total = await self._api.find_total() if needs_total(customers) else None
+        strategy, requests = cheapest_strategy(customers, total)
         return BatchPlan(strategy=strategy, requests=requests, seconds=self._api.bulk_wait(requests))
 
     def list_customers(
@@ -298,7 +298,7 @@ class CustomersClient:
             ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``.
         """
         check_page(first_page, per_page)
-        check_walk(ordered=ordered, unique=unique, on_incomplete=on_incomplete)
+        check_listing(ordered=ordered, unique=unique, on_incomplete=on_incomplete)
         bad_record = check_on_bad_record(on_bad_record)
         api = self._api
         return CustomerPager(
@@ -311,7 +311,7 @@ class CustomersClient:
                 unique=unique,
                 on_incomplete=on_incomplete,
                 on_bad_record=bad_record,
-                persistent=api.options.retry.max_attempts > 1,
+                retry_pages=api.options.retry.max_attempts > 1,
                 on_event=api.options.on_event,
             )
         )

@@ -1,4 +1,4 @@
-"""Many customers by their uuids: what it costs, counted at the server, and what comes of each."""
+"""Many customers by their uuids: the requests, counted at the server, and the result of each uuid."""
 
 import asyncio
 import random
@@ -43,20 +43,20 @@ async def crowd() -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 async def reader(crowd: Emulator) -> AsyncIterator[CustomersClient]:
-    """A client of it."""
+    """A client of that service."""
     async with CustomersClient(crowd.token, base_url=crowd.url) as client:
         yield client
 
 
 def spread(emulator: Emulator, count: int) -> list[str]:
-    """So many uuids from all over the list, the last customer's among them, and not in its order."""
-    everybody = list(emulator.uuids())
-    step = len(everybody) // count
-    return everybody[::-1][::step][:count]
+    """Return uuids from all over the list, the last customer's among them, in reverse order."""
+    uuids = list(emulator.uuids())
+    step = len(uuids) // count
+    return uuids[::-1][::step][:count]
 
 
 def check_found(results: Iterable[BatchResult], uuids: list[str]) -> None:
-    """Each uuid in its place, with its customer."""
+    """Check that each uuid has its customer, in the order of the uuids."""
     found = list(results)
     assert [result.uuid for result in found] == uuids
     assert [result.customer and result.customer.uuid for result in found] == uuids
@@ -64,7 +64,7 @@ def check_found(results: Iterable[BatchResult], uuids: list[str]) -> None:
 
 
 class Service:
-    """Answers look-ups and pages from a list in memory, some of them in vain, in any order, and counts."""
+    """Serves look-ups and pages from a list in memory, in any order, some with an error, and counts them."""
 
     def __init__(self, numbers: Sequence[int], hidden: set[int], failing: set[int], size: int, seed: int) -> None:
         self.numbers, self.hidden, self.failing, self.size = numbers, hidden, failing, size
@@ -120,7 +120,7 @@ def uuid_of(number: int) -> str:
     stops=st.lists(st.integers(1, 9), max_size=4),
     seed=st.integers(0, 1_000),
 )
-def test_each_position_gets_its_result(
+def test_each_uuid_gets_its_result(
     length: int,
     wanted: list[int],
     hidden: set[int],
@@ -132,7 +132,7 @@ def test_each_position_gets_its_result(
     stops: list[int],
     seed: int,
 ) -> None:
-    """Whatever fails, hides from the list, comes twice or late, and however often the batch is left."""
+    """Whatever fails, is missing from the list, is repeated or late, and however often the batch is left."""
     service = Service(range(length), hidden - failing, failing, size, seed)
     uuids = tuple(map(uuid_of, wanted))
     source: Any = PageSource("", service.page, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
@@ -181,14 +181,14 @@ def test_each_position_gets_its_result(
 
 
 async def test_800_of_5000_customers_cost_51_requests_at_most(crowd: Emulator, reader: CustomersClient) -> None:
-    """The list is walked, since its 50 pages cost less than 800 look-ups."""
+    """The list is read, because its 50 pages cost less than 800 look-ups."""
     uuids = spread(crowd, 800)
     check_found([result async for result in reader.get_customers(uuids)], uuids)
     assert crowd.stats.requests <= 51
     assert set(crowd.stats.paths) == {LIST}
 
 
-async def test_a_few_are_looked_up_and_the_length_of_the_list_is_not_asked_for(
+async def test_few_customers_are_looked_up_without_a_request_for_the_total(
     crowd: Emulator, reader: CustomersClient
 ) -> None:
     """Ten customers, ten requests."""
@@ -198,22 +198,24 @@ async def test_a_few_are_looked_up_and_the_length_of_the_list_is_not_asked_for(
     assert LIST not in crowd.stats.paths
 
 
-async def test_what_does_not_pay_is_looked_up(crowd: Emulator, reader: CustomersClient) -> None:
-    """For 40 customers of 5,000 the first page tells that 49 more would cost more; whom it showed is not looked up."""
+async def test_list_is_left_if_look_ups_cost_less(crowd: Emulator, reader: CustomersClient) -> None:
+    """40 of 5,000: the other 49 pages would cost more. Customers of the first page are not looked up."""
     uuids = [*crowd.uuids(0, 3), *spread(crowd, 40)[:37]]
     check_found([result async for result in reader.get_customers(uuids)], uuids)
     assert crowd.stats.paths[LIST] == 1
     assert crowd.stats.requests == 1 + 37
 
 
-async def test_the_walk_stops_when_everybody_was_seen(crowd: Emulator, reader: CustomersClient) -> None:
-    """300 customers of the first pages: what was in flight then is all that is asked for."""
+async def test_listing_stops_when_every_customer_was_found(crowd: Emulator, reader: CustomersClient) -> None:
+    """300 customers of the first pages: no request is sent after the last of them was found."""
     uuids = list(crowd.uuids(0, 300))
     check_found([result async for result in reader.get_customers(uuids)], uuids)
     assert crowd.stats.requests <= 3 + 8
 
 
-async def test_the_last_few_are_looked_up_when_more_pages_are_left(crowd: Emulator, reader: CustomersClient) -> None:
+async def test_last_few_customers_are_looked_up_if_more_pages_are_left(
+    crowd: Emulator, reader: CustomersClient
+) -> None:
     """All but two are on the first pages: two look-ups cost less than the 40 pages that are left."""
     uuids = [*crowd.uuids(0, 500), *crowd.uuids(4_998, 5_000)]
     check_found([result async for result in reader.get_customers(uuids)], uuids)
@@ -221,8 +223,8 @@ async def test_the_last_few_are_looked_up_when_more_pages_are_left(crowd: Emulat
 
 
 @pytest.mark.parametrize("strategy", ["lookups", "list"])
-async def test_the_way_can_be_chosen(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
-    """Three customers by as many look-ups, or by the pages up to the last of them."""
+async def test_strategy_can_be_chosen(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
+    """Three customers by three look-ups, or by the three pages of the list."""
     uuids = list(emulator.uuids(247, 250))
     check_found([result async for result in client.get_customers(uuids, strategy=strategy)], uuids)
     assert emulator.stats.paths[LIST] == (3 if strategy == "list" else 0)
@@ -231,10 +233,10 @@ async def test_the_way_can_be_chosen(emulator: Emulator, client: CustomersClient
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("strategy", ["lookups", "list"])
-async def test_a_repeated_uuid_costs_one_request_and_gives_each_result(
+async def test_repeated_uuid_costs_one_request(
     emulator: Emulator, client: CustomersClient, strategy: Any, ordered: bool
 ) -> None:
-    """One result for each position."""
+    """Each position still gets its result."""
     first, second = emulator.uuids(0, 2)
     uuids = [first, second, first, UNKNOWN, first, UNKNOWN]
     results = [result async for result in client.get_customers(uuids, strategy=strategy, ordered=ordered)]
@@ -244,8 +246,8 @@ async def test_a_repeated_uuid_costs_one_request_and_gives_each_result(
     assert emulator.stats.requests == (3 if strategy == "lookups" else 3 + 1)
 
 
-async def test_results_come_as_they_come_on_request(emulator: Emulator) -> None:
-    """The slow first one does not hold up the others, unless the order of the uuids is wanted."""
+async def test_unordered_results_are_yielded_as_they_arrive(emulator: Emulator) -> None:
+    """A slow first result delays the others only if ``ordered``."""
     waits = iter([5.0, *[0.1] * 100])
     emulator.latency = lambda: next(waits)
     uuids = list(emulator.uuids(0, 8))
@@ -260,8 +262,10 @@ async def test_results_come_as_they_come_on_request(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["lookups", "list"])
-async def test_a_missing_customer_is_a_result(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
-    """By default: with the error of its own look-up, in its place."""
+async def test_missing_customer_is_a_result_by_default(
+    emulator: Emulator, client: CustomersClient, strategy: Any
+) -> None:
+    """Its position gets a result with the error of its look-up."""
     first, second = emulator.uuids(0, 2)
     batch = client.get_customers([first, UNKNOWN, second], strategy=strategy)
     results = [result async for result in batch]
@@ -270,8 +274,8 @@ async def test_a_missing_customer_is_a_result(emulator: Emulator, client: Custom
     assert results[1].error.url_path == f"{LIST}/{UNKNOWN}"
 
 
-async def test_a_missing_customer_can_be_left_out(emulator: Emulator, client: CustomersClient) -> None:
-    """``on_missing="skip"`` leaves out who is not known; another failure still shows."""
+async def test_missing_customer_can_be_skipped(emulator: Emulator, client: CustomersClient) -> None:
+    """``on_missing="skip"`` omits unknown customers, but no other failure."""
     first, second = emulator.uuids(0, 2)
     emulator.fail_next(400, path=f"{LIST}/{second}")
     results = [result async for result in client.get_customers([first, UNKNOWN, second], on_missing="skip")]
@@ -279,16 +283,16 @@ async def test_a_missing_customer_can_be_left_out(emulator: Emulator, client: Cu
     assert results[1].error is not None
 
 
-async def test_a_missing_customer_can_be_an_error_and_the_batch_goes_on(
+async def test_missing_customer_can_be_raised_and_the_batch_resumes(
     emulator: Emulator, client: CustomersClient
 ) -> None:
-    """``on_missing="raise"`` raises when its turn comes; iterated again, the batch goes on behind it."""
+    """``on_missing="raise"`` raises in its turn; iterated again, the batch resumes after it."""
     first, second = emulator.uuids(0, 2)
     batch = client.get_customers([first, UNKNOWN, second], on_missing="raise")
     seen: list[str] = []
     with pytest.raises(NotFoundError):
         async for result in batch:
-            seen.append(result.uuid)  # noqa: PERF401  # what came before the error counts
+            seen.append(result.uuid)  # noqa: PERF401  # results before the error count
     check_nothing_held(client)
     assert seen == [first]
     assert [result.uuid async for result in batch] == [second]
@@ -300,11 +304,11 @@ async def test_a_missing_customer_can_be_an_error_and_the_batch_goes_on(
     [
         ([UNKNOWN, "wrong"], ValueError, r"^uuids\[1\]: uuid must be 8-4-4-4-12"),
         ([UNKNOWN, UNKNOWN, None], TypeError, r"^uuids\[2\]: uuid must be a str, not NoneType"),
-        (UNKNOWN, TypeError, "not one of them"),
+        (UNKNOWN, TypeError, "not a single string"),
         (5, TypeError, "iterable"),
     ],
 )
-async def test_a_bad_uuid_is_refused_before_anything_is_sent(
+async def test_bad_uuid_is_refused_before_anything_is_sent(
     emulator: Emulator, client: CustomersClient, uuids: Any, kind: type[Exception], message: str
 ) -> None:
     """The message names its position, not the value."""
@@ -321,13 +325,13 @@ async def test_a_bad_uuid_is_refused_before_anything_is_sent(
     [({"strategy": "best"}, ValueError), ({"on_missing": None}, ValueError), ({"ordered": 1}, TypeError)],
 )
 def test_bad_options_are_refused(options: dict[str, Any], kind: type[Exception]) -> None:
-    """At the call, not at the first result."""
+    """The call raises, not the first iteration."""
     with pytest.raises(kind):
         CustomersClient("x").get_customers([], **options)
 
 
-async def test_any_iterable_will_do(emulator: Emulator, client: CustomersClient) -> None:
-    """A generator, a set, nothing at all."""
+async def test_any_iterable_is_accepted(emulator: Emulator, client: CustomersClient) -> None:
+    """A generator, a set, an empty list."""
     uuids = list(emulator.uuids(0, 3))
     check_found([result async for result in client.get_customers(uuid for uuid in uuids)], uuids)
     assert {result.uuid async for result in client.get_customers(set(uuids))} == set(uuids)
@@ -335,10 +339,10 @@ async def test_any_iterable_will_do(emulator: Emulator, client: CustomersClient)
     assert emulator.stats.requests == 6
 
 
-async def test_one_failure_does_not_end_the_others(
+async def test_failed_look_up_does_not_affect_the_others(
     emulator: Emulator, client: CustomersClient, impatient: RetryPolicy
 ) -> None:
-    """A look-up that fails for good is the error of its result."""
+    """Its error is in its own result."""
     uuids = list(emulator.uuids(0, 9))
     emulator.fail_next(500, path=f"{LIST}/{uuids[3]}", times=None)
     results = [result async for result in client.with_options(retry=impatient).get_customers(uuids)]
@@ -348,10 +352,10 @@ async def test_one_failure_does_not_end_the_others(
     assert results[3].error.__traceback__ is None
 
 
-async def test_a_page_that_fails_costs_look_ups_of_its_customers_only(
+async def test_customers_of_a_failed_page_are_looked_up(
     emulator: Emulator, client: CustomersClient, impatient: RetryPolicy
 ) -> None:
-    """The walk goes on without it."""
+    """The other pages are read all the same."""
     uuids = [*emulator.uuids(0, 40), *emulator.uuids(120, 124), *emulator.uuids(210, 250)]
     emulator.fail_next(500, page=2, times=None)
     batch = client.with_options(retry=impatient).get_customers(uuids)
@@ -361,10 +365,10 @@ async def test_a_page_that_fails_costs_look_ups_of_its_customers_only(
 
 
 @pytest.mark.parametrize("fault", [503, "html", "cut"])
-async def test_where_the_list_is_not_to_be_had_everybody_is_looked_up(
+async def test_all_customers_are_looked_up_if_the_list_fails(
     emulator: Emulator, client: CustomersClient, impatient: RetryPolicy, fault: Any
 ) -> None:
-    """The first page fails for good: the batch is as good as any without a list."""
+    """If the first page fails for good, the batch does without the list."""
     uuids = list(emulator.uuids(0, 30))
     emulator.fail_next(fault, page=1, times=None)
     check_found([result async for result in client.with_options(retry=impatient).get_customers(uuids)], uuids)
@@ -372,10 +376,8 @@ async def test_where_the_list_is_not_to_be_had_everybody_is_looked_up(
     assert emulator.stats.requests - emulator.stats.paths[LIST] == 30
 
 
-async def test_a_record_that_does_not_fit_is_the_error_of_its_result(
-    emulator: Emulator, client: CustomersClient
-) -> None:
-    """On a page it leaves the others alone."""
+async def test_bad_record_on_a_page_is_the_error_of_its_result(emulator: Emulator, client: CustomersClient) -> None:
+    """The other records of the page are used."""
     uuids = list(emulator.uuids(0, 200))
     emulator.touch(3, name=5)
     results = [result async for result in client.get_customers(uuids)]
@@ -384,8 +386,8 @@ async def test_a_record_that_does_not_fit_is_the_error_of_its_result(
     assert emulator.stats.requests <= 3
 
 
-async def test_a_refused_token_ends_the_batch_and_it_can_go_on(emulator: Emulator) -> None:
-    """No customer would escape that, so it is raised at once, with one request for each in flight at most."""
+async def test_rejected_token_is_raised_and_the_batch_resumes(emulator: Emulator) -> None:
+    """It would affect every customer, so it is raised at once, after at most ``concurrency`` requests."""
     uuids = list(emulator.uuids(0, 100))
     async with CustomersClient(emulator.token, base_url=emulator.url) as client:
         emulator.whitelisted = False
@@ -403,8 +405,8 @@ async def test_a_refused_token_ends_the_batch_and_it_can_go_on(emulator: Emulato
         check_nothing_held(client)
 
 
-async def test_who_slid_to_a_page_that_was_read_is_looked_up(emulator: Emulator, client: CustomersClient) -> None:
-    """A list may drift while it is walked: nobody is called missing before a look-up of its own says so."""
+async def test_customer_that_moved_to_an_earlier_page_is_looked_up(emulator: Emulator, client: CustomersClient) -> None:
+    """The list may change while it is read: a customer is missing only if its look-up says so."""
     uuids = list(emulator.uuids())
     emulator.on_page(2, delete=5)
     results = [result async for result in client.with_options(concurrency=1).get_customers(uuids)]
@@ -413,8 +415,8 @@ async def test_who_slid_to_a_page_that_was_read_is_looked_up(emulator: Emulator,
     assert emulator.stats.requests == 3 + 5
 
 
-async def test_a_capped_list_is_not_walked() -> None:
-    """More than 10,000 customers: pages may end before the last of them, so all are looked up."""
+async def test_list_above_the_cap_is_not_read() -> None:
+    """A list of more than 10,000 may be capped, so all customers are looked up."""
     async with (
         Emulator(customers=12_000, capped=True) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -425,8 +427,8 @@ async def test_a_capped_list_is_not_walked() -> None:
         assert emulator.stats.requests == 1 + 200
 
 
-async def test_a_capped_list_that_is_walked_on_request_leaves_the_rest_to_look_ups() -> None:
-    """``strategy="list"`` goes to the cap; whom the list does not show is looked up."""
+async def test_customers_above_the_cap_are_looked_up() -> None:
+    """``strategy="list"`` reads to the cap; customers above it are looked up."""
     async with (
         Emulator(customers=400, capped=True, cap=200, cap_refuses=True) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -437,8 +439,8 @@ async def test_a_capped_list_that_is_walked_on_request_leaves_the_rest_to_look_u
         assert emulator.stats.requests == 4 + 30
 
 
-async def test_a_list_of_unknown_length_is_not_walked(emulator: Emulator, client: CustomersClient) -> None:
-    """The first page does not tell: everybody whom it did not show is looked up."""
+async def test_list_of_unknown_length_is_not_read(emulator: Emulator, client: CustomersClient) -> None:
+    """If the first page has no total, all customers that are not on it are looked up."""
     emulator.headers["X-Api-Total"] = None
     uuids = list(emulator.uuids(90, 120))
     check_found([result async for result in client.get_customers(uuids)], uuids)
@@ -447,17 +449,17 @@ async def test_a_list_of_unknown_length_is_not_walked(emulator: Emulator, client
 
 @pytest.mark.parametrize("strategy", ["auto", "list"])
 @pytest.mark.parametrize("quirk", ["ignore_page", "ignore_per_page"])
-async def test_a_server_with_paging_of_its_own_does_no_harm(
+async def test_server_that_ignores_paging_does_no_harm(
     emulator: Emulator, client: CustomersClient, strategy: Any, quirk: str
 ) -> None:
-    """It ignores ``page`` or ``per_page``: everybody is found all the same."""
+    """It ignores ``page`` or ``per_page``: every customer is found all the same."""
     setattr(emulator, quirk, True if quirk == "ignore_page" else 15)
     uuids = list(emulator.uuids(0, 130))
     check_found([result async for result in client.get_customers(uuids, strategy=strategy)], uuids)
     assert emulator.stats.requests <= 2 + 8 + 115
 
 
-async def test_a_batch_beyond_the_quota_waits_for_the_next_window(crowd: Emulator, reader: CustomersClient) -> None:
+async def test_batch_beyond_the_rate_limit_waits_for_the_next_window(crowd: Emulator, reader: CustomersClient) -> None:
     """600 look-ups under 500 a minute: two windows, and no 429."""
     uuids = spread(crowd, 600)
     started = asyncio.get_running_loop().time()
@@ -466,8 +468,10 @@ async def test_a_batch_beyond_the_quota_waits_for_the_next_window(crowd: Emulato
     assert crowd.stats.statuses == {200: 600}
 
 
-async def test_a_spent_quota_is_the_error_of_those_who_need_it(emulator: Emulator, client: CustomersClient) -> None:
-    """A batch that may not wait gets what the window gives, and is told of the others."""
+async def test_spent_rate_limit_is_the_error_of_the_remaining_customers(
+    emulator: Emulator, client: CustomersClient
+) -> None:
+    """A batch that may not wait gets as many customers as the window allows, and errors for the others."""
     emulator.rate_limit(4)
     uuids = list(emulator.uuids(0, 6))
     hurried = client.with_options(max_rate_limit_wait=0, concurrency=1)
@@ -476,8 +480,8 @@ async def test_a_spent_quota_is_the_error_of_those_who_need_it(emulator: Emulato
     assert emulator.stats.requests == 4
 
 
-async def test_memory_is_bounded_by_a_window(emulator: Emulator, client: CustomersClient) -> None:
-    """The first customer does not come: in order, no more than a hundred others are fetched ahead of it."""
+async def test_ordered_look_ups_run_a_hundred_ahead_at_most(emulator: Emulator, client: CustomersClient) -> None:
+    """While the first customer is delayed, no more than a hundred are looked up."""
     uuids = list(emulator.uuids())
     emulator.fail_next("stall", path=f"{LIST}/{uuids[0]}")
     async with client.get_customers(uuids, strategy="lookups") as batch:
@@ -488,16 +492,16 @@ async def test_memory_is_bounded_by_a_window(emulator: Emulator, client: Custome
         assert (await waiting).uuid == uuids[0]
 
 
-async def test_no_more_requests_are_in_flight_than_allowed(emulator: Emulator, client: CustomersClient) -> None:
-    """``concurrency`` bounds a batch as it bounds a walk."""
+async def test_concurrency_bounds_the_requests_in_flight(emulator: Emulator, client: CustomersClient) -> None:
+    """``concurrency`` bounds a batch as it bounds a listing."""
     emulator.latency = 0.1
     view = client.with_options(concurrency=3)
     assert len([result async for result in view.get_customers(emulator.uuids(0, 30), strategy="lookups")]) == 30
     assert emulator.stats.peak_in_flight == 3
 
 
-async def test_the_plan_tells_the_cost(crowd: Emulator, reader: CustomersClient) -> None:
-    """For at most one request: none for a few customers, one for the length of the list."""
+async def test_plan_names_strategy_and_requests(crowd: Emulator, reader: CustomersClient) -> None:
+    """It costs no request for a few customers, and one for the total otherwise."""
     assert await reader.plan_customers(spread(crowd, 10)) == BatchPlan(strategy="lookups", requests=10, seconds=0.0)
     assert crowd.stats.requests == 0
     assert await reader.plan_customers(spread(crowd, 800)) == BatchPlan(strategy="list", requests=50, seconds=0.0)
@@ -505,8 +509,8 @@ async def test_the_plan_tells_the_cost(crowd: Emulator, reader: CustomersClient)
     assert crowd.stats.requests == 2
 
 
-async def test_the_plan_tells_how_long_the_quota_makes_it_wait() -> None:
-    """1,200 look-ups under 500 a minute: two more windows, less what has passed of this one."""
+async def test_plan_names_the_wait_for_the_rate_limit() -> None:
+    """1,200 look-ups at 500 a minute wait for two more windows, less what has passed of this one."""
     async with (
         Emulator(customers=12_000) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -517,8 +521,10 @@ async def test_the_plan_tells_how_long_the_quota_makes_it_wait() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["lookups", "list"])
-async def test_leaving_early_leaves_nothing_behind(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
-    """At the end of ``async with`` the requests in flight are gone; the same batch goes on where it was left."""
+async def test_leaving_early_cancels_the_requests_in_flight(
+    emulator: Emulator, client: CustomersClient, strategy: Any
+) -> None:
+    """The end of ``async with`` cancels them; iterated again, the batch resumes."""
     emulator.latency = 0.1
     uuids = list(emulator.uuids())
     async with client.get_customers(uuids, strategy=strategy) as batch:
@@ -527,11 +533,11 @@ async def test_leaving_early_leaves_nothing_behind(emulator: Emulator, client: C
             break
     check_nothing_held(client)
     check_found([result async for result in batch], uuids[1:])
-    assert repr(batch) == "<CustomerBatch 0 customers to come>"
+    assert repr(batch) == "<CustomerBatch 0 customers pending>"
 
 
-async def test_a_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, client: CustomersClient) -> None:
-    """A deadline around the batch ends its requests; what was not handed on comes the next time."""
+async def test_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, client: CustomersClient) -> None:
+    """A timeout around the batch cancels its requests; iterated again, the batch yields the rest."""
     emulator.latency = 1.0
     uuids = list(emulator.uuids(0, 20))
     batch = client.get_customers(uuids, strategy="lookups")
@@ -539,7 +545,7 @@ async def test_a_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, cl
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2.5):
             async for result in batch:
-                results.append(result)  # noqa: PERF401  # what came before the end counts
+                results.append(result)  # noqa: PERF401  # results before the timeout count
     check_nothing_held(client)
     assert 0 < len(results) < 20
     results += [result async for result in batch]
@@ -548,7 +554,7 @@ async def test_a_cancelled_consumer_leaves_nothing_behind(emulator: Emulator, cl
 
 @pytest.mark.parametrize("strategy", ["lookups", "list"])
 async def test_closing_the_client_ends_the_batch(emulator: Emulator, client: CustomersClient, strategy: Any) -> None:
-    """Whoever waits for a result is told so, and no task is left; so is who comes back for more."""
+    """The waiting consumer and each later one get a RuntimeError, and no task is left."""
     emulator.latency = 1.0
     batch = client.get_customers(emulator.uuids(), strategy=strategy)
     waiting = asyncio.ensure_future(anext(batch))
@@ -562,14 +568,14 @@ async def test_closing_the_client_ends_the_batch(emulator: Emulator, client: Cus
     check_nothing_held(client)
 
 
-async def test_a_batch_serves_one_at_a_time(emulator: Emulator, client: CustomersClient) -> None:
-    """A second consumer beside the first gets a clear error."""
+async def test_second_consumer_of_a_batch_is_refused(emulator: Emulator, client: CustomersClient) -> None:
+    """While one task waits for a result, another gets an error."""
     batch = client.get_customers(emulator.uuids(0, 5))
     waiting = asyncio.ensure_future(anext(batch))
     await asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="one at a time"):
+    with pytest.raises(RuntimeError, match="one task at a time"):
         await anext(batch)
-    with pytest.raises(RuntimeError, match="one at a time"):
+    with pytest.raises(RuntimeError, match="one task at a time"):
         await batch.aclose()
     await waiting
     await batch.aclose()

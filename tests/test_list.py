@@ -1,4 +1,4 @@
-"""Walking the list of a real server: whole, in order or not, in both editions, resumed, reconciled and capped."""
+"""Reading the list from a real server: in order or not, in both editions, resumed, reconciled and capped."""
 
 import asyncio
 from itertools import product
@@ -24,25 +24,25 @@ SIZES = (0, 1, 99, 100, 101, 12_345)
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("edition", ["a", "b"])
 @pytest.mark.parametrize(("size", "per_page"), [*product(SIZES, [100]), *product([*SIZES[:-1], 2_345], [7])])
-async def test_the_list_is_walked_whole(size: int, edition: Edition, per_page: int, ordered: bool) -> None:
-    """Every customer arrives once, whatever the size, the header edition, the page size and the order."""
-    await _walk_whole(size, edition, per_page, ordered)
+async def test_list_is_read_completely(size: int, edition: Edition, per_page: int, ordered: bool) -> None:
+    """Every customer is yielded once, whatever the size, the header edition, the page size and the order."""
+    await _check_read_completely(size, edition, per_page, ordered)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("edition", ["a", "b"])
 @pytest.mark.parametrize("size", SIZES[:-1])
-async def test_the_list_is_walked_whole_one_customer_a_page(size: int, edition: Edition, ordered: bool) -> None:
-    """A page size of 1 is walked as any other."""
-    await _walk_whole(size, edition, 1, ordered)
+async def test_list_is_read_completely_with_one_customer_a_page(size: int, edition: Edition, ordered: bool) -> None:
+    """A page size of 1 works as any other."""
+    await _check_read_completely(size, edition, 1, ordered)
 
 
-async def test_three_thousand_pages_of_one_customer_are_walked_whole() -> None:
-    """A long walk in small steps. (`test_pager` walks 12,345 pages in each combination, without sockets.)"""
-    await _walk_whole(3_000, "b", 1, False)
+async def test_three_thousand_pages_of_one_customer_are_read_completely() -> None:
+    """A long listing in small steps. (`test_pager` reads 12,345 pages in order and out of order, without sockets.)"""
+    await _check_read_completely(3_000, "b", 1, False)
 
 
-async def _walk_whole(size: int, edition: Edition, per_page: int, ordered: bool) -> None:
+async def _check_read_completely(size: int, edition: Edition, per_page: int, ordered: bool) -> None:
     asyncio.get_running_loop().set_debug(False)  # debugging keeps a stack for each of many thousand tasks
     async with (
         Emulator(customers=size, edition=edition, limit=1_000_000) as emulator,
@@ -58,7 +58,7 @@ async def _walk_whole(size: int, edition: Edition, per_page: int, ordered: bool)
 
 
 async def test_ten_thousand_customers_cost_a_hundred_requests(emulator: Emulator) -> None:
-    """The last page is known from the total: none is asked for in vain, and no 429 occurs under the real quota."""
+    """The total names the last page, so no request is wasted; the real quota causes no 429."""
     async with (
         Emulator(customers=10_000) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -69,7 +69,7 @@ async def test_ten_thousand_customers_cost_a_hundred_requests(emulator: Emulator
 
 
 async def test_pages_come_with_their_metadata(client: CustomersClient) -> None:
-    """Page by page, each with number, total and the body as it came."""
+    """Each page has its number, the total and the raw body."""
     pages = [page async for page in client.list_customers(per_page=100).pages()]
     assert [(page.number, page.per_page, page.total, page.has_more, len(page.customers)) for page in pages] == [
         (1, 100, 250, True, 100),
@@ -89,8 +89,8 @@ async def test_pages_are_fetched_concurrently_up_to_the_limit() -> None:
         assert emulator.stats.peak_in_flight == 5
 
 
-async def test_only_the_window_is_fetched_ahead_of_the_consumer() -> None:
-    """Memory is bounded by the window: a consumer that stops at page 1 has caused at most 1 + 4 requests."""
+async def test_no_more_than_concurrency_is_fetched_ahead() -> None:
+    """Memory is bounded by ``concurrency``: a consumer that stops at page 1 causes at most 1 + 4 requests."""
     async with (
         Emulator(customers=5_000) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url, concurrency=4) as client,
@@ -102,8 +102,8 @@ async def test_only_the_window_is_fetched_ahead_of_the_consumer() -> None:
         assert emulator.stats.requests <= 5
 
 
-async def test_a_million_customers_are_begun_at_once() -> None:
-    """The first customers of a very long list come after one request: nothing is allocated by the total."""
+async def test_first_of_a_million_customers_is_yielded_at_once() -> None:
+    """The first customer of a very long list is yielded after one response: nothing is allocated by the total."""
     async with (
         Emulator(customers=1_000_000) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url, concurrency=1) as client,
@@ -115,16 +115,16 @@ async def test_a_million_customers_are_begun_at_once() -> None:
         assert emulator.stats.requests <= 2
 
 
-async def test_an_error_names_the_page_and_the_same_pager_goes_on(
+async def test_error_names_the_page_and_the_pager_resumes(
     emulator: Emulator, client: CustomersClient, impatient: RetryPolicy
 ) -> None:
-    """A pager that raised is not finished: iterated again, it continues after the last customer it yielded."""
+    """Iterated again after an error, a pager resumes after the last customer that it yielded."""
     emulator.fail_next(500, times=4, after=1)
     pager = client.with_options(retry=impatient, concurrency=1).list_customers(per_page=50)
     uuids: list[str] = []
     with pytest.raises(ServerError) as caught:
         async for customer in pager:
-            uuids.append(customer.uuid)  # noqa: PERF401  # what came before the error counts
+            uuids.append(customer.uuid)  # noqa: PERF401  # customers before the error count
     assert caught.value.next_page == pager.next_page == 2
     assert len(uuids) == 50
     uuids += [customer.uuid async for customer in pager]
@@ -133,8 +133,8 @@ async def test_an_error_names_the_page_and_the_same_pager_goes_on(
     assert pager.next_page is None
 
 
-async def test_a_break_goes_on_with_the_next_customer(emulator: Emulator, client: CustomersClient) -> None:
-    """Breaking off in the middle of a page loses nothing and repeats nothing."""
+async def test_pager_resumes_after_a_break(emulator: Emulator, client: CustomersClient) -> None:
+    """A break in the middle of a page loses no customer and repeats none."""
     uuids: list[str] = []
     async with client.list_customers(per_page=100) as pager:
         while pager.next_page is not None:
@@ -147,32 +147,32 @@ async def test_a_break_goes_on_with_the_next_customer(emulator: Emulator, client
     assert uuids == list(emulator.uuids())
 
 
-async def test_pages_after_a_break_begin_with_the_rest_of_the_page(client: CustomersClient) -> None:
-    """Changing from customers to pages hands on what was left of the page."""
+async def test_pages_begin_with_the_rest_of_the_current_page(client: CustomersClient) -> None:
+    """After a change from customers to pages, the first page holds what was not yielded of the current one."""
     async with client.list_customers(per_page=100) as pager:
         async for _ in pager:
             break
         assert [(page.number, len(page.customers)) async for page in pager.pages()] == [(1, 99), (2, 100), (3, 50)]
 
 
-async def test_a_walk_can_begin_later_but_cannot_vouch_for_the_rest(client: CustomersClient) -> None:
-    """``first_page`` resumes in another process; the verdict is on the whole list, so it is not COMPLETE."""
+async def test_listing_from_a_later_page_is_not_complete(client: CustomersClient) -> None:
+    """``first_page`` resumes in another process; the verdict is about the whole list, so it is not COMPLETE."""
     pager = client.list_customers(first_page=3, on_incomplete="ignore")
     assert len([customer async for customer in pager]) == 50
     assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-async def test_a_walk_without_an_end_has_no_verdict(client: CustomersClient) -> None:
-    """Asking early for the verdict is an error, not a guess."""
+async def test_unfinished_listing_has_no_verdict(client: CustomersClient) -> None:
+    """Reading ``completeness`` before the end raises."""
     async with client.list_customers(per_page=10) as pager:
         async for _ in pager:
             break
-        with pytest.raises(RuntimeError, match="no verdict yet: it goes on with page 1"):
+        with pytest.raises(RuntimeError, match="no verdict yet: it continues with page 1"):
             pager.completeness  # noqa: B018  # the property raises
 
 
-async def test_an_incomplete_list_can_be_an_error(emulator: Emulator, client: CustomersClient) -> None:
-    """``on_incomplete="raise"`` ends the walk in IncompleteListError, each time it is asked."""
+async def test_incomplete_list_raises_if_required(emulator: Emulator, client: CustomersClient) -> None:
+    """``on_incomplete="raise"`` raises IncompleteListError at the end of each iteration."""
     emulator.on_page(2, delete=1)
     pager = client.with_options(concurrency=1).list_customers(on_incomplete="raise")
     for _ in range(2):
@@ -183,8 +183,8 @@ async def test_an_incomplete_list_can_be_an_error(emulator: Emulator, client: Cu
     assert caught.value.next_page is None
 
 
-async def test_reconciling_gives_up_loudly(emulator: Emulator, client: CustomersClient) -> None:
-    """A list that never stands still is walked four times in all, then it is an error."""
+async def test_reconciling_raises_after_three_attempts(emulator: Emulator, client: CustomersClient) -> None:
+    """A list that never stops changing is read four times in all, then the client raises."""
     for _ in range(4):
         emulator.on_page(2, delete=1)
     pager = client.with_options(concurrency=1).list_customers(on_incomplete="reconcile")
@@ -196,8 +196,8 @@ async def test_reconciling_gives_up_loudly(emulator: Emulator, client: Customers
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-async def test_a_capped_list_is_walked_to_the_cap(refuses: bool) -> None:
-    """Where the server stops giving rows below its own total, by empty pages or by refusing them: CAPPED."""
+async def test_capped_list_is_read_to_the_cap(refuses: bool) -> None:
+    """CAPPED: the server returns empty pages, or refuses pages, below its own total."""
     async with (
         Emulator(customers=1_234, capped=True, cap=1_000, cap_refuses=refuses) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url, concurrency=2) as client,
@@ -211,8 +211,8 @@ async def test_a_capped_list_is_walked_to_the_cap(refuses: bool) -> None:
             [customer async for customer in client.list_customers(on_incomplete="reconcile")]
 
 
-async def test_the_documented_cap_is_ten_thousand() -> None:
-    """One edition of the vendor's pages caps the list at 10,000 records: the walk goes on until it sees that."""
+async def test_documented_cap_is_ten_thousand() -> None:
+    """One edition of the vendor's pages caps the list at 10,000 records: reading continues until pages are empty."""
     async with (
         Emulator(customers=12_345, capped=True) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -222,14 +222,14 @@ async def test_the_documented_cap_is_ten_thousand() -> None:
         assert pager.completeness.verdict is Verdict.CAPPED
 
 
-async def test_a_missing_customer_in_a_walk_is_no_cap(emulator: Emulator, client: CustomersClient) -> None:
-    """A first page that is refused is an error, never an empty list."""
+async def test_refused_first_page_is_an_error(emulator: Emulator, client: CustomersClient) -> None:
+    """A 404 for the first page raises; it is not an empty list."""
     emulator.fail_next(404)
     with pytest.raises(NotFoundError):
         [customer async for customer in client.list_customers()]
 
 
-async def test_an_unstable_order_is_noticed(client: CustomersClient) -> None:
+async def test_unstable_order_is_noticed(client: CustomersClient) -> None:
     """Pages that overlap repeat some customers and hide others: DRIFTED, never COMPLETE."""
     async with (
         Emulator(customers=500, unstable_order=True) as emulator,
@@ -241,8 +241,8 @@ async def test_an_unstable_order_is_noticed(client: CustomersClient) -> None:
         assert pager.completeness.verdict is Verdict.DRIFTED
 
 
-async def test_a_walk_tells_of_its_pages_and_its_end(emulator: Emulator) -> None:
-    """``on_event`` hears of each page and of the verdict; what the listener raises harms nobody."""
+async def test_listing_emits_its_pages_and_its_verdict(emulator: Emulator) -> None:
+    """``on_event`` receives each page and the verdict; an error in the listener does no harm."""
     events: list[object] = []
 
     def listen(event: object) -> None:
@@ -257,8 +257,8 @@ async def test_a_walk_tells_of_its_pages_and_its_end(emulator: Emulator) -> None
     assert events[-1] == WalkFinished(pager.completeness)
 
 
-async def test_two_iterations_of_one_pager_at_once_are_refused(client: CustomersClient) -> None:
-    """A pager is one walk: a second consumer beside the first gets a clear error."""
+async def test_concurrent_iterations_of_one_pager_are_refused(client: CustomersClient) -> None:
+    """A second consumer beside the first gets an error."""
     pager = client.list_customers(per_page=10)
 
     async def consume() -> int:

@@ -1,4 +1,4 @@
-"""The walk and its verdict, over a list in memory: no sockets, so that every odd list can be tried."""
+"""Listing and its verdict, over a list in memory: without sockets, every odd list can be tried."""
 
 import asyncio
 import itertools
@@ -42,12 +42,12 @@ def page(number: int, numbers: Sequence[int], total: int | None, **metadata: Any
 
 
 def steady(count: int, size: int, **metadata: Any) -> Server:
-    """A server whose list stands still."""
+    """A server whose list does not change."""
     return lambda number: page(number, range(count)[(number - 1) * size : number * size], count, **metadata)
 
 
 class Fetches:
-    """Fetches from a server, with answers that overtake one another, and counts."""
+    """Fetches pages, which may arrive out of order, and counts them."""
 
     def __init__(self, server: Server, delays: Sequence[int] = (0,)) -> None:
         self.server = server
@@ -76,7 +76,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "unique": True,
         "on_incomplete": "ignore",
         "on_bad_record": None,
-        "persistent": False,
+        "retry_pages": False,
         "on_event": None,
     }
     source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
@@ -90,25 +90,23 @@ async def numbers_of(pager: CustomerPager) -> list[int]:
 @given(
     count=st.integers(0, 120),
     size=st.integers(1, 20),
-    window=st.integers(1, 9),
+    concurrency=st.integers(1, 9),
     ordered=st.booleans(),
     delays=st.lists(st.integers(0, 5), min_size=1),
 )
-def test_a_list_that_stands_still_is_complete(
-    count: int, size: int, window: int, ordered: bool, delays: list[int]
-) -> None:
-    """Every customer once, no page twice, never more pages in flight than the window, whatever overtakes what."""
+def test_unchanging_list_is_complete(count: int, size: int, concurrency: int, ordered: bool, delays: list[int]) -> None:
+    """Each customer and each page once, with at most ``concurrency`` pages in flight, in whatever order they arrive."""
     fetch = Fetches(steady(count, size), delays)
-    pager = pager_of(fetch, per_page=size, concurrency=window, ordered=ordered)
+    pager = pager_of(fetch, per_page=size, concurrency=concurrency, ordered=ordered)
     numbers = asyncio.run(numbers_of(pager))
     assert (numbers if ordered else sorted(numbers)) == list(range(count))
     assert pager.completeness.verdict is Verdict.COMPLETE
     assert sorted(fetch.numbers) == list(range(1, max(1, -(-count // size)) + 1))
-    assert fetch.peak <= window
+    assert fetch.peak <= concurrency
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_long_list_of_single_customers_is_complete(ordered: bool) -> None:
+def test_long_list_of_single_customers_is_complete(ordered: bool) -> None:
     """12,345 pages of one customer each."""
     pager = pager_of(Fetches(steady(12_345, 1), (3, 0, 2)), per_page=1, concurrency=8, ordered=ordered)
     with asyncio.Runner(debug=False) as runner:  # debugging keeps a stack for each task
@@ -117,7 +115,7 @@ def test_a_long_list_of_single_customers_is_complete(ordered: bool) -> None:
 
 
 class Drifting:
-    """A server whose rows come and go between requests."""
+    """A server whose rows are inserted and deleted between requests."""
 
     def __init__(self, count: int, size: int, changes: list[tuple[bool, int]]) -> None:
         self.rows = list(range(count))
@@ -142,28 +140,28 @@ class Drifting:
     size=st.integers(2, 12),
     changes=st.lists(st.tuples(st.none() | st.booleans(), st.integers(0, 1000)), max_size=40),
     ordered=st.booleans(),
-    window=st.integers(1, 5),
+    concurrency=st.integers(1, 5),
     delays=st.lists(st.integers(0, 4), min_size=1),
 )
-def test_a_walk_under_drift_ends_and_never_lies(
+def test_listing_under_drift_ends_with_a_true_verdict(
     count: int,
     size: int,
     changes: list[tuple[bool, int]],
     ordered: bool,
-    window: int,
+    concurrency: int,
     delays: list[int],
 ) -> None:
-    """However rows move: the walk ends, repeats nobody, and COMPLETE means as many customers as every answer named."""
+    """However rows move, the listing ends without duplicates, and COMPLETE means that it has as many as every total."""
     server = Drifting(count, size, changes)
-    pager = pager_of(Fetches(server, delays), per_page=size, ordered=ordered, concurrency=window)
+    pager = pager_of(Fetches(server, delays), per_page=size, ordered=ordered, concurrency=concurrency)
     try:
         numbers = asyncio.run(numbers_of(pager))
-    except APIResponseError:  # rows moved by exactly a page: not to be told from a server that ignores page
+    except APIResponseError:  # rows moved by exactly a page look like a server that ignores page
         return
     assert len(numbers) == len(set(numbers)) == pager.completeness.distinct
     if pager.completeness.verdict is Verdict.COMPLETE:
         assert len(numbers) == pager.completeness.first_total == pager.completeness.last_total
-    if not server.always <= set(numbers):  # somebody who was there all the time was missed
+    if not server.always <= set(numbers):  # a customer that was there all the time was missed
         assert pager.completeness.verdict is not Verdict.COMPLETE or changes
 
 
@@ -173,17 +171,17 @@ def test_a_walk_under_drift_ends_and_never_lies(
     changes=st.lists(st.tuples(st.booleans(), st.integers(0, 1000)), max_size=12),
     delays=st.lists(st.integers(0, 4), min_size=1),
 )
-def test_a_reconciled_walk_misses_nobody_who_stayed(
+def test_reconciled_listing_misses_no_remaining_customer(
     count: int, size: int, changes: list[tuple[bool, int]], delays: list[int]
 ) -> None:
-    """Once the list stands still, reconciling finds everyone on it, or says that it could not."""
+    """Once the list stops changing, reconciling finds every customer on it, or raises."""
     server = Drifting(count, size, changes)
     pager = pager_of(Fetches(server, delays), per_page=size, on_incomplete="reconcile", concurrency=2)
     numbers: list[int] = []
 
     async def collect() -> None:
         async for found in pager:
-            numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # what came before an error counts
+            numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # customers before an error count
 
     try:
         asyncio.run(collect())
@@ -195,8 +193,8 @@ def test_a_reconciled_walk_misses_nobody_who_stayed(
         assert set(server.rows) <= set(numbers)
 
 
-def test_a_short_page_in_the_middle_is_not_the_end() -> None:
-    """The walk goes on past a short or an empty page, and does not call the list complete."""
+def test_short_page_in_the_middle_is_not_the_end() -> None:
+    """The listing continues past a short or an empty page, and is not COMPLETE."""
     for rows in ([10, 11], []):
 
         def server(number: int, rows: Sequence[int] = tuple(rows)) -> Page:
@@ -207,15 +205,15 @@ def test_a_short_page_in_the_middle_is_not_the_end() -> None:
         assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-def test_a_longer_page_than_asked_for_is_kept() -> None:
-    """A server that gives more rows than asked for is walked whole."""
+def test_longer_page_than_requested_is_kept() -> None:
+    """A server that returns more rows than requested is read completely."""
     pager = pager_of(Fetches(steady(50, 25)))
     assert asyncio.run(numbers_of(pager)) == list(range(50))
     assert pager.completeness.verdict is Verdict.COMPLETE
 
 
-def test_a_server_that_promises_more_for_ever_is_not_believed() -> None:
-    """has-more that stays true costs one request past the end, and the verdict says that it lied."""
+def test_has_more_that_stays_true_costs_one_request() -> None:
+    """One page past the end is requested, and the verdict is INCONSISTENT."""
     fetch = Fetches(steady(30, 10, has_more=True))
     pager = pager_of(fetch)
     assert asyncio.run(numbers_of(pager)) == list(range(30))
@@ -223,8 +221,8 @@ def test_a_server_that_promises_more_for_ever_is_not_believed() -> None:
     assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-def test_a_server_that_promises_more_for_ever_without_a_total_ends() -> None:
-    """Without a total, two empty pages in a row end the walk, at most a window past the end."""
+def test_has_more_that_stays_true_without_a_total_ends() -> None:
+    """Without a total, two empty pages in a row end the listing, at most ``concurrency`` pages past the end."""
     fetch = Fetches(lambda number: attrs.evolve(steady(30, 10, has_more=True)(number), total=None))
     pager = pager_of(fetch)
     assert asyncio.run(numbers_of(pager)) == list(range(30))
@@ -232,8 +230,8 @@ def test_a_server_that_promises_more_for_ever_without_a_total_ends() -> None:
     assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-def test_a_server_that_says_done_too_early_is_not_believed() -> None:
-    """has-more false on page 1 of 3: the total decides."""
+def test_total_overrules_has_more_that_is_false_too_early() -> None:
+    """All pages are read although each response says that no more follow."""
     pager = pager_of(Fetches(steady(30, 10, has_more=False)))
     assert asyncio.run(numbers_of(pager)) == list(range(30))
     assert pager.completeness.verdict is Verdict.INCONSISTENT
@@ -242,8 +240,8 @@ def test_a_server_that_says_done_too_early_is_not_believed() -> None:
 @pytest.mark.parametrize("total", [None, 30, 10**15])
 @pytest.mark.parametrize("unique", [True, False])
 @pytest.mark.parametrize("has_more", [True, None])
-def test_a_server_that_repeats_its_last_page_ends(total: int | None, unique: bool, has_more: bool | None) -> None:
-    """Past the end a server may give the last page again, for ever: the walk ends, and is not COMPLETE by mistake."""
+def test_server_that_repeats_its_last_page_ends(total: int | None, unique: bool, has_more: bool | None) -> None:
+    """A server that returns its last page for every page past the end: the listing ends, with the right verdict."""
 
     def server(number: int) -> Page:
         return attrs.evolve(steady(30, 10, has_more=has_more)(min(number, 3)), number=number, total=total)
@@ -256,15 +254,15 @@ def test_a_server_that_repeats_its_last_page_ends(total: int | None, unique: boo
     assert (pager.completeness.verdict is Verdict.COMPLETE) is complete
 
 
-def test_a_wrong_page_number_in_the_answer_is_inconsistent() -> None:
-    """A server that calls each page the first one is walked, and not vouched for."""
+def test_wrong_page_number_in_the_response_is_inconsistent() -> None:
+    """A server that calls each page the first one is read completely, but the listing is not COMPLETE."""
     pager = pager_of(Fetches(steady(30, 10, current_page=1)))
     assert asyncio.run(numbers_of(pager)) == list(range(30))
     assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-def test_an_absurd_total_allocates_nothing() -> None:
-    """A total of 10**15 is not planned by: two empty pages end the walk."""
+def test_absurd_total_ends_after_two_empty_pages() -> None:
+    """With a total of 10**15, no more than a few pages past the end are requested."""
     fetch = Fetches(lambda number: attrs.evolve(steady(30, 10)(number), total=10**15))
     pager = pager_of(fetch)
     assert asyncio.run(numbers_of(pager)) == list(range(30))
@@ -272,8 +270,8 @@ def test_an_absurd_total_allocates_nothing() -> None:
     assert pager.completeness.verdict is Verdict.CAPPED
 
 
-def test_pages_added_during_the_walk_are_fetched() -> None:
-    """A total that grows extends the walk; both totals are in the verdict."""
+def test_pages_added_during_the_listing_are_fetched() -> None:
+    """A total that grows extends the listing; both totals are reported."""
 
     def server(number: int) -> Page:
         return steady(30 if number < 3 else 50, 10)(number)
@@ -295,8 +293,8 @@ def test_pages_added_during_the_walk_are_fetched() -> None:
         (BadRequestError("400", status=400), 1001, True),
     ],
 )
-def test_a_refused_page_is_the_cap_or_an_error(error: Exception, at: int, ends: bool) -> None:
-    """Two 422s in a row are the end; a 400 means server trouble, save past the documented cap of 10,000."""
+def test_refused_page_is_the_cap_or_an_error(error: Exception, at: int, ends: bool) -> None:
+    """Two 422s in a row are the end; a 400 is an error, except past the documented cap of 10,000."""
 
     def server(number: int) -> Page:
         if number >= at:
@@ -313,8 +311,8 @@ def test_a_refused_page_is_the_cap_or_an_error(error: Exception, at: int, ends: 
         assert caught.value.next_page == at
 
 
-def test_of_two_versions_on_a_page_the_later_is_kept() -> None:
-    """One uuid twice with other content: counted, and the one with the later ``updated_at`` stays."""
+def test_later_version_on_a_page_is_kept() -> None:
+    """Of two rows with one uuid, the one with the later ``updated_at`` is kept, and a duplicate is counted."""
     old, new = (
         customer(1, name=name, updated_at=datetime(year, 1, 1, tzinfo=UTC)) for name, year in (("a", 2024), ("b", 2025))
     )
@@ -329,8 +327,8 @@ def test_of_two_versions_on_a_page_the_later_is_kept() -> None:
         assert (pager.completeness.verdict, pager.completeness.duplicates) == (Verdict.DRIFTED, 1)
 
 
-def test_without_unique_repetitions_are_yielded_and_still_noticed() -> None:
-    """``unique=False`` hands on every row; one that came before, on whatever page, is counted all the same."""
+def test_without_unique_duplicates_are_yielded_and_counted() -> None:
+    """``unique=False`` yields every row; a duplicate is counted, on whatever page it is."""
     pages = {1: [1, 2], 2: [3, 4], 3: [1, 5]}
     pager = pager_of(Fetches(lambda number: page(number, pages[number], 6)), unique=False, per_page=2)
     assert asyncio.run(numbers_of(pager)) == [1, 2, 3, 4, 1, 5]
@@ -339,16 +337,16 @@ def test_without_unique_repetitions_are_yielded_and_still_noticed() -> None:
 
 
 def test_without_unique_memory_does_not_grow() -> None:
-    """The last few thousand uuids are remembered, however long the list; it can still be COMPLETE."""
+    """Only the last few thousand uuids are remembered; the list can still be COMPLETE."""
     pager = pager_of(Fetches(steady(30_000, 100)), unique=False, per_page=100)
     assert len(asyncio.run(numbers_of(pager))) == 30_000
     assert pager.completeness.verdict is Verdict.COMPLETE
-    walk = pager._reader.walk
-    assert len(walk.seen) + len(walk._seen_before) <= 10_100
+    seen = pager._fetcher.walk.seen
+    assert len(seen._keys) + len(seen._older_keys) <= 10_100
 
 
-def test_without_unique_repetitions_are_noticed_within_five_thousand() -> None:
-    """A page that comes again 4,900 customers later is counted, though nobody is dropped."""
+def test_without_unique_duplicates_are_noticed_within_five_thousand() -> None:
+    """A page that is repeated 4,900 customers later is counted, though no customer is dropped."""
 
     def server(number: int) -> Page:
         numbers = range(2_000, 2_100) if number == 70 else range((number - 1) * 100, number * 100)
@@ -359,16 +357,16 @@ def test_without_unique_repetitions_are_noticed_within_five_thousand() -> None:
     assert (pager.completeness.duplicates, pager.completeness.verdict) == (100, Verdict.DRIFTED)
 
 
-def test_a_row_that_slid_onto_the_next_page_is_no_server_that_ignores_page() -> None:
-    """With one customer a page, an insertion balanced by a deletion repeats a page: counted, and walked on."""
+def test_row_that_moved_to_the_next_page_is_a_duplicate() -> None:
+    """With one customer a page, an insertion and a deletion can repeat a page; the server does not ignore page."""
     rows = {1: [1], 2: [1], 3: [3]}
     pager = pager_of(Fetches(lambda number: page(number, rows[number], 3)), per_page=1)
     assert asyncio.run(numbers_of(pager)) == [1, 3]
     assert pager.completeness.verdict is Verdict.DRIFTED
 
 
-def test_a_server_that_ignores_page_in_changing_order_is_an_error() -> None:
-    """It may shuffle: that it calls the page the first one, and holds somebody of the first one, is enough."""
+def test_server_that_ignores_page_in_changing_order_is_an_error() -> None:
+    """A page that is called the first one, and holds a customer of the first one, is enough evidence."""
 
     def server(number: int) -> Page:
         return page(number, [number, 5, 6], 30, current_page=1)
@@ -377,8 +375,8 @@ def test_a_server_that_ignores_page_in_changing_order_is_an_error() -> None:
         asyncio.run(numbers_of(pager_of(Fetches(server), per_page=3)))
 
 
-def test_one_refused_page_in_the_middle_is_not_the_end() -> None:
-    """A 404 that passes by is a hole: the walk goes on past it, and does not call the list complete."""
+def test_refused_page_in_the_middle_is_not_the_end() -> None:
+    """After a single 404 the listing continues, and is not COMPLETE."""
 
     def server(number: int) -> Page:
         if number == 3:
@@ -390,8 +388,8 @@ def test_one_refused_page_in_the_middle_is_not_the_end() -> None:
     assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-def test_a_walk_that_begins_with_the_last_page_asks_for_one_page() -> None:
-    """A short first page further back is the last one, not a smaller page size."""
+def test_listing_from_the_last_page_requests_one_page() -> None:
+    """A short page is taken for the last one, not for a smaller page size, if the listing began after page 1."""
     fetch = Fetches(steady(25, 10))
     pager = pager_of(fetch, first_page=3)
     assert asyncio.run(numbers_of(pager)) == list(range(20, 25))
@@ -403,8 +401,8 @@ def bad(number: int) -> tuple[dict[str, Any], RecordError]:
     return {"uuid": customer(number).uuid, "name": 5}, RecordError("bad", field="name")
 
 
-def test_rejected_records_are_told_apart() -> None:
-    """A bad record that comes twice is one customer: somebody is missing, and the list is not complete."""
+def test_repeated_bad_record_is_a_duplicate() -> None:
+    """A bad record that is returned twice is one customer, so another is missing, and the list is not COMPLETE."""
     pages = {1: ([1], [bad(2)]), 2: ([3], [bad(2)])}
     reported: list[Any] = []
 
@@ -419,8 +417,8 @@ def test_rejected_records_are_told_apart() -> None:
     assert reported == [customer(2).uuid]
 
 
-async def test_each_bad_record_is_reported_once() -> None:
-    """Not again when a page is fetched again, or the list walked again; and a listener that raises loses no page."""
+async def test_bad_record_is_reported_once() -> None:
+    """Not again after an error or when a page is fetched again; and a listener that raises loses no page."""
     failures = iter([False, True, False])
     reported: list[str] = []
 
@@ -449,8 +447,8 @@ async def test_each_bad_record_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_after_an_error_every_page_is_handed_on_once(ordered: bool) -> None:
-    """Errors anywhere in the walk: iterating again goes on until all is there, without a gap or a repetition."""
+async def test_every_page_is_yielded_once_despite_errors(ordered: bool) -> None:
+    """Iterating again after each error yields the rest, without a gap or a duplicate."""
     failures = iter([True, False, True, False, False, True, False, True] + [False] * 100)
 
     def server(number: int) -> Page:
@@ -464,7 +462,7 @@ async def test_after_an_error_every_page_is_handed_on_once(ordered: bool) -> Non
     while True:
         try:
             async for found in pager:
-                numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # what came before an error counts
+                numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # customers before an error count
         except APIConnectionError as error:
             errors += 1
             assert error.next_page is not None
@@ -475,12 +473,12 @@ async def test_after_an_error_every_page_is_handed_on_once(ordered: bool) -> Non
     assert pager.completeness.verdict is Verdict.COMPLETE
 
 
-@pytest.mark.parametrize(("failures", "asked"), [(1, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("failures", "requests"), [(1, 2), (2, 3), (3, 3)])
 @pytest.mark.parametrize("concurrency", [1, 4])
-async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
-    failures: int, asked: int, concurrency: int
+async def test_failed_page_is_requested_twice_more_if_most_arrive(
+    failures: int, requests: int, concurrency: int
 ) -> None:
-    """The service stumbles and is not down; a page that always fails ends the walk all the same."""
+    """A page that fails now and then is fetched in the end; one that always fails ends the listing."""
     left = failures
 
     def server(number: int) -> Page:
@@ -491,7 +489,7 @@ async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
         return steady(200, 10)(number)
 
     fetch = Fetches(server)
-    pager = pager_of(fetch, persistent=True, concurrency=concurrency)
+    pager = pager_of(fetch, retry_pages=True, concurrency=concurrency)
     try:
         numbers = await numbers_of(pager)
     except APIConnectionError as error:
@@ -500,11 +498,11 @@ async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
     else:
         assert failures < 3
         assert numbers == list(range(200))
-    assert fetch.numbers.count(9) == asked
+    assert fetch.numbers.count(9) == requests
 
 
 @pytest.mark.parametrize(
-    ("error", "persistent", "at"),
+    ("error", "retry_pages", "at"),
     [
         (APIConnectionError("reset"), True, 4),
         (APIConnectionError("reset"), False, 9),
@@ -512,10 +510,10 @@ async def test_a_page_that_fails_where_most_come_gets_two_more_chances(
         (APIStatusError("403", status=403), True, 9),
         (APIStatusError("503", status=503, retry_after=900.0), True, 9),
     ],
-    ids=["too early", "not wanted", "not transient", "refused", "told to stay away"],
+    ids=["too early", "retries off", "not transient", "refused", "retry_after"],
 )
-async def test_a_page_gets_no_second_chance(error: CustomersError, persistent: bool, at: int) -> None:
-    """Before four pages have come, when it is not wanted, and when asking again could not help."""
+async def test_failed_page_is_not_requested_again(error: CustomersError, retry_pages: bool, at: int) -> None:
+    """Not before four pages have arrived, not without retries, and not if another request cannot succeed now."""
 
     def server(number: int) -> Page:
         if number == at:
@@ -524,12 +522,12 @@ async def test_a_page_gets_no_second_chance(error: CustomersError, persistent: b
 
     fetch = Fetches(server)
     with pytest.raises(type(error)):
-        await numbers_of(pager_of(fetch, persistent=persistent, concurrency=1))
+        await numbers_of(pager_of(fetch, retry_pages=retry_pages, concurrency=1))
     assert fetch.numbers.count(at) == 1
 
 
-async def test_an_outage_is_not_multiplied_by_a_walk() -> None:
-    """Everything fails from page 101 on: the walk asks for each page in flight three times at most, and ends."""
+async def test_page_retries_do_not_multiply_an_outage() -> None:
+    """If all pages fail from page 101 on, each page in flight is requested three times at most."""
 
     def server(number: int) -> Page:
         if number > 100:
@@ -538,12 +536,12 @@ async def test_an_outage_is_not_multiplied_by_a_walk() -> None:
 
     fetch = Fetches(server)
     with pytest.raises(APIConnectionError):
-        await numbers_of(pager_of(fetch, persistent=True, concurrency=4))
+        await numbers_of(pager_of(fetch, retry_pages=True, concurrency=4))
     assert len(fetch.numbers) <= 100 + 3 * 4
 
 
-async def test_a_held_iterator_goes_on_after_an_error() -> None:
-    """Not only the pager, its iterators survive errors as well: a generator would end, and truncate the list."""
+async def test_iterator_resumes_after_an_error() -> None:
+    """The iterators of a pager resume as well; a generator would end, and truncate the list."""
     for iterate in (CustomerPager.__aiter__, CustomerPager.pages):
         failures = iter([False, False, True])
 
@@ -564,27 +562,27 @@ async def test_a_held_iterator_goes_on_after_an_error() -> None:
         assert pager.completeness.verdict is Verdict.COMPLETE
 
 
-async def test_a_second_consumer_is_refused_and_harms_nobody() -> None:
-    """While one task waits for the next page another gets a clear error; the first one gets the whole list."""
+async def test_second_consumer_is_refused() -> None:
+    """While one task waits for a page, another gets an error; the first one still gets the whole list."""
     pager = pager_of(Fetches(steady(95, 10), (5,)))
     first = asyncio.ensure_future(numbers_of(pager))
     await asyncio.sleep(0)
     for intrude in (lambda: numbers_of(pager), pager.aclose):
-        with pytest.raises(RuntimeError, match="a pager serves one at a time"):
+        with pytest.raises(RuntimeError, match="use a pager in one task at a time"):
             await intrude()
     assert await first == list(range(95))
     assert pager.completeness.verdict is Verdict.COMPLETE
 
 
 @pytest.mark.parametrize("steps", range(12))
-async def test_a_walk_cancelled_twice_loses_nothing(steps: int) -> None:
-    """A second Ctrl-C while the first is being cleaned up: the pager still knows what it has not handed on."""
+async def test_listing_cancelled_twice_loses_nothing(steps: int) -> None:
+    """A second cancellation during the clean-up after the first: iterating again yields the rest."""
     pager = pager_of(Fetches(steady(95, 10), (9,)))
     numbers: list[int] = []
 
     async def collect() -> None:
         async for found in pager:
-            numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # what came before the cancellation counts
+            numbers.append(int(found.uuid[:8]))  # noqa: PERF401  # customers before the cancellation count
 
     task = asyncio.ensure_future(collect())
     for _ in range(15):
@@ -601,7 +599,7 @@ async def test_a_walk_cancelled_twice_loses_nothing(steps: int) -> None:
 
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_pages_are_not_kept(ordered: bool) -> None:
-    """However long the walk, no more pages are alive than the window and the one at hand."""
+    """No more pages are alive than ``concurrency`` and the current one, however long the list."""
     pages: list[weakref.ref[Page]] = []
 
     def server(number: int) -> Page:
@@ -615,8 +613,8 @@ async def test_pages_are_not_kept(ordered: bool) -> None:
     assert most <= 4 + 2
 
 
-async def test_a_failed_walk_leaves_no_task_behind() -> None:
-    """An error in one page ends the fetches of the others."""
+async def test_failed_listing_leaves_no_task_behind() -> None:
+    """An error in one page cancels the fetches of the others."""
 
     def server(number: int) -> Page:
         if number == 3:
@@ -631,8 +629,8 @@ async def test_a_failed_walk_leaves_no_task_behind() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_forgotten_pager_leaves_no_task_behind() -> None:
-    """A ``break`` without ``async with``: the fetches in flight end as soon as the pager is dropped."""
+async def test_dropped_pager_leaves_no_task_behind() -> None:
+    """A ``break`` without ``async with``: the fetches in flight are cancelled when the pager is dropped."""
     async for _ in pager_of(Fetches(steady(95, 10), (9,))):
         break
     for _ in range(20):
@@ -640,8 +638,8 @@ async def test_a_forgotten_pager_leaves_no_task_behind() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_cancelled_walk_goes_on() -> None:
-    """A timeout around a walk ends its fetches; the pager then goes on where it was."""
+async def test_cancelled_listing_resumes() -> None:
+    """A timeout cancels the fetches in flight; iterating again resumes."""
     pager = pager_of(Fetches(steady(95, 10), (9,)))
     numbers: list[int] = []
     with pytest.raises(TimeoutError):
@@ -651,8 +649,8 @@ async def test_a_cancelled_walk_goes_on() -> None:
     assert numbers + await numbers_of(pager) == list(range(95))
 
 
-def test_a_pager_goes_on_when_its_loop_has_ended() -> None:
-    """A loop that ends closes the pager's generator, which then ends as if the list did: the next one goes on."""
+def test_pager_resumes_in_another_event_loop() -> None:
+    """A loop that ends closes the pager's generator, which then looks finished: a new one resumes."""
     pager = pager_of(Fetches(steady(95, 10)))
 
     async def begin() -> int:

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import aiohttp
 from aiohttp.connector import Connection
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -170,7 +170,7 @@ def _translate(error: Exception, path: str, timeout: float) -> CustomersError:
             return APITimeoutError(f"no complete response within {timeout:g} s for {path}")
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError():
             return APIConnectionError(f"TLS failed: {reason}", transient=_is_passing_alert(error))
-        case aiohttp.ClientResponseError(__cause__=LineTooLong()):
+        case aiohttp.ClientResponseError(__cause__=HttpProcessingError(__cause__=LineTooLong())):
             return APIResponseError(f"the response for {path} has a header that is too long (over 8,190 bytes)")
         case aiohttp.ClientResponseError():
             return APIResponseError(f"the response for {path} is not well-formed HTTP")

@@ -81,7 +81,7 @@ class ExportWalk:
         for _ in range(PageFetcher.RECONCILIATIONS if on_incomplete == "reconcile" else 0):
             if completeness.verdict in (Verdict.COMPLETE, Verdict.CAPPED):
                 break
-            _log.info("Reading the list again: %s.", completeness.describe())
+            _log.info("The list is read again: %s.", completeness.describe())
             await self._start_over()
             completeness = await self._read_once()
         if strict:
@@ -121,7 +121,7 @@ class ExportWalk:
         try:
             async with aclosing(fetcher.pages()) as pages, self._writing() as write:
                 async for page in pages:
-                    if not fetcher.walk.left_out:  # else the output is written again anyway
+                    if not fetcher.walk.seen.omitted:  # else the output is written again anyway
                         await write(page.raw)
                     self._numbers.append(page.number)
                     customers += len(page.customers)
@@ -149,9 +149,9 @@ class ExportWalk:
             unique=True,
             on_incomplete="ignore",
             on_bad_record=None,
-            persistent=options.retry.max_attempts > 1,
+            retry_pages=options.retry.max_attempts > 1,
             on_event=options.on_event,
-            seen=CompactSet(),
+            keys=CompactSet(),
         )
 
     async def _fetch(self, number: int) -> Response:
@@ -181,7 +181,7 @@ class ExportWalk:
 
     def _select_bodies(self) -> Iterator[bytes]:
         """Yield what belongs in the file of each page, and write the rejected records to their file."""
-        walk = Walk(1, MAX_PER_PAGE, unique=True, seen=CompactSet())
+        walk = Walk(1, MAX_PER_PAGE, unique=True, keys=CompactSet())
         for number, response in self._journal.read_pages(self._numbers):
             page = self._source.decode(number, response)
             body, rejected = select_records(walk.add(page), page)

@@ -1,13 +1,11 @@
-"""Many customers by their uuids, for the fewest requests. Knows callables that fetch, and nothing of HTTP.
+"""Many customers by their uuids, with the fewest requests.
 
-Either each is looked up, or the list is walked until all were seen, whichever takes fewer requests. `BatchReader`
-keeps requests in flight and decides anew before each. `CustomerBatch` is what users hold.
+Either each customer is looked up, or the list is read until all were found, whichever takes fewer requests. The
+functions that look up and fetch are passed in; there is no HTTP here.
 """
 
-import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -23,9 +21,11 @@ from customers_async.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from customers_async.listing.in_flight import InFlight
 from customers_async.listing.page_fetcher import PageSource
 from customers_async.listing.resumable import ResumableIterator
-from customers_async.listing.walk import Walk, key_of
+from customers_async.listing.verdict import key_of
+from customers_async.listing.walk import Walk
 from customers_async.models import Customer
 
 __all__ = [
@@ -35,32 +35,30 @@ __all__ = [
     "CustomerBatch",
     "OnMissing",
     "Strategy",
+    "cheapest_strategy",
     "check_batch",
     "check_uuids",
-    "is_worth_asking",
-    "plan",
+    "needs_total",
 ]
 
 Strategy = Literal["auto", "lookups", "list"]
 OnMissing = Literal["yield", "raise", "skip"]
 
 _FEW = 10
-"""So many are looked up without asking how long the list is: that would add more than a tenth."""
+"""Up to this many customers are looked up without a request for the total, which would add a tenth or more."""
 _AHEAD = 100
-"""In input order, so many positions ahead of the one awaited are looked up, or as many as requests may be in flight:
-what waits for its turn takes memory."""
-
-_Tasks = dict[asyncio.Task[None], Callable[[], None]]  # each with what takes it back
+"""In input order, look-ups run ahead of the next result by at most this many positions, or by ``concurrency`` if that
+is more: results that wait for their turn take memory."""
 
 
 @attrs.frozen
 class BatchResult:
-    """What came of one uuid of a batch.
+    """The result for one uuid of a batch.
 
     Attributes:
-        uuid: As it was asked for.
+        uuid: The uuid that was passed in.
         customer: The customer, or None.
-        error: Why there is none: `NotFoundError` if the service does not know the uuid.
+        error: Why there is no customer: `NotFoundError` if the service does not know the uuid.
     """
 
     uuid: str
@@ -73,10 +71,10 @@ class BatchPlan:
     """What a batch would cost.
 
     Attributes:
-        strategy: ``"lookups"``, one for each customer, or ``"list"``, as many pages as it has.
-        requests: How many requests at most, the list's first page included where that is to tell its length. A walk
-            takes more if the list changes or does not have all: whom it does not see is looked up.
-        seconds: How long the quota makes the batch wait, as far as it is known now.
+        strategy: ``"lookups"``, one for each customer, or ``"list"``, one request for each page.
+        requests: The most requests it takes, including one for the total if that is needed. ``"list"`` may take more:
+            customers that are missing from the list, or moved while it was read, are looked up.
+        seconds: How long the rate limit makes the batch wait, as far as is known now.
     """
 
     strategy: Literal["lookups", "list"]
@@ -85,14 +83,14 @@ class BatchPlan:
 
 
 def check_uuids(uuids: Iterable[str]) -> tuple[str, ...]:
-    """All of them, before anything is sent.
+    """Check all uuids before anything is sent, and return them.
 
     Raises:
         TypeError: They are not iterable, or are a single string, or one of them is not a string.
-        ValueError: One of them is not of the service's form. The message names its position.
+        ValueError: One of them does not have the service's form. The message names its position.
     """
     if isinstance(uuids, str | bytes):
-        raise TypeError("uuids must be an iterable of strings, not one of them")
+        raise TypeError("uuids must be an iterable of strings, not a single string")
     checked = tuple(uuids)
     for position, uuid in enumerate(checked):
         try:
@@ -103,7 +101,7 @@ def check_uuids(uuids: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_batch(*, strategy: object, on_missing: object, ordered: object) -> None:
-    """Refuse settings of a batch that cannot be meant; see `CustomersClient.get_customers`.
+    """Check arguments of `CustomersClient.get_customers`.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -114,42 +112,45 @@ def check_batch(*, strategy: object, on_missing: object, ordered: object) -> Non
     check_flag("ordered", ordered)
 
 
-def is_worth_asking(customers: int) -> bool:
-    """Whether the length of the list may make a difference to so many customers that costs less than to ask."""
+def needs_total(customers: int) -> bool:
+    """Whether a request for the list's total can pay for this many customers."""
     return customers > _FEW
 
 
-def plan(customers: int, total: int | None) -> tuple[Literal["lookups", "list"], int]:
-    """The cheaper way to so many customers, and its requests.
+def cheapest_strategy(customers: int, total: int | None) -> tuple[Literal["lookups", "list"], int]:
+    """Return the strategy that takes fewer requests, and how many it takes.
 
     Args:
-        customers: How many different ones.
-        total: The length of the list, or None where it is not known.
+        customers: Different customers in the batch.
+        total: The length of the list, or None if it is unknown.
     """
-    if not is_worth_asking(customers):
+    if not needs_total(customers):
         return "lookups", customers
-    pages_left = None if total is None else max(0, -(-total // MAX_PER_PAGE) - 1)
-    if total is not None and pages_left is not None and _walk_pays(pages_left, total, customers):
-        return "list", 1 + pages_left
-    return "lookups", 1 + customers  # the first page told, or did not
+    if total is not None:
+        pages_left = max(0, -(-total // MAX_PER_PAGE) - 1)  # without the first one, which is read for the total
+        if _is_list_cheaper(pages_left, total, customers):
+            return "list", 1 + pages_left
+    return "lookups", 1 + customers
 
 
-def _walk_pays(pages: int, total: int, customers: int) -> bool:
-    """Whether the pages of a list cost less than to look customers up, and may show them all."""
+def _is_list_cheaper(pages: int, total: int, customers: int) -> bool:
+    """Whether the pages of the list cost less than look-ups, and can contain every customer."""
     return pages < customers and total <= RESULT_CAP
 
 
 class BatchReader:
     """Fetches the customers of a batch, several requests at a time.
 
+    The cheaper strategy is chosen again before each request.
+
     Args:
-        uuids: Checked.
+        uuids: The checked uuids.
         look_up: Fetches a customer by its uuid.
-        source: Where pages of the list come from; it sets aside records that do not fit.
+        source: Where pages of the list come from; it must set aside records that do not fit.
         concurrency: Requests in flight.
-        strategy: Which way to go.
+        strategy: Which strategy to use.
         on_missing: What to do about a customer that the service does not know.
-        ordered: Hand results on in the order of the uuids, else as they come.
+        ordered: Yield results in the order of the uuids, otherwise as they arrive.
     """
 
     def __init__(
@@ -174,36 +175,37 @@ class BatchReader:
         positions: dict[str, int] = {}
         for position, uuid in enumerate(uuids):
             positions.setdefault(uuid, position)
-        self._repeats = Counter(uuids)  # how often each is still to be handed on
-        self._pending = set(positions)
-        self._unasked = deque(positions.values())
-        self._kept: dict[str, BatchResult] = {}  # came before their turn
-        self._position = 0  # whose turn it is
+        self._pending = set(positions)  # uuids without a result
+        self._queue = deque(positions.values())  # positions to look up, in order
+        self._requested: set[int] = set()  # positions being looked up
+        self._repeats = Counter(uuids)  # how many results each uuid still gets
+        self._early: dict[str, BatchResult] = {}  # arrived before their turn
+        self._turn = 0  # the position of the next result
         self._ready: deque[BatchResult] = deque()
-        walks = strategy == "list" or (strategy == "auto" and is_worth_asking(len(positions)))
-        self._walk = Walk(1, MAX_PER_PAGE, unique=False) if walks else None
+        reads_list = strategy == "list" or (strategy == "auto" and needs_total(len(positions)))
+        self._walk = Walk(1, MAX_PER_PAGE, unique=False) if reads_list else None
 
     @property
-    def left(self) -> int:
-        """How many different customers have not come."""
+    def pending(self) -> int:
+        """How many different customers have not arrived."""
         return len(self._pending)
 
     @property
     def is_finished(self) -> bool:
-        """Whether everything was handed on."""
+        """Whether every result was yielded."""
         return not self._pending and not self._ready
 
     async def results(self) -> AsyncGenerator[BatchResult, None]:
-        """The results that have not been handed on yet.
+        """Yield the results that have not been yielded yet.
 
         Raises:
-            CustomersError: What no other customer would escape, such as a refused token; call again to go on.
-            NotFoundError: A customer is missing, and ``on_missing`` asks for it; call again to go on.
+            CustomersError: An error that would affect every customer, such as a rejected token; call again to resume.
+            NotFoundError: A customer is missing, and ``on_missing`` is ``"raise"``; call again to resume.
         """
-        tasks: _Tasks = {}
+        in_flight: InFlight[None, None] = InFlight(self._concurrency, ordered=False)
         try:
             while not self.is_finished:
-                self._fill(tasks)
+                self._start_requests(in_flight)
                 while self._ready:
                     result = self._ready.popleft()
                     if not isinstance(result.error, NotFoundError) or self._on_missing == "yield":
@@ -211,49 +213,53 @@ class BatchReader:
                     elif self._on_missing == "raise":
                         raise result.error
                 if self._pending:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                        del tasks[task]
+                    _, task = await in_flight.next()
+                    task.result()
         finally:
-            for task, take_back in reversed(tasks.items()):  # before anything is awaited: that may be cancelled
-                if not task.done() or task.cancelled() or task.exception() is not None:
-                    take_back()
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._requeue()  # before anything is awaited, because that may be cancelled
+            await in_flight.cancel()
 
-    def _fill(self, tasks: _Tasks) -> None:
-        while len(tasks) < self._concurrency and (job := self._next_job(idle=not tasks)) is not None:
-            work, take_back = job
-            tasks[asyncio.create_task(work)] = take_back
+    def _start_requests(self, in_flight: InFlight[None, None]) -> None:
+        while not in_flight.is_full and (request := self._next_request(idle=not in_flight)) is not None:
+            in_flight.start(None, request)
 
-    def _next_job(self, *, idle: bool) -> tuple[Coroutine[Any, Any, None], Callable[[], None]] | None:
-        """What to do now and what takes it back; None when there is nothing before something else has come."""
+    def _requeue(self) -> None:
+        """Plan to send again the requests whose results have not arrived."""
+        if self._walk is not None:
+            self._walk.requeue_pending()
+        self._queue.extendleft(sorted(self._requested, reverse=True))
+        self._requested.clear()
+
+    def _next_request(self, *, idle: bool) -> Coroutine[Any, Any, None] | None:
+        """Return the next request; None if there is none, or none before a result has arrived."""
         walk = self._walk
         if walk is not None:
-            if self._is_worth_a_page(walk) and (number := walk.take()) is not None:
-                return self._read(walk, number), partial(walk.give_back, (number,))
-            if not idle:  # the pages in flight may bring all that is missing
+            if self._wants_page(walk) and (number := walk.next_number()) is not None:
+                return self._read_page(walk, number)
+            if not idle:  # the pages in flight may contain all pending customers
                 return None
             self._walk = None
-        while self._unasked and self._uuids[self._unasked[0]] not in self._pending:
-            self._unasked.popleft()
-        if not self._unasked or (self._ordered and self._unasked[0] >= self._position + self._ahead):
+        while self._queue and self._uuids[self._queue[0]] not in self._pending:
+            self._queue.popleft()
+        if not self._queue or (self._ordered and self._queue[0] >= self._turn + self._ahead):
             return None
-        position = self._unasked.popleft()
-        return self._look_up(self._uuids[position]), partial(self._unasked.appendleft, position)
+        position = self._queue.popleft()
+        self._requested.add(position)
+        return self._look_up(position)
 
-    def _is_worth_a_page(self, walk: Walk) -> bool:
-        """Whether to ask for another page: the first tells the total, then it must pay."""
+    def _wants_page(self, walk: Walk) -> bool:
+        """Whether to request another page. The first one is needed for the total; others must be worth it."""
         if walk.next_page == 1:
             return True
-        pages, total = walk.pages_left, walk.total
+        pages, total = walk.pages_left, walk.claims.total
         if self._strategy == "list":
             return pages != 0 and bool(self._pending)
-        return bool(pages) and total is not None and _walk_pays(pages or 0, total, len(self._pending))
+        if not pages or total is None:
+            return False
+        return _is_list_cheaper(pages, total, len(self._pending))
 
-    async def _read(self, walk: Walk, number: int) -> None:
-        """Note whom a page holds. A page that cannot be read leaves its customers to be looked up."""
+    async def _read_page(self, walk: Walk, number: int) -> None:
+        """Add the customers of a page. If it cannot be read, they are looked up later."""
         try:
             page = self._source.decode(number, await self._source.fetch(number))
         except (AuthenticationError, ConfigurationError, PermissionDeniedError):
@@ -261,47 +267,49 @@ class BatchReader:
         except CustomersError as error:
             if number == 1:
                 self._walk = None
-            elif isinstance(error, APIStatusError):
-                walk.refuse(number, error)
+            elif not (isinstance(error, APIStatusError) and walk.refuse(number, error)):
+                walk.skip(number)
             return
         try:
             walk.add(page)
         except APIResponseError:  # the server ignores ``page``
             self._walk = None
         for customer in page.customers:
-            self._note(BatchResult(customer.uuid, customer))
+            self._add(BatchResult(customer.uuid, customer))
         for record, problem in page.rejected:
-            self._note(BatchResult(str(key_of(record)), error=problem))
+            self._add(BatchResult(str(key_of(record)), error=problem))
 
-    async def _look_up(self, uuid: str) -> None:
+    async def _look_up(self, position: int) -> None:
+        uuid = self._uuids[position]
         try:
             result = BatchResult(uuid, await self._get_customer(uuid))
         except (AuthenticationError, ConfigurationError):
             raise
         except CustomersError as error:
             result = BatchResult(uuid, error=error.with_traceback(None))  # its frames would outlive the batch
-        self._note(result)
+        self._requested.discard(position)
+        self._add(result)
 
-    def _note(self, result: BatchResult) -> None:
-        """Make a result ready, once for each position of its uuid, or keep it until its turn comes."""
+    def _add(self, result: BatchResult) -> None:
+        """Make a result ready, once for each position of its uuid, or keep it until its turn."""
         if result.uuid not in self._pending:
             return
         self._pending.remove(result.uuid)
         if not self._ordered:
             self._ready.extend([result] * self._repeats[result.uuid])
             return
-        self._kept[result.uuid] = result
-        while self._position < len(self._uuids) and (uuid := self._uuids[self._position]) in self._kept:
-            self._position += 1
+        self._early[result.uuid] = result
+        while self._turn < len(self._uuids) and (uuid := self._uuids[self._turn]) in self._early:
+            self._turn += 1
             self._repeats[uuid] -= 1
-            self._ready.append(self._kept[uuid] if self._repeats[uuid] else self._kept.pop(uuid))
+            self._ready.append(self._early[uuid] if self._repeats[uuid] else self._early.pop(uuid))
 
 
 class CustomerBatch:
-    """The customers of a batch as they are asked for, each a `BatchResult`, with ``async for``.
+    """The results of a batch, each a `BatchResult`, with ``async for``.
 
-    Made by `CustomersClient.get_customers`. After an error, or a ``break``, the same batch can be iterated again and
-    goes on after the last result that it yielded. ``async with`` ends its requests in flight deterministically.
+    Made by `CustomersClient.get_customers`. After an error or a ``break``, iterate the same batch again: it resumes
+    after the last result that it yielded. ``async with`` cancels the requests in flight at the end of the block.
 
     Example:
         >>> async with client.get_customers(["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"]) as batch:
@@ -313,7 +321,7 @@ class CustomerBatch:
         self._stream = ResumableIterator(reader.results, lambda: reader.is_finished, owner="batch")
 
     def __repr__(self) -> str:
-        return f"<CustomerBatch {self._reader.left} customers to come>"
+        return f"<CustomerBatch {self._reader.pending} customers pending>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -333,7 +341,7 @@ class CustomerBatch:
         return result
 
     async def aclose(self) -> None:
-        """End the requests in flight. Iterating again goes on.
+        """Cancel the requests in flight. Iterating again resumes.
 
         Raises:
             RuntimeError: Another task is waiting for the next result.

@@ -1,9 +1,8 @@
-"""The walk of the list, several pages at a time. Knows a callable that fetches a page, and nothing of HTTP.
+"""Reads the list, several pages at a time, and reports the verdict at the end.
 
-It keeps pages in flight, and passes the verdict at the end.
+The functions that fetch and decode a page are passed in; there is no HTTP here.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from inspect import iscoroutinefunction
@@ -17,17 +16,16 @@ from customers_async.calls.retry import is_transient
 from customers_async.checks import check_choice, check_flag
 from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import Event, PageFetched, WalkFinished, emit
-from customers_async.listing.walk import Memory, Walk, key_of
+from customers_async.listing.in_flight import InFlight
+from customers_async.listing.verdict import Key, KeySet, Seen, key_of
+from customers_async.listing.walk import Walk
 from customers_async.models import Completeness, Page, Verdict
 
-__all__ = ["OnBadRecord", "OnIncomplete", "PageFetcher", "PageSource", "check_on_bad_record", "check_walk"]
+__all__ = ["OnBadRecord", "OnIncomplete", "PageFetcher", "PageSource", "check_listing", "check_on_bad_record"]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
-"""Called with the raw record and the error that names its place."""
-
-_Tasks = dict[asyncio.Task[Response], int]  # each with the number of its page, in the order of asking
-_Done = asyncio.Queue[asyncio.Task[Response]]
+"""Called with the raw record, and the error that names its page, index and field."""
 
 _log = logging.getLogger("customers_async")
 
@@ -37,10 +35,10 @@ class PageSource:
     """Where pages come from.
 
     Attributes:
-        base_url: The service.
+        base_url: The service's base URL.
         fetch: Fetches a page by its number.
-        decode: Reads it, when its turn has come: until then only the bytes are kept, and the objects are still in the
-            processor's cache when they are used.
+        decode: Decodes a page, just before it is yielded. Until then only its bytes are kept; afterwards its objects
+            are still in the processor's cache when they are used.
     """
 
     base_url: str
@@ -49,7 +47,7 @@ class PageSource:
 
     @classmethod
     def of(cls, api: Api, per_page: int, *, tolerant: bool) -> Self:
-        """Pages of the service, in the bulk lane; ``tolerant`` sets aside records that do not fit."""
+        """Return the pages of the service, in the bulk lane; ``tolerant`` sets aside records that do not fit."""
         return cls(
             api.base_url,
             lambda number: api.fetch_page(number, per_page),
@@ -58,29 +56,33 @@ class PageSource:
 
 
 class PageFetcher:
-    """Fetches the pages of a walk, several at a time, and passes the verdict at its end.
+    """Fetches the pages of the list, several at a time, and reports the verdict at the end.
 
     Args:
         source: Where pages come from.
-        concurrency: Pages in flight or waiting to be consumed.
+        concurrency: Pages in flight, or fetched and not yielded yet.
         first_page: Where to begin.
-        per_page: Customers a page.
-        ordered: Hand pages on in the order of their numbers, else as they come.
+        per_page: Customers per page.
+        ordered: Yield pages in the order of their numbers, otherwise as they arrive.
         unique: See `Walk`.
-        on_incomplete: What to do about a verdict other than COMPLETE.
-        on_bad_record: Takes each record that does not fit, once.
-        persistent: Ask again for a page whose call failed, if most others came.
+        on_incomplete: What to do when the verdict is not COMPLETE.
+        on_bad_record: Called for each record that does not fit, once.
+        retry_pages: Request a page again after its call has failed, if most other pages arrive.
         on_event: The client's listener.
-        seen: See `Walk`.
+        keys: See `Walk`.
+
+    Attributes:
+        walk: The current pass over the list.
+        completeness: The verdict; None before the end.
     """
 
-    SECOND_CHANCES = 2
-    """How often a page is asked for again after its call has failed for good."""
-    PAGES_A_FAILURE = 4
-    """So many pages must have come for each failure that is forgiven: that tells a service that stumbles from one
-    that is down."""
+    PAGE_RETRIES = 2
+    """How often a page is requested again after its call has failed for good."""
+    PAGES_PER_RETRY = 4
+    """This many pages must have arrived for each such retry: a service that fails now and then is worth it, one that is
+    down is not."""
     RECONCILIATIONS = 3
-    """How often a list that is not COMPLETE is walked again before `IncompleteListError`."""
+    """How often a list that is not COMPLETE is read again before `IncompleteListError`."""
 
     def __init__(
         self,
@@ -93,129 +95,126 @@ class PageFetcher:
         unique: bool,
         on_incomplete: OnIncomplete,
         on_bad_record: OnBadRecord | None,
-        persistent: bool,
+        retry_pages: bool,
         on_event: Callable[[Event], None] | None,
-        seen: Memory | None = None,
+        keys: KeySet | None = None,
     ) -> None:
         self._source = source
-        self._second_chances = self.SECOND_CHANCES if persistent else 0
-        self._fetched = self._forgiven = 0
         self._concurrency = concurrency
         self._per_page = per_page
         self._ordered = ordered
         self._on_incomplete = on_incomplete
         self._on_bad_record = on_bad_record
         self._on_event = on_event
-        self._again = self.RECONCILIATIONS if on_incomplete == "reconcile" else 0
-        self._handed_on: list[Memory] = []  # by the walks before this one
-        self._held: Page | None = None  # noted, and still to be handed on
-        self._reported = 0  # of its bad records
-        self.walk = Walk(first_page, per_page, unique=unique, seen=seen)
+        self._max_page_retries = self.PAGE_RETRIES if retry_pages else 0
+        self._pages_fetched = self._page_retries = 0
+        self._reconciliations_left = self.RECONCILIATIONS if on_incomplete == "reconcile" else 0
+        self._seen_earlier: list[Seen] = []  # by the passes before this one
+        self._ready: Page | None = None  # added to the walk, and not yielded yet
+        self._reported = 0  # of its rejected records
+        self.walk = Walk(first_page, per_page, unique=unique, keys=keys)
         self.completeness: Completeness | None = None
 
     @property
     def next_page(self) -> int:
-        """The lowest page that has not been handed on."""
-        return min(self.walk.next_page, self._held.number) if self._held is not None else self.walk.next_page
+        """The lowest page that has not been yielded."""
+        return min(self.walk.next_page, self._ready.number) if self._ready is not None else self.walk.next_page
 
     async def pages(self) -> AsyncGenerator[Page, None]:
-        """The pages that have not been handed on yet, each with the customers that are new.
+        """Yield the pages that have not been yielded yet, each with its new customers.
+
+        This is an async generator so that a consumer which leaves early needs no clean-up: when the generator is
+        dropped, the event loop closes it, and its ``finally`` clause ends the fetches in flight.
 
         Raises:
-            CustomersError: A page could not be fetched; call again to go on with it.
-            IncompleteListError: At the end, as ``on_incomplete`` says.
+            CustomersError: A page could not be fetched; call again to resume with it.
+            IncompleteListError: At the end, if ``on_incomplete`` requires it.
         """
-        tasks: _Tasks = {}
-        done: _Done = asyncio.Queue()
+        in_flight: InFlight[int, Response] = InFlight(self._concurrency, ordered=self._ordered)
         try:
             while self.completeness is None:
-                if self._held is not None:
-                    self._report_bad_records(self._held)
-                    page, self._held = self._held, None
+                if self._ready is not None:
+                    self._report_bad_records(self._ready)
+                    page, self._ready = self._ready, None
                     yield page
                     continue
-                self._fill(tasks, done)
-                if tasks:
-                    self._held = await self._next_page(tasks, next(iter(tasks)) if self._ordered else await done.get())
-                    self._fill(tasks, done)
+                self._start_fetches(in_flight)
+                if in_flight:
+                    self._ready = await self._receive_page(in_flight)
+                    self._start_fetches(in_flight)  # they run while the consumer uses the page
                 else:
-                    self._conclude()
+                    self._finish_pass()
         except CustomersError as error:
             error.next_page = self.next_page
             raise
         finally:
-            self.walk.give_back(tasks.values())  # before anything is awaited: that may be cancelled
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self.walk.requeue_pending()  # before anything is awaited, because that may be cancelled
+            await in_flight.cancel()
         if self._on_incomplete in ("raise", "reconcile"):
             self.completeness.raise_if_incomplete()
 
-    def _fill(self, tasks: _Tasks, done: _Done) -> None:
-        while len(tasks) < self._concurrency and (number := self.walk.take()) is not None:
-            task = asyncio.create_task(self._fetch_patiently(number))
-            if not self._ordered:
-                task.add_done_callback(done.put_nowait)
-            tasks[task] = number
+    def _start_fetches(self, in_flight: InFlight[int, Response]) -> None:
+        while not in_flight.is_full and (number := self.walk.next_number()) is not None:
+            in_flight.start(number, self._fetch(number))
 
-    async def _fetch_patiently(self, number: int) -> Response:
-        """Fetch a page. Where most pages come, one whose call failed is asked for again."""
-        chances = self._second_chances
+    async def _fetch(self, number: int) -> Response:
+        """Fetch a page. If its call fails while most pages arrive, request it again."""
+        retries = 0
         while True:
             try:
-                answer = await self._source.fetch(number)
+                response = await self._source.fetch(number)
             except CustomersError as error:
-                if not chances or self._forgiven >= self._fetched // self.PAGES_A_FAILURE or not _may_pass(error):
+                is_affordable = self._page_retries < self._pages_fetched // self.PAGES_PER_RETRY
+                if retries == self._max_page_retries or not is_affordable or not _may_succeed_now(error):
                     raise
-                chances -= 1
-                self._forgiven += 1
+                retries += 1
+                self._page_retries += 1
             else:
-                self._fetched += 1
-                return answer
+                self._pages_fetched += 1
+                return response
 
-    async def _next_page(self, tasks: _Tasks, task: asyncio.Task[Response]) -> Page | None:
-        """The page to hand on; None when it was refused, or holds nothing that a walk before did not."""
+    async def _receive_page(self, in_flight: InFlight[int, Response]) -> Page | None:
+        """Return the next page; None if it was refused, or has nothing that earlier passes did not yield."""
+        number, task = await in_flight.next()
         try:
-            answer = await task
+            response = task.result()
         except APIStatusError as error:
-            if not self.walk.refuse(tasks[task], error):
+            if not self.walk.refuse(number, error):
                 raise
-            del tasks[task]
             return None
-        page = self.walk.add(self._source.decode(tasks[task], answer))
-        del tasks[task]
-        if self._handed_on:
-            page = self._without_handed_on(page)
+        page = self.walk.add(self._source.decode(number, response))
+        if self._seen_earlier:
+            page = self._without_seen_earlier(page)
         if self._on_event is not None:
             emit(self._on_event, PageFetched(page.number, len(page.customers), page.total))
-        return None if self._handed_on and not page.customers and not page.rejected else page
+        return None if self._seen_earlier and not page.customers and not page.rejected else page
 
     def _report_bad_records(self, page: Page) -> None:
-        """Call the listener once for each; where it raises, the next time goes on with the next record."""
+        """Call the listener once for each record; if it raises, the next call continues with the next record."""
         while self._on_bad_record is not None and self._reported < len(page.rejected):
             self._reported += 1
-            # No local names the record: what the function raises may show the locals of this frame.
+            # No local variable holds the record: a traceback from the listener may show the locals of this frame.
             self._on_bad_record(*page.rejected[self._reported - 1])
         self._reported = 0
 
-    def _without_handed_on(self, page: Page) -> Page:
+    def _without_seen_earlier(self, page: Page) -> Page:
         return attrs.evolve(
             page,
-            customers=tuple(customer for customer in page.customers if not self._was_handed_on(customer.uuid)),
-            rejected=tuple(pair for pair in page.rejected if not self._was_handed_on(key_of(pair[0]))),
+            customers=tuple(customer for customer in page.customers if not self._was_seen_earlier(customer.uuid)),
+            rejected=tuple(pair for pair in page.rejected if not self._was_seen_earlier(key_of(pair[0]))),
         )
 
-    def _was_handed_on(self, key: str | bytes) -> bool:
-        return any(key in seen for seen in self._handed_on)
+    def _was_seen_earlier(self, key: Key) -> bool:
+        return any(key in seen for seen in self._seen_earlier)
 
-    def _conclude(self) -> None:
-        """Accept the verdict, or walk again."""
+    def _finish_pass(self) -> None:
+        """Accept the verdict, or read the list again."""
         found = self.walk.completeness()
         incomplete = found.verdict is not Verdict.COMPLETE
-        if incomplete and found.verdict is not Verdict.CAPPED and self._again:
-            self._again -= 1
-            _log.info("The list is walked again: %s.", found.describe())
-            self._handed_on.append(self.walk.seen)
+        if incomplete and found.verdict is not Verdict.CAPPED and self._reconciliations_left:
+            self._reconciliations_left -= 1
+            _log.info("The list is read again: %s.", found.describe())
+            self._seen_earlier.append(self.walk.seen)
             self.walk = Walk(1, self._per_page, unique=True)
             return
         self.completeness = found
@@ -225,8 +224,8 @@ class PageFetcher:
             _log.warning("The list is not complete: %s.", found.describe())
 
 
-def check_walk(*, ordered: object, unique: object, on_incomplete: object) -> None:
-    """Refuse settings of a walk that cannot be meant; see `CustomersClient.list_customers`.
+def check_listing(*, ordered: object, unique: object, on_incomplete: object) -> None:
+    """Check arguments of `CustomersClient.list_customers`.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -236,11 +235,11 @@ def check_walk(*, ordered: object, unique: object, on_incomplete: object) -> Non
     check_flag("unique", unique)
     check_choice("on_incomplete", on_incomplete, OnIncomplete)
     if on_incomplete == "reconcile" and not unique:
-        raise ValueError("on_incomplete='reconcile' needs unique=True: it must know what was yielded")
+        raise ValueError("on_incomplete='reconcile' needs unique=True, to yield each customer once")
 
 
 def check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
-    """The function to call, or None to raise.
+    """Return the function to call, or None to raise.
 
     Raises:
         TypeError: It is neither ``"raise"`` nor a plain function.
@@ -252,6 +251,6 @@ def check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
     return on_bad_record
 
 
-def _may_pass(error: CustomersError) -> bool:
-    """Whether another call may succeed at once; not so where the service asked to stay away for longer."""
+def _may_succeed_now(error: CustomersError) -> bool:
+    """Whether another call may succeed at once: not if the service named a time to wait."""
     return is_transient(error) and not (isinstance(error, APIStatusError) and error.retry_after is not None)

@@ -1,7 +1,7 @@
-"""What users hold of a walk: it outlives errors, and goes on after the last customer that it yielded."""
+"""The public iterator over the list of customers: resumes after an error or a ``break``."""
 
 import operator
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -14,66 +14,11 @@ from customers_async.models import Completeness, Customer, Page
 __all__ = ["CustomerPager"]
 
 
-class _Bookmark:
-    """Where a pager is: the page at hand, what is left of it, and the stream of those to come."""
-
-    def __init__(self, reader: PageFetcher) -> None:
-        self.page: Page | None = None
-        self.rest: Iterator[Customer] = iter(())
-        self.stream = ResumableIterator(reader.pages, lambda: reader.completeness is not None, owner="pager")
-
-    async def turn_page(self) -> Page | None:
-        """The next page, or None at the end."""
-        self.page = await self.stream.next()
-        return self.page
-
-
-class _Customers:
-    """Iterates over customers. Unlike a generator it is not finished by an error."""
-
-    def __init__(self, bookmark: _Bookmark) -> None:
-        self._bookmark = bookmark
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Customer:
-        bookmark = self._bookmark
-        while True:
-            customer = next(bookmark.rest, None)
-            if customer is not None:
-                return customer
-            page = await bookmark.turn_page()
-            if page is None:
-                raise StopAsyncIteration
-            bookmark.rest = iter(page.customers)
-
-
-class _Pages:
-    """Iterates over pages, beginning with what is left of the page at hand."""
-
-    def __init__(self, bookmark: _Bookmark) -> None:
-        self._bookmark = bookmark
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Page:
-        bookmark = self._bookmark
-        rest = tuple(bookmark.rest)
-        if rest and bookmark.page is not None:
-            return attrs.evolve(bookmark.page, customers=rest)
-        page = await bookmark.turn_page()
-        if page is None:
-            raise StopAsyncIteration
-        return page
-
-
 class CustomerPager:
     """Every customer of the list, one by one with ``async for``, or page by page with `pages`.
 
-    Made by `CustomersClient.list_customers`. After an error, or a ``break``, the same pager can be iterated again
-    and goes on after the last customer it yielded. ``async with`` ends its requests in flight deterministically.
+    Made by `CustomersClient.list_customers`. After an error or a ``break``, iterate the same pager again: it resumes
+    after the last customer that it yielded. ``async with`` cancels the requests in flight at the end of the block.
 
     Example:
         >>> async with client.list_customers() as pager:
@@ -81,12 +26,14 @@ class CustomerPager:
         >>> pager.completeness.raise_if_incomplete()
     """
 
-    def __init__(self, reader: PageFetcher) -> None:
-        self._reader = reader
-        self._bookmark = _Bookmark(reader)
+    def __init__(self, fetcher: PageFetcher) -> None:
+        self._fetcher = fetcher
+        self._stream = ResumableIterator(fetcher.pages, lambda: fetcher.completeness is not None, owner="pager")
+        self._page: Page | None = None  # the last one received
+        self._rest: Iterator[Customer] = iter(())  # its customers that have not been yielded
 
     def __repr__(self) -> str:
-        state = f"next_page={self.next_page}" if self._reader.completeness is None else self.completeness.describe()
+        state = f"next_page={self.next_page}" if self._fetcher.completeness is None else self.completeness.describe()
         return f"<CustomerPager {state}>"
 
     async def __aenter__(self) -> Self:
@@ -97,40 +44,75 @@ class CustomerPager:
     ) -> None:
         await self.aclose()
 
-    def __aiter__(self) -> AsyncIterator[Customer]:
-        return _Customers(self._bookmark)
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Customer:
+        while True:
+            customer = next(self._rest, None)
+            if customer is not None:
+                return customer
+            self._page = await self._stream.next()
+            if self._page is None:
+                raise StopAsyncIteration
+            self._rest = iter(self._page.customers)
 
     def pages(self) -> AsyncIterator[Page]:
-        """The pages of the list; each ``Page.customers`` holds only customers that were not yielded before.
+        """Iterate over the pages; each ``Page.customers`` holds only customers that were not yielded before.
 
         The iterator raises `CustomersError` when a page could not be fetched (``next_page`` says which), and
-        `IncompleteListError` at the end where ``on_incomplete`` asks for it. Iterate on, or anew, to go on.
+        `IncompleteListError` at the end if ``on_incomplete`` requires it. To resume, continue with the same iterator
+        or call `pages` again.
         """
-        return _Pages(self._bookmark)
+        return _Pages(self._read_page)
+
+    async def _read_page(self) -> Page | None:
+        """Return the unused customers of the current page, else the next page; None at the end."""
+        rest = tuple(self._rest)
+        if rest and self._page is not None:
+            return attrs.evolve(self._page, customers=rest)
+        self._page = await self._stream.next()
+        return self._page
 
     @property
     def completeness(self) -> Completeness:
-        """The verdict of the finished walk.
+        """The verdict on the finished listing.
 
         Raises:
-            RuntimeError: The walk has not come to its end.
+            RuntimeError: The listing is not finished.
         """
-        if self._reader.completeness is None:
-            raise RuntimeError(f"the walk has no verdict yet: it goes on with page {self.next_page}")
-        return self._reader.completeness
+        if self._fetcher.completeness is None:
+            raise RuntimeError(f"the listing has no verdict yet: it continues with page {self.next_page}")
+        return self._fetcher.completeness
 
     @property
     def next_page(self) -> int | None:
-        """The lowest page not wholly yielded; None after a finished walk."""
-        at_hand = self._bookmark.page if operator.length_hint(self._bookmark.rest) else None
-        if self._reader.completeness is not None:
-            return None if at_hand is None else at_hand.number
-        return self._reader.next_page if at_hand is None else min(at_hand.number, self._reader.next_page)
+        """The lowest page not wholly yielded; None after a finished listing."""
+        current = self._page if operator.length_hint(self._rest) else None
+        if self._fetcher.completeness is not None:
+            return None if current is None else current.number
+        return self._fetcher.next_page if current is None else min(current.number, self._fetcher.next_page)
 
     async def aclose(self) -> None:
-        """End the requests in flight. Iterating again goes on.
+        """Cancel the requests in flight. Iterating again resumes.
 
         Raises:
             RuntimeError: Another task is waiting for the next page.
         """
-        await self._bookmark.stream.close()
+        await self._stream.close()
+
+
+class _Pages:
+    """Iterates over pages. Unlike a generator, it can continue after an error."""
+
+    def __init__(self, read_page: Callable[[], Awaitable[Page | None]]) -> None:
+        self._read_page = read_page
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Page:
+        page = await self._read_page()
+        if page is None:
+            raise StopAsyncIteration
+        return page

@@ -1,4 +1,4 @@
-"""An iteration that an error does not finish: the next step begins a new generator, which goes on."""
+"""An iteration that continues after an error, in a new generator."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
@@ -9,35 +9,35 @@ Item = TypeVar("Item")
 
 
 class ResumableIterator(Generic[Item]):
-    """What one generator after another yields, item by item, for one consumer at a time.
+    """Yields items from one generator after another, for one consumer at a time.
 
-    A generator that has raised is finished: asked again, it ends *normally*, and part would be taken for the whole.
-    So another one is begun, and what they have in common must know where to go on.
+    A generator that has raised is finished: iterated again, it ends *normally*, and the consumer would take a part for
+    the whole. So after an error a new generator is created, and what the generators share must store the progress.
 
     Args:
-        begin: Begins a generator that goes on where the last one stopped.
+        create: Returns a generator that continues where the last one stopped.
         is_finished: Whether everything was yielded.
-        owner: What its user calls the thing that is iterated over.
+        owner: What the user calls the object that is iterated over, for error messages.
     """
 
     def __init__(
-        self, begin: Callable[[], AsyncGenerator[Item, None]], is_finished: Callable[[], bool], *, owner: str
+        self, create: Callable[[], AsyncGenerator[Item, None]], is_finished: Callable[[], bool], *, owner: str
     ) -> None:
-        self._begin = begin
+        self._create = create
         self._is_finished = is_finished
         self._owner = owner
         self._generator: AsyncGenerator[Item, None] | None = None
         self._busy = False
 
     async def next(self) -> Item | None:
-        """The next item, or None at the end. An error ends the generator; the next call begins another."""
+        """Return the next item, or None at the end. After an error, the next call creates a new generator."""
         self._check_idle()
         self._busy = True
-        generator, self._generator = self._generator or self._begin(), None
+        generator, self._generator = self._generator or self._create(), None
         try:
             item = await anext(generator, None)
-            if item is None and not self._is_finished():  # its event loop had closed it
-                generator = self._begin()
+            if item is None and not self._is_finished():  # the generator was closed together with its event loop
+                generator = self._create()
                 item = await anext(generator, None)
         finally:
             self._busy = False
@@ -45,7 +45,7 @@ class ResumableIterator(Generic[Item]):
         return item
 
     async def close(self) -> None:
-        """End the generator; the next item comes from another.
+        """Close the generator. The next call of `next` creates a new one.
 
         Raises:
             RuntimeError: Another task is waiting for an item.
@@ -58,4 +58,6 @@ class ResumableIterator(Generic[Item]):
     def _check_idle(self) -> None:
         if self._busy:
             owner = self._owner
-            raise RuntimeError(f"another task is waiting for this {owner}'s next item: a {owner} serves one at a time")
+            raise RuntimeError(
+                f"another task is waiting for the next item of this {owner}: use a {owner} in one task at a time"
+            )

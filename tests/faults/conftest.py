@@ -23,6 +23,7 @@ WATCHED = [
     (Completeness, "raise_if_incomplete"),
     (CustomerBatch, "__anext__"),
     (CustomerBatch, "aclose"),
+    (CustomerPager, "__anext__"),
     (CustomerPager, "aclose"),
     (CustomersClient, "__init__"),
     (CustomersClient, "close"),
@@ -37,7 +38,6 @@ WATCHED = [
     (RateLimiter, "__init__"),
     (StaticToken, "__init__"),
     (TTLCache, "__init__"),
-    (pager._Customers, "__anext__"),
     (pager._Pages, "__anext__"),
 ]
 

@@ -1,4 +1,4 @@
-"""Rows 30 to 41: what a server may do to a walk of its list."""
+"""Rows 30 to 41: faults in the pages of the list."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ METADATA = ("Total", "Per-Page", "Has-More-Pages", "Current-Page")
 
 
 def rows_changed(change: Callable[[list[Any]], list[Any]]) -> Fault:
-    """A fault that gives other rows, and leaves the headers as they are."""
+    """Return a fault that changes the rows of a page, and not its headers."""
 
     async def fault(exchange: Exchange) -> web.Response:
         response = await exchange.answer()
@@ -35,16 +35,16 @@ async def uuids_of(pager: CustomerPager) -> list[str]:
 
 
 @pytest.mark.parametrize("value", [None, "many", "", "-5", "1e3", "２５０", "99999999999999999999999", "250, 251"])
-async def test_fault_30_a_list_without_metadata_is_walked_but_not_vouched_for(
+async def test_fault_30_list_without_metadata_is_inconsistent(
     emulator: Emulator, client: CustomersClient, value: str | None
 ) -> None:
-    """Headers missing or garbled: None in a page; a walk ends with a short page, and the verdict is INCONSISTENT."""
+    """Missing or garbled headers are None in a page; a listing ends with a short page, and is INCONSISTENT."""
     for name in METADATA:
         emulator.headers[f"X-Api-{name}"] = value
     page = await client.get_page(1)
     assert (page.total, page.per_page, page.current_page) == (None, None, None)
     assert page.has_more is (False if value == "" else None)
-    if value == "":  # edition b's way to say no: taken as such, and contradicted by nothing
+    if value == "":  # in edition b this means no, and nothing contradicts it
         return
     pager = client.list_customers(per_page=7, on_incomplete="ignore")
     assert await uuids_of(pager) == list(emulator.uuids())
@@ -54,10 +54,10 @@ async def test_fault_30_a_list_without_metadata_is_walked_but_not_vouched_for(
 
 @pytest.mark.parametrize("value", [None, "many", "", "-5", "0", "1", "251"])
 @pytest.mark.parametrize("name", METADATA)
-async def test_fault_30_one_odd_header_never_hides_a_customer(
+async def test_fault_30_odd_header_never_hides_a_customer(
     emulator: Emulator, client: CustomersClient, name: str, value: str | None
 ) -> None:
-    """Whatever one header says or does not say, a walk that is COMPLETE has yielded everybody."""
+    """Whatever the value of one header, a COMPLETE listing has yielded every customer."""
     emulator.headers[f"X-Api-{name}"] = value
     pager = client.list_customers(on_incomplete="ignore")
     uuids = await uuids_of(pager)
@@ -69,10 +69,10 @@ async def test_fault_30_one_odd_header_never_hides_a_customer(
 @pytest.mark.parametrize(
     ("more", "done"), [("1", ""), ("1", "0"), ("True", "False"), ("true", "false"), ("TRUE", "FALSE"), (" true ", "")]
 )
-async def test_fault_31_has_more_is_read_in_all_its_forms(
+async def test_fault_31_has_more_is_parsed_in_all_its_forms(
     emulator: Emulator, client: CustomersClient, more: str, done: str
 ) -> None:
-    """PHP and the vendor's pages have several ways to say yes and no."""
+    """PHP and the vendor's pages have several forms of true and false."""
     emulator.headers["X-Api-Has-More-Pages"] = lambda value: more if value == "true" else done
     assert [(await client.get_page(number)).has_more for number in (1, 2, 3)] == [True, True, False]
     pager = client.list_customers(on_incomplete="raise")
@@ -80,7 +80,7 @@ async def test_fault_31_has_more_is_read_in_all_its_forms(
 
 
 async def test_fault_32_customers_added_at_the_end_are_fetched(emulator: Emulator, client: CustomersClient) -> None:
-    """A total that grows extends the walk; both totals are in the verdict."""
+    """A total that grows extends the listing; both totals are reported."""
     emulator.on_page(2, insert=130, at=10**6)
     pager = client.with_options(concurrency=1).list_customers(on_incomplete="ignore")
     assert await uuids_of(pager) == list(emulator.uuids())
@@ -88,8 +88,8 @@ async def test_fault_32_customers_added_at_the_end_are_fetched(emulator: Emulato
     assert (completeness.verdict, completeness.first_total, completeness.last_total) == (Verdict.DRIFTED, 250, 380)
 
 
-async def test_fault_32_a_total_that_shrinks_ends_the_walk(emulator: Emulator, client: CustomersClient) -> None:
-    """Customers taken off the end: the walk ends, DRIFTED, with the first and the last total."""
+async def test_fault_32_shrinking_total_ends_the_listing(emulator: Emulator, client: CustomersClient) -> None:
+    """After deletions at the end the listing ends as DRIFTED, with the first and the last total."""
     emulator.on_page(2, delete=120, at=130)
     pager = client.with_options(concurrency=1).list_customers(on_incomplete="ignore")
     assert await uuids_of(pager) == list(emulator.uuids())
@@ -99,10 +99,10 @@ async def test_fault_32_a_total_that_shrinks_ends_the_walk(emulator: Emulator, c
 
 
 @pytest.mark.parametrize("change", [{"insert": 3}, {"delete": 3}])
-async def test_fault_33_rows_that_move_are_reported(
+async def test_fault_33_moved_rows_are_reported(
     emulator: Emulator, client: CustomersClient, change: dict[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rows inserted or deleted at the front end in DRIFTED, and in one warning without any customer's data."""
+    """Insertions or deletions at the front cause DRIFTED, and one warning without customer data."""
     emulator.on_page(2, **change)
     pager = client.with_options(concurrency=1).list_customers(per_page=50)
     uuids = await uuids_of(pager)
@@ -115,8 +115,8 @@ async def test_fault_33_rows_that_move_are_reported(
     assert warnings == [f"The list is not complete: {completeness.describe()}."]
 
 
-async def test_fault_33_a_gap_is_repaired_on_request(emulator: Emulator, client: CustomersClient) -> None:
-    """Who slipped past through a deletion is found by walking again, and nobody comes twice."""
+async def test_fault_33_reconciling_closes_a_gap(emulator: Emulator, client: CustomersClient) -> None:
+    """Customers that moved to a page that was read already are found by reading again, and none is yielded twice."""
     before = set(emulator.uuids())
     emulator.on_page(2, delete=5)
     pager = client.with_options(concurrency=1).list_customers(per_page=50, on_incomplete="reconcile")
@@ -127,30 +127,28 @@ async def test_fault_33_a_gap_is_repaired_on_request(emulator: Emulator, client:
 
 
 @pytest.mark.parametrize("rows", [0, 40])
-async def test_fault_34_a_short_page_in_the_middle_is_not_the_end(
+async def test_fault_34_short_page_in_the_middle_is_not_the_end(
     emulator: Emulator, client: CustomersClient, rows: int
 ) -> None:
-    """The walk goes on past a short or an empty page, and does not call the list complete."""
+    """The listing continues past a short or an empty page, and is not COMPLETE."""
     emulator.fail_next(rows_changed(lambda page: page[:rows]), page=2)
     pager = client.list_customers(on_incomplete="ignore")
-    everybody = list(emulator.uuids())
-    assert await uuids_of(pager) == everybody[: 100 + rows] + everybody[200:]
+    expected = list(emulator.uuids())
+    assert await uuids_of(pager) == expected[: 100 + rows] + expected[200:]
     assert pager.completeness.verdict is not Verdict.COMPLETE
     assert pager.completeness.distinct == 150 + rows
 
 
-async def test_fault_35_a_page_longer_than_asked_for_is_kept(emulator: Emulator, client: CustomersClient) -> None:
-    """120 rows where 100 were asked for: all of them arrive, and the plan is made anew."""
+async def test_fault_35_longer_page_than_requested_is_kept(emulator: Emulator, client: CustomersClient) -> None:
+    """120 rows instead of 100: all are kept, and the remaining pages are planned by the larger size."""
     emulator.ignore_per_page = 120
     pager = client.list_customers(on_incomplete="raise")
     assert await uuids_of(pager) == list(emulator.uuids())
     assert len((await client.get_page(1)).customers) == 120
 
 
-async def test_fault_35_one_page_longer_than_the_others_loses_nobody(
-    emulator: Emulator, client: CustomersClient
-) -> None:
-    """A single page with a row too many: the row is kept, and the list is not vouched for blindly."""
+async def test_fault_35_page_longer_than_the_others_is_kept(emulator: Emulator, client: CustomersClient) -> None:
+    """One row too many on a single page: it is kept, and the list is not COMPLETE."""
     extra = json.dumps({"uuid": EXAMPLE.replace("2g", "2h"), "name": DATA})
     emulator.fail_next(rows_changed(lambda page: [*page, json.loads(extra)]), page=2)
     pager = client.list_customers(on_incomplete="ignore")
@@ -159,8 +157,8 @@ async def test_fault_35_one_page_longer_than_the_others_loses_nobody(
 
 
 @pytest.mark.parametrize("edition", ["a", "b"])
-async def test_fault_36_a_server_with_its_own_page_size_is_walked_whole(edition: Any) -> None:
-    """``per_page`` ignored: the plan is made anew from what the server gives; all 250, never 45."""
+async def test_fault_36_server_with_its_own_page_size_is_read_completely(edition: Any) -> None:
+    """If ``per_page`` is ignored, the pages are planned by the size that the server applies: all 250, never 45."""
     async with (
         Emulator(customers=250, ignore_per_page=15, edition=edition) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -170,22 +168,20 @@ async def test_fault_36_a_server_with_its_own_page_size_is_walked_whole(edition:
         assert emulator.stats.requests == 17
 
 
-async def test_fault_37_a_server_that_ignores_page_is_an_error(emulator: Emulator, client: CustomersClient) -> None:
-    """The same page twice is noticed with the second, and the walk is not taken for finished."""
+async def test_fault_37_server_that_ignores_page_is_an_error(emulator: Emulator, client: CustomersClient) -> None:
+    """The second copy of a page raises, and the listing is not finished."""
     emulator.ignore_page = True
     pager = client.list_customers()
     uuids: list[str] = []
     with pytest.raises(CustomersError, match="the server ignores page") as caught:
         async for customer in pager:
-            uuids.append(customer.uuid)  # noqa: PERF401  # what came before the error counts
+            uuids.append(customer.uuid)  # noqa: PERF401  # customers before the error count
     assert len(uuids) == 100
     assert caught.value.next_page == pager.next_page == 2
 
 
-async def test_fault_38_a_server_that_promises_more_for_ever_is_not_believed(
-    emulator: Emulator, client: CustomersClient
-) -> None:
-    """has-more that stays true costs two requests past the end at most, and the verdict says that it lied."""
+async def test_fault_38_has_more_that_stays_true_is_bounded(emulator: Emulator, client: CustomersClient) -> None:
+    """At most two pages past the end are requested, and the verdict is INCONSISTENT."""
     emulator.headers["X-Api-Has-More-Pages"] = "true"
     pager = client.list_customers(on_incomplete="ignore")
     assert await uuids_of(pager) == list(emulator.uuids())
@@ -193,10 +189,8 @@ async def test_fault_38_a_server_that_promises_more_for_ever_is_not_believed(
     assert pager.completeness.verdict is Verdict.INCONSISTENT
 
 
-async def test_fault_38_without_a_total_the_look_ahead_is_the_bound(
-    emulator: Emulator, client: CustomersClient
-) -> None:
-    """Nothing but has-more, and that for ever: at most a window of requests past the end."""
+async def test_fault_38_without_a_total_concurrency_is_the_bound(emulator: Emulator, client: CustomersClient) -> None:
+    """If has-more stays true and there is no total, at most ``concurrency`` pages past the end are requested."""
     emulator.headers.update({"X-Api-Has-More-Pages": "true", "X-Api-Total": None})
     pager = client.with_options(concurrency=4).list_customers(on_incomplete="ignore")
     assert await uuids_of(pager) == list(emulator.uuids())
@@ -205,10 +199,10 @@ async def test_fault_38_without_a_total_the_look_ahead_is_the_bound(
 
 
 @pytest.mark.parametrize("total", [True, False])
-async def test_fault_39_a_server_that_says_done_too_early_is_not_believed(
+async def test_fault_39_has_more_that_is_false_too_early_is_noticed(
     emulator: Emulator, client: CustomersClient, total: bool
 ) -> None:
-    """has-more false on the first of three pages: the total decides; without one the list is not vouched for."""
+    """has-more is false on the first of three pages: the total decides; without a total, the list is not COMPLETE."""
     emulator.headers["X-Api-Has-More-Pages"] = "false"
     if not total:
         emulator.headers["X-Api-Total"] = None
@@ -219,8 +213,8 @@ async def test_fault_39_a_server_that_says_done_too_early_is_not_believed(
 
 
 @pytest.mark.parametrize("later_first", [False, True])
-async def test_fault_40_of_two_versions_on_a_page_the_later_is_kept(later_first: bool) -> None:
-    """One uuid twice with other content: counted, and the later ``updated_at`` wins."""
+async def test_fault_40_later_version_on_a_page_is_kept(later_first: bool) -> None:
+    """Of two rows with one uuid, the one with the later ``updated_at`` is kept, and a duplicate is counted."""
     versions = [{"uuid": EXAMPLE, "name": f"{DATA} {year}", "updated_at": year} for year in (2024, 2025)]
     body = json.dumps(versions[::-1] if later_first else versions).encode()
     fields = {"X_Api_Total": "2", "X_Api_Has_More_Pages": "false"}
@@ -231,10 +225,8 @@ async def test_fault_40_of_two_versions_on_a_page_the_later_is_kept(later_first:
     assert (pager.completeness.distinct, pager.completeness.duplicates) == (1, 1)
 
 
-async def test_fault_40_of_two_versions_on_two_pages_the_first_is_kept(
-    emulator: Emulator, client: CustomersClient
-) -> None:
-    """What was yielded cannot be taken back: the repetition is dropped and counted, by rule."""
+async def test_fault_40_first_version_on_two_pages_is_kept(emulator: Emulator, client: CustomersClient) -> None:
+    """A customer that was yielded stays: the later row is dropped and counted as a duplicate."""
     twin = {"uuid": EXAMPLE, "name": f"{DATA} again", "updated_at": 2_000_000_000}
     emulator.fail_next(rows_changed(lambda page: [twin, *page[1:]]), page=2)
     pager = client.list_customers(on_incomplete="ignore")
@@ -243,8 +235,8 @@ async def test_fault_40_of_two_versions_on_two_pages_the_first_is_kept(
     assert (pager.completeness.verdict, pager.completeness.duplicates) == (Verdict.DRIFTED, 1)
 
 
-async def test_fault_41_an_absurd_total_allocates_nothing(emulator: Emulator, client: CustomersClient) -> None:
-    """A total of 10**15 is not planned by: empty pages end the walk, within a few megabytes."""
+async def test_fault_41_absurd_total_allocates_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """With a total of 10**15, empty pages end the listing, within a few megabytes."""
     emulator.headers["X-Api-Total"] = str(10**15)
     tracemalloc.start()
     pager = client.list_customers(on_incomplete="ignore")
