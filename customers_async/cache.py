@@ -1,6 +1,7 @@
 """A cache of the customers that `CustomersClient.get_customer` returns."""
 
 import asyncio
+import copy
 from collections import OrderedDict
 
 import attrs
@@ -8,7 +9,7 @@ import attrs
 from customers_async.checks import check_count, check_seconds
 from customers_async.models import Customer
 
-__all__ = ["TTLCache"]
+__all__ = ["TTLCache", "isolated"]
 
 
 def _check_lifetime(cache: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -81,10 +82,17 @@ class TTLCache:
         self._entries.move_to_end(key)
         return customer
 
-    def put(self, customer: Customer, *, keep_unknown: bool) -> None:
-        """Cache a customer that was decoded with this option."""
-        key = customer.uuid, keep_unknown
+    def put(self, uuid: str, customer: Customer, *, keep_unknown: bool) -> None:
+        """Cache the customer that was requested as ``uuid`` and decoded with this option."""
+        key = uuid, keep_unknown
         self._entries[key] = asyncio.get_running_loop().time() + self.seconds, customer
         self._entries.move_to_end(key)
         if len(self._entries) > self.size:
             self._entries.popitem(last=False)
+
+
+def isolated(customer: Customer) -> Customer:
+    """Return the customer, or a copy if parts of it could be changed: callers that share it must not notice."""
+    if customer.extra or isinstance(customer.related_persons, list | dict):
+        return copy.deepcopy(customer)
+    return customer

@@ -1,6 +1,5 @@
 """The public client. Checks arguments and wires the parts together; contains no protocol logic."""
 
-import copy
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -8,7 +7,7 @@ from typing import Literal, Self, Unpack
 
 import aiohttp
 
-from customers_async.cache import TTLCache
+from customers_async.cache import TTLCache, isolated
 from customers_async.calls.api import Api
 from customers_async.calls.options import OptionOverrides, Options
 from customers_async.calls.rate_limiter import RateLimiter
@@ -128,6 +127,9 @@ class CustomersClient:
         api = getattr(self, "_api", None)  # a traceback may show a client whose arguments were refused
         return f"<CustomersClient {api.base_url}>" if api is not None else "<CustomersClient>"
 
+    def __reduce__(self) -> str:
+        raise TypeError("a client holds connections and perhaps a secret, and does not pickle: make one per process")
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -158,8 +160,8 @@ class CustomersClient:
             >>> impatient = client.with_options(timeout=2.0, max_rate_limit_wait=0)
         """
         api = self._api.with_options({**overrides})
-        view = copy.copy(self)
-        view._api = api  # noqa: SLF001  # of its own class
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, _api=api)
         return view
 
     @property
@@ -185,11 +187,11 @@ class CustomersClient:
         api, keep_unknown = self._api, self._api.options.keep_unknown
         api.session.check_open()
         if self._cache is not None and (cached := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
-            return cached
+            return isolated(cached)
         customer = await self._flights.run((uuid, api.options), lambda: api.get_customer(uuid, "interactive"))
         if self._cache is not None:
-            self._cache.put(customer, keep_unknown=keep_unknown)
-        return customer
+            self._cache.put(uuid, customer, keep_unknown=keep_unknown)
+        return isolated(customer)
 
     def get_customers(
         self,

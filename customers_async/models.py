@@ -1,10 +1,10 @@
 """The data classes: frozen, and independent of JSON and HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -31,8 +31,27 @@ class CustomerType(StrEnum):
     COMPANY = "company"
 
 
+class _Private:
+    """Keeps personal data out of what other printers show than ``repr``.
+
+    rich and structlog read the fields of attrs classes, and `rich.inspect` reads whatever ``dir`` lists. Attribute
+    completion still works, because it uses the class.
+    """
+
+    __slots__ = ()
+    _SHOWN: ClassVar[tuple[str, ...]] = ("uuid",)
+
+    def __rich_repr__(self) -> Iterable[tuple[str, object]]:
+        yield from ((name, getattr(self, name)) for name in self._SHOWN)
+
+    def __dir__(self) -> list[str]:
+        model: Any = type(self)
+        fields = {field.name for field in attrs.fields(model)}
+        return sorted({*super().__dir__()} - {"extra", *fields} | {*self._SHOWN})
+
+
 @attrs.frozen(kw_only=True, repr=False)
-class Customer:
+class Customer(_Private):
     """One customer: the 14 fields of the API reference, under their own names.
 
     The reference marks each field optional, so all but ``uuid`` may be None. The repr shows the uuid only, so that
@@ -93,7 +112,7 @@ class CustomerWithExtra(Customer):
 
 
 @attrs.frozen(kw_only=True)
-class Page:
+class Page(_Private):
     """One page of the list.
 
     Attributes:
@@ -106,6 +125,8 @@ class Page:
         rejected: The records that do not fit the model, each with its `RecordError`; empty without ``on_bad_record``.
         raw: The decompressed body, in bytes.
     """
+
+    _SHOWN: ClassVar[tuple[str, ...]] = ("number", "per_page", "total", "has_more", "current_page")
 
     number: int
     per_page: int | None
@@ -120,7 +141,7 @@ class Page:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class TokenOwner:
+class TokenOwner(_Private):
     """The account that the token belongs to.
 
     Each field is optional, because Laravel's own response differs from the documented one. The repr shows the uuid

@@ -37,6 +37,9 @@ class Api:
             TypeError: There is no such option, or a value is of the wrong type.
             ValueError: A value is out of range.
         """
+        names = [field.name for field in attrs.fields(Options)]
+        for name in overrides.keys() - {*names}:
+            raise TypeError(f"with_options() does not take {name!r}; it takes {', '.join(names)}")
         options = attrs.evolve(self.options, **overrides)
         slots = Slots(options.concurrency) if "concurrency" in overrides else self.slots
         return attrs.evolve(self, options=options, slots=slots)

@@ -256,11 +256,11 @@ class PageFetcher:
         incomplete = found.verdict is not Verdict.COMPLETE
         if incomplete and found.verdict is not Verdict.CAPPED and self._reconciliations_left:
             self._reconciliations_left -= 1
-            _log.info("The list is read again: %s.", found.describe())
             self._seen_earlier.append(self.walk.seen)
             self._rechecks.clear()
             self._rechecked.clear()
             self.walk = Walk(1, self._per_page, unique=True)
+            _log.info("The list is read again: %s.", found.describe())
             return
         self.completeness = found
         if self._on_event is not None:
