@@ -49,7 +49,8 @@ if TYPE_CHECKING:
         WalkFinished,
     )
     from customers_async.export import export_customers
-    from customers_async.listing.batch import BatchPlan, BatchResult, CustomerBatch
+    from customers_async.listing.batch import BatchResult, CustomerBatch
+    from customers_async.listing.batch_plan import BatchPlan
     from customers_async.listing.pager import CustomerPager
     from customers_async.models import Completeness, Customer, CustomerType, Page, RateLimit, TokenOwner, Verdict
 
@@ -119,7 +120,7 @@ _MODULES = {
     "APITimeoutError": "errors",
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
-    "BatchPlan": "listing.batch",
+    "BatchPlan": "listing.batch_plan",
     "BatchResult": "listing.batch",
     "CallEvent": "events",
     "CallFinished": "events",

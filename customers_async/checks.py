@@ -4,6 +4,7 @@ The facts come from the vendor's API reference and its "API concepts" pages.
 """
 
 import re
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import get_args
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ __all__ = [
     "check_page",
     "check_seconds",
     "check_uuid",
+    "check_uuids",
     "is_uuid",
 ]
 
@@ -130,6 +132,24 @@ def check_uuid(uuid: str) -> None:
         raise TypeError(f"uuid must be a str, not {type(uuid).__name__}")
     if not is_uuid(uuid):
         raise ValueError("uuid must be 8-4-4-4-12 ASCII letters and digits")
+
+
+def check_uuids(uuids: Iterable[str]) -> tuple[str, ...]:
+    """Check all uuids before anything is sent, and return them.
+
+    Raises:
+        TypeError: They are not iterable, or are a single string, or one of them is not a string.
+        ValueError: One of them does not have the service's form. The message names its position.
+    """
+    if isinstance(uuids, str | bytes):
+        raise TypeError("uuids must be an iterable of strings, not a single string")
+    checked = tuple(uuids)
+    for position, uuid in enumerate(checked):
+        try:
+            check_uuid(uuid)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"uuids[{position}]: {error}") from None
+    return checked
 
 
 def check_seconds(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:

@@ -19,26 +19,10 @@ from customers_async.calls.tokens import TokenSource, hide, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid
 from customers_async.events import Event
-from customers_async.listing.batch import (
-    BatchPlan,
-    BatchReader,
-    CustomerBatch,
-    OnMissing,
-    Strategy,
-    cheapest_strategy,
-    check_batch,
-    check_uuids,
-    needs_total,
-)
-from customers_async.listing.page_fetcher import (
-    OnBadRecord,
-    OnIncomplete,
-    PageFetcher,
-    PageSource,
-    check_listing,
-    check_on_bad_record,
-)
-from customers_async.listing.pager import CustomerPager
+from customers_async.listing.batch import CustomerBatch, OnMissing, make_batch
+from customers_async.listing.batch_plan import BatchPlan, Strategy, plan_batch
+from customers_async.listing.page_fetcher import OnBadRecord, OnIncomplete
+from customers_async.listing.pager import CustomerPager, make_pager
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
 
 __all__ = ["CustomersClient", "internals"]
@@ -230,19 +214,7 @@ class CustomersClient:
             Customer(uuid='e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g', ...)
             NotFoundError
         """
-        api, checked = self._api, check_uuids(uuids)
-        check_batch(strategy=strategy, on_missing=on_missing, ordered=ordered)
-        return CustomerBatch(
-            BatchReader(
-                checked,
-                lambda uuid: api.get_customer(uuid, "bulk"),
-                PageSource.of(api, MAX_PER_PAGE, tolerant=True),
-                concurrency=api.options.concurrency,
-                strategy=strategy,
-                on_missing=on_missing,
-                ordered=ordered,
-            )
-        )
+        return make_batch(self._api, uuids, strategy=strategy, on_missing=on_missing, ordered=ordered)
 
     async def plan_customers(self, uuids: Iterable[str]) -> BatchPlan:
         """Estimate the cost of `get_customers`. Sends at most one request, for the length of the list.
@@ -260,10 +232,7 @@ class CustomersClient:
             ...     await client.plan_customers(["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"])
             BatchPlan(strategy='lookups', requests=1, seconds=0.0)
         """
-        customers = len(set(check_uuids(uuids)))
-        total = await self._api.find_total() if needs_total(customers) else None
-        strategy, requests = cheapest_strategy(customers, total)
-        return BatchPlan(strategy=strategy, requests=requests, seconds=self._api.bulk_wait(requests))
+        return await plan_batch(self._api, uuids)
 
     def list_customers(
         self,
@@ -299,23 +268,14 @@ class CustomersClient:
             TypeError: An argument is of the wrong type.
             ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``.
         """
-        check_page(first_page, per_page)
-        check_listing(ordered=ordered, unique=unique, on_incomplete=on_incomplete)
-        bad_record = check_on_bad_record(on_bad_record)
-        api = self._api
-        return CustomerPager(
-            PageFetcher(
-                PageSource.of(api, per_page, tolerant=bad_record is not None),
-                concurrency=api.options.concurrency,
-                first_page=first_page,
-                per_page=per_page,
-                ordered=ordered,
-                unique=unique,
-                on_incomplete=on_incomplete,
-                on_bad_record=bad_record,
-                retry_pages=api.options.retry.max_attempts > 1,
-                on_event=api.options.on_event,
-            )
+        return make_pager(
+            self._api,
+            per_page=per_page,
+            first_page=first_page,
+            ordered=ordered,
+            unique=unique,
+            on_incomplete=on_incomplete,
+            on_bad_record=on_bad_record,
         )
 
     async def get_page(self, number: int, *, per_page: int = MAX_PER_PAGE) -> Page:

@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 import attrs
 
-from customers_async.checks import MAX_PER_PAGE, RESULT_CAP, check_choice, check_flag, check_uuid
+from customers_async.calls.api import Api
+from customers_async.checks import MAX_PER_PAGE, check_choice, check_flag, check_uuids
 from customers_async.errors import (
     APIResponseError,
     APIStatusError,
@@ -21,6 +22,7 @@ from customers_async.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from customers_async.listing.batch_plan import Strategy, is_list_cheaper, needs_total
 from customers_async.listing.in_flight import InFlight
 from customers_async.listing.page_fetcher import PageSource
 from customers_async.listing.resumable import ResumableIterator
@@ -28,24 +30,10 @@ from customers_async.listing.verdict import key_of
 from customers_async.listing.walk import Walk
 from customers_async.models import Customer
 
-__all__ = [
-    "BatchPlan",
-    "BatchReader",
-    "BatchResult",
-    "CustomerBatch",
-    "OnMissing",
-    "Strategy",
-    "cheapest_strategy",
-    "check_batch",
-    "check_uuids",
-    "needs_total",
-]
+__all__ = ["BatchReader", "BatchResult", "CustomerBatch", "OnMissing", "make_batch"]
 
-Strategy = Literal["auto", "lookups", "list"]
 OnMissing = Literal["yield", "raise", "skip"]
 
-_FEW = 10
-"""Up to this many customers are looked up without a request for the total, which would add a tenth or more."""
 _AHEAD = 100
 """In input order, look-ups run ahead of the next result by at most this many positions, or by ``concurrency`` if that
 is more: results that wait for their turn take memory."""
@@ -64,78 +52,6 @@ class BatchResult:
     uuid: str
     customer: Customer | None = None
     error: CustomersError | None = None
-
-
-@attrs.frozen(kw_only=True)
-class BatchPlan:
-    """What a batch would cost.
-
-    Attributes:
-        strategy: ``"lookups"``, one for each customer, or ``"list"``, one request for each page.
-        requests: The most requests it takes, including one for the total if that is needed. ``"list"`` may take more:
-            customers that are missing from the list, or moved while it was read, are looked up.
-        seconds: How long the rate limit makes the batch wait, as far as is known now.
-    """
-
-    strategy: Literal["lookups", "list"]
-    requests: int
-    seconds: float
-
-
-def check_uuids(uuids: Iterable[str]) -> tuple[str, ...]:
-    """Check all uuids before anything is sent, and return them.
-
-    Raises:
-        TypeError: They are not iterable, or are a single string, or one of them is not a string.
-        ValueError: One of them does not have the service's form. The message names its position.
-    """
-    if isinstance(uuids, str | bytes):
-        raise TypeError("uuids must be an iterable of strings, not a single string")
-    checked = tuple(uuids)
-    for position, uuid in enumerate(checked):
-        try:
-            check_uuid(uuid)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"uuids[{position}]: {error}") from None
-    return checked
-
-
-def check_batch(*, strategy: object, on_missing: object, ordered: object) -> None:
-    """Check arguments of `CustomersClient.get_customers`.
-
-    Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: An argument is out of range.
-    """
-    check_choice("strategy", strategy, Strategy)
-    check_choice("on_missing", on_missing, OnMissing)
-    check_flag("ordered", ordered)
-
-
-def needs_total(customers: int) -> bool:
-    """Whether a request for the list's total can pay for this many customers."""
-    return customers > _FEW
-
-
-def cheapest_strategy(customers: int, total: int | None) -> tuple[Literal["lookups", "list"], int]:
-    """Return the strategy that takes fewer requests, and how many it takes.
-
-    Args:
-        customers: Different customers in the batch.
-        total: The length of the list, or None if it is unknown.
-    """
-    if not needs_total(customers):
-        return "lookups", customers
-    if total is not None:
-        pages_left = max(0, -(-total // MAX_PER_PAGE) - 1)  # without the first one, which is read for the total
-        if _is_list_cheaper(pages_left, total, customers):
-            return "list", 1 + pages_left
-    return "lookups", 1 + customers
-
-
-def _is_list_cheaper(pages: int, total: int, customers: int) -> bool:
-    """Whether the pages of the list cost less than look-ups, and can contain every customer."""
-    return pages < customers and total <= RESULT_CAP
 
 
 class BatchReader:
@@ -256,7 +172,7 @@ class BatchReader:
             return pages != 0 and bool(self._pending)
         if not pages or total is None:
             return False
-        return _is_list_cheaper(pages, total, len(self._pending))
+        return is_list_cheaper(pages, total, len(self._pending))
 
     async def _read_page(self, walk: Walk, number: int) -> None:
         """Add the customers of a page. If it cannot be read, they are looked up later."""
@@ -347,3 +263,28 @@ class CustomerBatch:
             RuntimeError: Another task is waiting for the next result.
         """
         await self._stream.close()
+
+
+def make_batch(
+    api: Api, uuids: Iterable[str], *, strategy: Strategy, on_missing: OnMissing, ordered: bool
+) -> CustomerBatch:
+    """Check the arguments of `CustomersClient.get_customers`, and make the batch.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+    """
+    checked = check_uuids(uuids)
+    check_choice("strategy", strategy, Strategy)
+    check_choice("on_missing", on_missing, OnMissing)
+    check_flag("ordered", ordered)
+    reader = BatchReader(
+        checked,
+        lambda uuid: api.get_customer(uuid, "bulk"),
+        PageSource.of(api, MAX_PER_PAGE, tolerant=True),
+        concurrency=api.options.concurrency,
+        strategy=strategy,
+        on_missing=on_missing,
+        ordered=ordered,
+    )
+    return CustomerBatch(reader)

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from inspect import iscoroutinefunction
 from typing import Any, Literal, Self
 
 import attrs
@@ -15,7 +14,6 @@ import attrs
 from customers_async.calls.api import Api
 from customers_async.calls.responses import Response, read_date
 from customers_async.calls.retry import is_transient
-from customers_async.checks import check_choice, check_flag
 from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import Event, PageFetched, WalkFinished, emit
 from customers_async.listing.in_flight import InFlight
@@ -23,7 +21,7 @@ from customers_async.listing.verdict import Key, KeySet, Seen, key_of
 from customers_async.listing.walk import Walk
 from customers_async.models import Completeness, Page, Verdict
 
-__all__ = ["OnBadRecord", "OnIncomplete", "PageFetcher", "PageSource", "check_listing", "check_on_bad_record"]
+__all__ = ["OnBadRecord", "OnIncomplete", "PageFetcher", "PageSource"]
 
 OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
@@ -267,33 +265,6 @@ class PageFetcher:
             emit(self._on_event, WalkFinished(found))
         if incomplete and self._on_incomplete == "warn":
             _log.warning("The list is not complete: %s.", found.describe())
-
-
-def check_listing(*, ordered: object, unique: object, on_incomplete: object) -> None:
-    """Check arguments of `CustomersClient.list_customers`.
-
-    Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: An argument is out of range.
-    """
-    check_flag("ordered", ordered)
-    check_flag("unique", unique)
-    check_choice("on_incomplete", on_incomplete, OnIncomplete)
-    if on_incomplete == "reconcile" and not unique:
-        raise ValueError("on_incomplete='reconcile' needs unique=True, to yield each customer once")
-
-
-def check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
-    """Return the function to call, or None to raise.
-
-    Raises:
-        TypeError: It is neither ``"raise"`` nor a plain function.
-    """
-    if on_bad_record == "raise":
-        return None
-    if not callable(on_bad_record) or iscoroutinefunction(on_bad_record):
-        raise TypeError("on_bad_record must be 'raise' or a plain function of the raw record and the error")
-    return on_bad_record
 
 
 def _may_succeed_now(error: CustomersError) -> bool:

@@ -2,16 +2,19 @@
 
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import attrs
 
-from customers_async.listing.page_fetcher import PageFetcher
+from customers_async.calls.api import Api
+from customers_async.checks import check_choice, check_flag, check_page
+from customers_async.listing.page_fetcher import OnBadRecord, OnIncomplete, PageFetcher, PageSource
 from customers_async.listing.resumable import ResumableIterator
 from customers_async.models import Completeness, Customer, Page
 
-__all__ = ["CustomerPager"]
+__all__ = ["CustomerPager", "make_pager"]
 
 
 class CustomerPager:
@@ -116,3 +119,54 @@ class _Pages:
         if page is None:
             raise StopAsyncIteration
         return page
+
+
+def make_pager(
+    api: Api,
+    *,
+    per_page: int,
+    first_page: int,
+    ordered: bool,
+    unique: bool,
+    on_incomplete: OnIncomplete,
+    on_bad_record: Literal["raise"] | OnBadRecord,
+) -> CustomerPager:
+    """Check the arguments of `CustomersClient.list_customers`, and make the pager.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range.
+    """
+    check_page(first_page, per_page)
+    check_flag("ordered", ordered)
+    check_flag("unique", unique)
+    check_choice("on_incomplete", on_incomplete, OnIncomplete)
+    if on_incomplete == "reconcile" and not unique:
+        raise ValueError("on_incomplete='reconcile' needs unique=True, to yield each customer once")
+    listener = _check_on_bad_record(on_bad_record)
+    fetcher = PageFetcher(
+        PageSource.of(api, per_page, tolerant=listener is not None),
+        concurrency=api.options.concurrency,
+        first_page=first_page,
+        per_page=per_page,
+        ordered=ordered,
+        unique=unique,
+        on_incomplete=on_incomplete,
+        on_bad_record=listener,
+        retry_pages=api.options.retry.max_attempts > 1,
+        on_event=api.options.on_event,
+    )
+    return CustomerPager(fetcher)
+
+
+def _check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
+    """Return the function to call, or None to raise.
+
+    Raises:
+        TypeError: It is neither ``"raise"`` nor a plain function.
+    """
+    if on_bad_record == "raise":
+        return None
+    if not callable(on_bad_record) or iscoroutinefunction(on_bad_record):
+        raise TypeError("on_bad_record must be 'raise' or a plain function of the raw record and the error")
+    return on_bad_record
