@@ -5,12 +5,23 @@ import gzip
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from multidict import CIMultiDict
 
-from customers_async import APIConnectionError, APIResponseError, CustomersClient, NotFoundError, RetryPolicy
+from customers_async import (
+    APIConnectionError,
+    APIResponseError,
+    CustomersClient,
+    CustomersError,
+    NotFoundError,
+    RetryPolicy,
+    Verdict,
+    export_customers,
+)
 from customers_async.calls.responses import (
     Response,
     decode_body,
@@ -20,7 +31,9 @@ from customers_async.calls.responses import (
     read_retry_after,
     response_error,
 )
+from customers_async.export import diff_exports, verify_export
 from tests.faults.canary import DATA, EXAMPLE, customer, page
+from tests.faults.interruption import check_nothing_held
 from tests.wire import TOKEN, Reply, answer, client_of, raw_server, then
 
 OTHER = EXAMPLE.replace("2g", "2h")
@@ -268,11 +281,71 @@ async def test_fault_53_many_gzip_members_are_refused() -> None:
 @pytest.mark.parametrize("reply", [answer(customer())])
 async def test_fault_51_borrowed_session_gets_no_wrong_customer(reply: Reply) -> None:
     """A borrowed aiohttp session is used as it is; a mismatch is still noticed and retried."""
-    import aiohttp
-
     async with (
         raw_server(answer(customer(uuid=OTHER)), reply) as server,
         aiohttp.ClientSession() as session,
         CustomersClient(TOKEN, base_url=server.url, session=session) as client,
     ):
         assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
+
+
+TWINS = page(customer(), customer(uuid=EXAMPLE.upper()))
+
+
+async def test_fault_51_uuids_that_differ_in_case_are_different_customers(tmp_path: Path) -> None:
+    """The list, an export in any format, and a diff compare uuids exactly, as the service wrote them."""
+    reply = answer(TWINS, X_Api_Total="2", X_Api_Has_More_Pages="false")
+    async with client_of(reply) as (client, _):
+        pager = client.list_customers()
+        assert [found.uuid async for found in pager] == [EXAMPLE, EXAMPLE.upper()]
+        assert pager.completeness.verdict is Verdict.COMPLETE
+        for suffix in ("jsonl", "csv", "sqlite", "parquet"):
+            path = tmp_path / f"customers.{suffix}"
+            assert (await export_customers(client, path)).rows == 2
+            assert verify_export(path) == {}
+            with diff_exports(tmp_path / "customers.jsonl", path) as changes:
+                assert (list(changes.added()), list(changes.removed())) == ([], [])
+
+
+@pytest.mark.parametrize("strategy", ["lookups", "list"])
+async def test_fault_51_batch_leaves_the_case_of_uuids_to_the_service(strategy: Any) -> None:
+    """A uuid that the list has in another case only is looked up; the result has the uuid that was passed in."""
+    replies = [answer(page(), X_Api_Total="1"), answer(customer())] if strategy == "list" else [answer(customer())]
+    async with client_of(*replies) as (client, server):
+        [result] = [result async for result in client.get_customers([EXAMPLE.upper()], strategy=strategy)]
+        assert (result.uuid, result.customer and result.customer.uuid) == (EXAMPLE.upper(), EXAMPLE)
+        assert len(server.requests) == len(replies)
+
+
+async def raising_middleware(_: aiohttp.ClientRequest, __: Any) -> aiohttp.ClientResponse:
+    raise KeyError(TOKEN)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"middlewares": (raising_middleware,)},
+        {"trust_env": True},
+        {"timeout": aiohttp.ClientTimeout(total=1e-9)},
+        {"headers": {"Authorization": "Basic x"}},
+        {"read_bufsize": 1},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+async def test_fault_52_borrowed_session_fails_within_our_errors(
+    settings: dict[str, Any], closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its settings make aiohttp raise, callers see a `CustomersError` without the token, or a result."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    async with raw_server(answer(customer())) as server, aiohttp.ClientSession(**settings) as session:
+        if closed:
+            await session.close()
+        async with CustomersClient(TOKEN, base_url=server.url, session=session) as client:
+            try:
+                assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
+            except CustomersError as error:
+                assert TOKEN not in f"{error!r} {error.__context__!r}"
+                assert "the aiohttp session failed" in str(error)
+            check_nothing_held(client)
