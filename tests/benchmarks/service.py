@@ -83,8 +83,8 @@ class Answers:
 
     def __init__(self, pages: int) -> None:
         self._pages = pages
-        population = FakeCustomers(PER_PAGE, seed=1)
-        records = [population.customer(number) for number in range(PER_PAGE)]
+        fake_customers = FakeCustomers(PER_PAGE, seed=1)
+        records = [fake_customers.customer(number) for number in range(PER_PAGE)]
         for record in records:
             record["uuid"] = f"{_STAMP.decode()}{record['uuid'][8:]}"
         self._page = msgspec.json.encode(records)

@@ -39,11 +39,11 @@ def page(*customers: bytes) -> bytes:
 
 
 def with_marked_customers(make: Callable[[FakeCustomers, int], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """The emulator's population, every personal text of which can be recognised."""
+    """The emulator's fake_customers, every personal text of which can be recognised."""
 
     @functools.wraps(make)
-    def marked(population: FakeCustomers, number: int) -> dict[str, Any]:
-        record = make(population, number)
+    def marked(fake_customers: FakeCustomers, number: int) -> dict[str, Any]:
+        record = make(fake_customers, number)
         return record | {field: f"{DATA} {record[field]}" for field in _PERSONAL}
 
     return marked
