@@ -21,7 +21,7 @@ from customers_async import (
 )
 from customers_async.calls.single_flight import SingleFlight
 from customers_async.emulator import Emulator
-from tests.faults.interruption import check_nothing_held, tasks_of_the_client
+from tests.faults.interruption import check_nothing_held, find_client_tasks
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 UNKNOWN = "00000000-0000-0000-0000-00000000000z"
@@ -83,7 +83,7 @@ async def test_a_call_without_company_costs_no_task(emulator: Emulator, slow: Cu
     """Whoever asks alone does the work itself."""
     before = asyncio.all_tasks()
     [call] = await begun(slow, 1)
-    assert [task for task in asyncio.all_tasks() - before if task in tasks_of_the_client()] == [call]
+    assert [task for task in asyncio.all_tasks() - before if task in find_client_tasks()] == [call]
     await call
 
 
@@ -252,8 +252,8 @@ async def test_work_that_something_else_cancels_ends_for_those_who_wait() -> Non
     calls[0].cancel()
     await asyncio.sleep(1)
     [task] = (
-        tasks_of_the_client()
-        if len(tasks_of_the_client()) == 1
+        find_client_tasks()
+        if len(find_client_tasks()) == 1
         else [task for task in asyncio.all_tasks() if "_run_again" in repr(task)]
     )
     task.cancel()

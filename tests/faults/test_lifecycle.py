@@ -24,8 +24,8 @@ from customers_async import (
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 from tests.faults.canary import EXAMPLE, customer, page
-from tests.faults.interruption import Interrupted, check_nothing_held, interruptions, tasks_of_the_client
-from tests.wire import TOKEN, RawServer, Reply, answer, client_of, hang_up, raw_server, stall
+from tests.faults.interruption import Interrupted, check_nothing_held, find_client_tasks, interrupt_at_each_await
+from tests.wire import TOKEN, RawServer, Reply, hang_up, make_response, raw_server, serve, stall
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ class Scripted:
         self.left = list(replies)
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reply = self.left.pop(0) if self.left else answer(customer())
+        reply = self.left.pop(0) if self.left else make_response(customer())
         if isinstance(reply, bytes):
             writer.write(reply)
             await writer.drain()
@@ -76,10 +76,10 @@ class Scripted:
 SCENARIOS = {
     "an answer": Scripted(),
     "a body in two parts": Scripted(),
-    "a retry": Scripted(answer(b"", "503 Down")),
+    "a retry": Scripted(make_response(b"", "503 Down")),
     "a hang-up": Scripted(hang_up, hang_up),
-    "a 429": Scripted(answer(b"", "429 Too Many", Retry_After="3")),
-    "a newer token": Scripted(answer(b"", "401 No")),
+    "a 429": Scripted(make_response(b"", "429 Too Many", Retry_After="3")),
+    "a newer token": Scripted(make_response(b"", "401 No")),
     "a stall": Scripted(stall),
 }
 
@@ -98,7 +98,7 @@ async def test_fault_50_a_call_can_be_cancelled_at_every_await(scenario: str) ->
     script = SCENARIOS[scenario]
 
     async def two_parts(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        whole = answer(customer())
+        whole = make_response(customer())
         writer.write(whole[:-9])
         await asyncio.sleep(0.01)
         writer.write(whole[-9:])
@@ -120,7 +120,7 @@ async def test_fault_50_a_call_can_be_cancelled_at_every_await(scenario: str) ->
             await clients[-1].get_customer(EXAMPLE)
 
         clients: list[CustomersClient] = []
-        async for task in interruptions(look_up):
+        async for task in interrupt_at_each_await(look_up):
             assert task.cancelled()
             cancelled += 1
             requests = len(server.requests)
@@ -158,7 +158,7 @@ async def test_fault_50_a_waiting_call_can_be_cancelled_at_every_await(waits_for
                     other.cancel()
 
         cancelled = 0
-        async for task in interruptions(wait):
+        async for task in interrupt_at_each_await(wait):
             assert task.cancelled()
             cancelled += 1
             await asyncio.sleep(0.1)
@@ -187,7 +187,7 @@ async def test_fault_50_a_walk_can_be_cancelled_at_every_await(emulator: Emulato
                 uuids.append(found.uuid)  # what came before the end counts
 
         cancelled = 0
-        async for task in interruptions(walk):
+        async for task in interrupt_at_each_await(walk):
             assert task.cancelled()
             cancelled += 1
             check_nothing_held(client)
@@ -217,7 +217,7 @@ async def test_fault_50_a_batch_can_be_cancelled_at_every_await(emulator: Emulat
                 uuids.append(result.uuid)  # what came before the end counts
 
         cancelled = 0
-        async for task in interruptions(fetch):
+        async for task in interrupt_at_each_await(fetch):
             assert task.cancelled()
             cancelled += 1
             check_nothing_held(client)
@@ -253,7 +253,7 @@ async def test_fault_50_closing_can_be_cancelled_at_every_await() -> None:
     """A second close finishes the work of the first: no call, task or connection is left."""
     for late in (False, True):
         for at in range(50):
-            async with raw_server(answer(page()), stall) as server:
+            async with raw_server(make_response(page()), stall) as server:
                 client = CustomersClient(TOKEN, base_url=server.url, concurrency=3)
                 await client.get_page(1)
                 calls = [asyncio.ensure_future(client.get_page(1)) for _ in range(4)]
@@ -285,7 +285,7 @@ async def test_fault_50_a_group_of_calls_can_be_cancelled(emulator: Emulator, cl
 
 async def test_fault_50_a_callers_timeout_is_the_callers() -> None:
     """``asyncio.timeout`` around a call raises a plain TimeoutError, not ours."""
-    async with client_of(stall) as (client, _):
+    async with serve(stall) as (client, _):
         with pytest.raises(TimeoutError) as caught:
             async with asyncio.timeout(1):
                 await client.whoami()
@@ -318,7 +318,7 @@ async def test_fault_50_a_break_leaves_nothing_behind(emulator: Emulator, client
     async with client.list_customers(per_page=10) as pager:
         async for _ in pager if by == "customers" else pager.pages():
             break
-        assert tasks_of_the_client()
+        assert find_client_tasks()
     check_nothing_held(client)
     pager = client.list_customers(per_page=10, first_page=2)
     stream = aiter(pager if by == "customers" else pager.pages())
@@ -345,10 +345,10 @@ async def test_fault_50_a_dropped_pager_leaves_nothing_behind(emulator: Emulator
 async def test_fault_50_closing_ends_what_is_in_flight(lane: str) -> None:
     """Calls and walks in flight end with a clear RuntimeError; closing twice is fine; use afterwards is not."""
     faults: dict[str, Reply] = {
-        "wait for the quota": answer(b"", "429 Too Many", Retry_After="60"),
+        "wait for the quota": make_response(b"", "429 Too Many", Retry_After="60"),
         "pause before a retry": hang_up,
     }
-    async with client_of(faults.get(lane, stall), retry=RetryPolicy(base_delay=20.0), concurrency=1) as (
+    async with serve(faults.get(lane, stall), retry=RetryPolicy(base_delay=20.0), concurrency=1) as (
         client,
         server,
     ):
@@ -385,7 +385,7 @@ async def test_fault_50_closing_ends_what_is_in_flight(lane: str) -> None:
 
 async def test_fault_50_many_may_close_at_once() -> None:
     """Two closers and four calls: all end, the calls with an error, the closers without."""
-    async with client_of(stall) as (client, _):
+    async with serve(stall) as (client, _):
         calls = [asyncio.ensure_future(client.get_page(1)) for _ in range(4)]
         await asyncio.sleep(0.1)
         await asyncio.gather(*(client.close() for _ in range(3)))
@@ -466,7 +466,7 @@ def test_fault_50_a_keyboard_interrupt_in_a_listener_holds_nothing() -> None:
 
 async def test_fault_50_cookies_are_never_replayed() -> None:
     """What a server sets, it does not get back."""
-    async with client_of(answer(page(), Set_Cookie="session=1; Path=/")) as (client, server):
+    async with serve(make_response(page(), Set_Cookie="session=1; Path=/")) as (client, server):
         for _ in range(2):
             await client.get_page(1)
         assert all(b"cookie" not in request.lower() for request in server.requests)
@@ -477,9 +477,9 @@ async def test_fault_50_proxies_of_the_environment_are_ignored_unless_asked(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing outside the arguments decides where the token goes; a borrowed session may say otherwise."""
-    async with raw_server(answer(customer())) as proxy:
+    async with raw_server(make_response(customer())) as proxy:
         monkeypatch.setenv(name, proxy.url)
-        async with client_of(answer(customer())) as (client, server):
+        async with serve(make_response(customer())) as (client, server):
             await client.get_customer(EXAMPLE)
             assert f"Authorization: Bearer {TOKEN}".encode() in server.requests[0]
             assert proxy.connections == 0
@@ -496,7 +496,7 @@ async def test_fault_50_netrc_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_pa
     """A password for the host, lying about in the home directory, does not replace the token."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login eve password guess\ndefault login eve password guess\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    async with client_of(answer(customer())) as (client, server):
+    async with serve(make_response(customer())) as (client, server):
         await client.get_customer(EXAMPLE)
         assert server.requests[0].count(b"Authorization") == 1
         assert f"Authorization: Bearer {TOKEN}\r\n".encode() in server.requests[0]

@@ -31,7 +31,7 @@ from customers_async.calls.credentials import TokenKeeper
 from customers_async.calls.session import Session
 from customers_async.emulator import Emulator
 from tests.faults.canary import DATA, EXAMPLE, Canary, customer, page
-from tests.wire import TOKEN, answer, client_of, hang_up, stall, then
+from tests.wire import TOKEN, hang_up, make_response, send_then, serve, stall
 
 
 class Own:
@@ -72,7 +72,7 @@ async def test_fault_49_the_scan_finds_what_is_planted(
             assert canary.leaks, where
             assert all(repr(secret) in leak for leak in canary.leaks)
             canary.leaks.clear()
-    canary.look("".join(capfd.readouterr()), "the output")
+    canary.scan("".join(capfd.readouterr()), "the output")
     canary.leaks.clear()  # pytest shows what was logged on purpose
 
 
@@ -87,20 +87,20 @@ async def test_fault_49_a_batch_shows_nothing(
     batch = client.get_customers(uuids, strategy=strategy, on_missing="raise")
     with pytest.raises(NotFoundError):
         async for result in batch:
-            canary.look(repr(result), "the repr of a result")
+            canary.scan(repr(result), "the repr of a result")
             if result.error is not None:
-                canary.look_at_error(result.error)
+                canary.scan_error(result.error)
     emulator.revoke(emulator.token)
     with pytest.raises(AuthenticationError):
         await anext(client.get_customers(uuids, strategy=strategy))
-    canary.look(repr(batch), "the repr of a batch")
+    canary.scan(repr(batch), "the repr of a batch")
 
 
 async def test_fault_49_the_scan_finds_what_is_printed(canary: Canary, capfd: pytest.CaptureFixture[str]) -> None:
     """A leak on stdout or stderr is found at the end."""
     for stream in (sys.stdout, sys.stderr):
         stream.write(f"Bearer {TOKEN}\n")
-        canary.look("".join(capfd.readouterr()), "the output")
+        canary.scan("".join(capfd.readouterr()), "the output")
         assert canary.leaks
         canary.leaks.clear()
 
@@ -111,7 +111,7 @@ async def test_fault_49_sources_and_clients_show_no_token(tmp_path: Path, monkey
     (tmp_path / "token").write_text(TOKEN)
     held, called = StaticToken(TOKEN), CallableToken(Own().get)
     for source in (held, called, EnvToken("SOME_TOKEN"), FileToken(tmp_path / "token"), Own()):
-        async with client_of(answer(page())) as (_, server):
+        async with serve(make_response(page())) as (_, server):
             client = CustomersClient(source, base_url=server.url)
             await client.get_page(1)
             await client.close()
@@ -161,7 +161,10 @@ async def test_fault_49_a_server_that_echoes_the_token_leaks_nothing(status: str
         bearer,
     ]
     for body in [json.dumps(body).encode() for body in bodies] + [f"<html>{bearer}".encode(), bearer.encode()]:
-        async with client_of(answer(body, f"{status} {bearer}"), retry=impatient, max_rate_limit_wait=0) as (client, _):
+        async with serve(make_response(body, f"{status} {bearer}"), retry=impatient, max_rate_limit_wait=0) as (
+            client,
+            _,
+        ):
             for call in (client.get_page(1), client.get_customer(EXAMPLE), client.whoami()):
                 with contextlib.suppress(CustomersError):  # an object with fields unknown may be the owner
                     await call
@@ -191,8 +194,8 @@ async def test_fault_49_a_header_that_echoes_the_token_leaks_nothing(
     """Whatever header it is in, and whether the answer is an error or not."""
     for status in ("200 OK", "302 Found", "400 Bad", "429 Many", "500 Oh"):
         for body in (b"<html>", b"{}", customer()):
-            async with client_of(
-                then(answer(body, status, **{name: value}), hang_up), retry=impatient, max_rate_limit_wait=0
+            async with serve(
+                send_then(make_response(body, status, **{name: value}), hang_up), retry=impatient, max_rate_limit_wait=0
             ) as (client, _):
                 with pytest.raises(CustomersError):
                     await client.get_page(1)
@@ -205,7 +208,7 @@ async def test_fault_49_a_server_that_tells_of_customers_leaks_nothing(status: i
         body: Any = {"message": "VALIDATION_ERROR", "errors": []}
     else:
         body = {"message": f"Duplicate entry '{DATA}' for key name", "errors": [DATA], "trace": [DATA]}
-    async with client_of(answer(json.dumps(body).encode(), f"{status} No"), retry=RetryPolicy(max_attempts=1)) as (
+    async with serve(make_response(json.dumps(body).encode(), f"{status} No"), retry=RetryPolicy(max_attempts=1)) as (
         client,
         _,
     ):
@@ -236,11 +239,11 @@ async def test_fault_49_logs_hold_no_secret(emulator: Emulator, caplog: pytest.L
     assert found.name not in caplog.text
 
 
-@pytest.mark.parametrize("reply", [stall, then(answer(page(), Content_Length="1000"), stall)])
+@pytest.mark.parametrize("reply", [stall, send_then(make_response(page(), Content_Length="1000"), stall)])
 @pytest.mark.parametrize("end", ["timeout", "cancel", "close", "own timeout"])
 async def test_fault_49_an_interrupted_answer_leaks_nothing(reply: Any, end: str) -> None:
     """Cancelled, timed out or closed while headers or customers are on their way through aiohttp."""
-    async with client_of(reply, timeout=5.0, retry=RetryPolicy(max_attempts=1)) as (client, server):
+    async with serve(reply, timeout=5.0, retry=RetryPolicy(max_attempts=1)) as (client, server):
         call = asyncio.ensure_future(client.get_page(1))
         while not server.requests:  # noqa: ASYNC110  # the server is no event's to set
             await asyncio.sleep(0)

@@ -32,8 +32,8 @@ from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 from tests.benchmarks import quota
 from tests.faults.canary import EXAMPLE, customer, page
-from tests.faults.interruption import tasks_of_the_client
-from tests.wire import TOKEN, answer, client_of, raw_server
+from tests.faults.interruption import find_client_tasks
+from tests.wire import TOKEN, make_response, raw_server, serve
 
 NOW = 1_760_000_000
 DATE = formatdate(NOW, usegmt=True)
@@ -59,7 +59,10 @@ DATE = formatdate(NOW, usegmt=True)
 async def test_fault_42_a_429_is_waited_for(retry_after: str | None, least: float) -> None:
     """What the server asks for and up to a second more; a minute where it does not say; then one more request."""
     fields = {"Date": DATE} if retry_after is None else {"Date": DATE, "Retry_After": retry_after}
-    async with client_of(answer(b"<html>Too Many", "429 Too Many", **fields), answer(page())) as (client, server):
+    async with serve(make_response(b"<html>Too Many", "429 Too Many", **fields), make_response(page())) as (
+        client,
+        server,
+    ):
         started = asyncio.get_running_loop().time()
         await client.get_page(1)
         assert least <= asyncio.get_running_loop().time() - started <= least + 1.05
@@ -69,7 +72,7 @@ async def test_fault_42_a_429_is_waited_for(retry_after: str | None, least: floa
 @pytest.mark.parametrize("retry_after", ["86400", "121", "9" * 35, formatdate(NOW + 86_400, usegmt=True)])
 async def test_fault_42_a_429_for_too_long_is_an_error_at_once(retry_after: str) -> None:
     """Longer than ``max_rate_limit_wait``: RateLimitError without any wait, saying that something was sent."""
-    async with client_of(answer(b"{}", "429 Too Many", Date=DATE, Retry_After=retry_after)) as (client, server):
+    async with serve(make_response(b"{}", "429 Too Many", Date=DATE, Retry_After=retry_after)) as (client, server):
         started = asyncio.get_running_loop().time()
         with pytest.raises(RateLimitError) as caught:
             await client.get_customer(EXAMPLE)
@@ -86,7 +89,7 @@ async def test_fault_42_a_429_for_too_long_is_an_error_at_once(retry_after: str)
 async def test_fault_43_429s_for_ever_end(retry_after: str | None) -> None:
     """Sixteen callers: each one's waits are bounded, so that it ends; hardly a request a second goes out in all."""
     fields = {} if retry_after is None else {"Retry_After": retry_after}
-    async with client_of(answer(b"{}", "429 Too Many", **fields), concurrency=16) as (client, server):
+    async with serve(make_response(b"{}", "429 Too Many", **fields), concurrency=16) as (client, server):
         started = asyncio.get_running_loop().time()
         outcomes = await asyncio.gather(*(client.get_page(1) for _ in range(16)), return_exceptions=True)
         assert all(isinstance(outcome, RateLimitError) for outcome in outcomes)
@@ -98,8 +101,8 @@ async def test_fault_43_429s_for_ever_end(retry_after: str | None) -> None:
 async def test_fault_43_429s_that_begin_in_a_burst_end() -> None:
     """Eight requests are in flight when the 429s begin: the same bounds."""
     open_window = {"X_RateLimit_Limit": "500", "X_RateLimit_Remaining": "400"}
-    shut = answer(b"{}", "429 Too Many", Retry_After="0", X_RateLimit_Limit="500", X_RateLimit_Remaining="0")
-    async with client_of(answer(page(), **open_window), shut) as (client, server):
+    shut = make_response(b"{}", "429 Too Many", Retry_After="0", X_RateLimit_Limit="500", X_RateLimit_Remaining="0")
+    async with serve(make_response(page(), **open_window), shut) as (client, server):
         await client.get_page(1)
         started = asyncio.get_running_loop().time()
         outcomes = await asyncio.gather(*(client.get_page(1) for _ in range(16)), return_exceptions=True)
@@ -253,7 +256,7 @@ async def test_fault_45_a_thousand_pages_survive_everything_at_once(tmp_path: Pa
 async def test_fault_46_an_error_is_typed_and_costs_one_request(status: int, kind: type[APIStatusError]) -> None:
     """The status decides the class, and nothing is tried again."""
     body = b'{"status":false,"message":"SOME_CODE","errors":[]}'
-    async with client_of(answer(body, f"{status} No")) as (client, server):
+    async with serve(make_response(body, f"{status} No")) as (client, server):
         with pytest.raises(kind) as caught:
             await client.get_customer(EXAMPLE)
         assert type(caught.value) is kind
@@ -283,7 +286,7 @@ ENVELOPES = [
 async def test_fault_46_odd_envelopes_are_errors_of_their_status(status: int) -> None:
     """Whatever the body of an error is, it is that error, and no crash."""
     for body in ENVELOPES:
-        async with client_of(answer(body, f"{status} No")) as (client, server):
+        async with serve(make_response(body, f"{status} No")) as (client, server):
             with pytest.raises(APIStatusError) as caught:
                 await client.get_page(1)
             assert caught.value.status == status
@@ -302,7 +305,7 @@ async def test_fault_46_a_huge_message_is_cut(status: int, place: str) -> None:
         "keys": {"message": "A", "errors": {f"{number}{'Z' * 500}": ["B"] for number in range(10_000)}},
         "text": huge,
     }[place]
-    async with client_of(answer(json.dumps(body).encode(), f"{status} No"), retry=RetryPolicy(max_attempts=1)) as (
+    async with serve(make_response(json.dumps(body).encode(), f"{status} No"), retry=RetryPolicy(max_attempts=1)) as (
         client,
         _,
     ):
@@ -315,7 +318,7 @@ async def test_fault_46_a_huge_message_is_cut(status: int, place: str) -> None:
 async def test_fault_46_a_status_that_no_server_should_send_is_typed(impatient: RetryPolicy) -> None:
     """Below 100 or of other than three digits: no crash."""
     for status in ("999 Odd", "600 Odd", "099 Odd", "99 Odd", "1000 Odd", "000 Odd", "-1 Odd"):
-        async with client_of(answer(page(), status), retry=impatient) as (client, _):
+        async with serve(make_response(page(), status), retry=impatient) as (client, _):
             with pytest.raises((APIStatusError, APIResponseError, APIConnectionError)):
                 await client.with_options(timeout=5).get_page(1)
 
@@ -332,7 +335,7 @@ async def test_fault_46_a_refused_token_ends_the_walk(emulator: Emulator, client
     assert caught.value.next_page == pager.next_page == 4
     assert caught.value.attempts == 1
     assert emulator.stats.requests <= 3 + 4
-    assert tasks_of_the_client() == []
+    assert find_client_tasks() == []
 
 
 async def test_fault_46_a_refused_token_without_successor_costs_one_request(emulator: Emulator) -> None:
@@ -347,11 +350,11 @@ async def test_fault_46_a_refused_token_without_successor_costs_one_request(emul
 @pytest.mark.parametrize("location", ["other", "same", "relative", "file:///etc/passwd", "http://[", "", None])
 async def test_fault_47_a_redirect_is_not_followed(status: str, location: str | None) -> None:
     """Another host and port, the same one, a file, nonsense: an error after one request; the target sees nothing."""
-    async with raw_server(answer(customer())) as other, raw_server() as server:
+    async with raw_server(make_response(customer())) as other, raw_server() as server:
         places = {"other": f"{other.url}/api/v1/customers", "same": f"{server.url}/login", "relative": "/login"}
         target = places.get(location or "", location)
         fields = {} if target is None else {"Location": target}
-        server._replies.append(answer(b"", status, **fields))
+        server._replies.append(make_response(b"", status, **fields))
         async with CustomersClient(TOKEN, base_url=server.url) as client:
             with pytest.raises(APIResponseError, match=r"redirect( to [\w.]+)?, which is not followed") as caught:
                 await client.get_customer(EXAMPLE)
@@ -362,7 +365,10 @@ async def test_fault_47_a_redirect_is_not_followed(status: str, location: str | 
 
 async def test_fault_47_a_redirect_loop_is_not_entered(emulator: Emulator, client: CustomersClient) -> None:
     """A redirect to the very same address: one request, for a walk, too."""
-    async with client_of(answer(b"", "302 Found", Location="/api/v1/customers?per_page=100&page=1")) as (raw, server):
+    async with serve(make_response(b"", "302 Found", Location="/api/v1/customers?per_page=100&page=1")) as (
+        raw,
+        server,
+    ):
         with pytest.raises(APIResponseError, match="redirect"):
             [found async for found in raw.list_customers()]
         assert len(server.requests) == 1
