@@ -73,7 +73,7 @@ async def test_whoami_returns_the_token_owner(client: CustomersClient) -> None:
 
 
 async def test_rate_limit_sends_no_request(emulator: Emulator, client: CustomersClient) -> None:
-    """Limit, what remains and when it resets, from the answers so far."""
+    """``rate_limit`` shows the limit, what remains and when it resets, from the responses so far."""
     assert client.rate_limit == RateLimit(500, None, None)
     await client.whoami()
     assert (client.rate_limit.limit, client.rate_limit.remaining) == (500, 499)
