@@ -22,7 +22,6 @@ from customers_async.emulator import Emulator
 from tests.faults.interruption import check_nothing_held, find_client_tasks
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
-UNKNOWN = "00000000-0000-0000-0000-00000000000z"
 
 Calls = list["asyncio.Task[Customer]"]
 
