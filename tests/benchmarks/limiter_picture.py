@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.simulation import Gate, LaravelWindow, back_off, pace
+from tests.simulation import LaravelWindow, LimiterSimulation, back_off, pace
 
 TARGET = Path(__file__).parents[2] / "docs" / "explanation" / "limiter.svg"
 CALLS, LIMIT = 2_000, 500
@@ -13,9 +13,9 @@ COLOURS = {"the gate": "#2a7f62", "pacing": "#3566a8", "back-off": "#c2512f"}
 
 def simulate() -> dict[str, LaravelWindow]:
     """2,000 requests under 500 a minute, in three ways."""
-    gate = Gate(LIMIT, CALLS, seed=1, slowest=0.04, places=8)
-    gate.run()
-    return {"the gate": gate.server, "pacing": pace(LIMIT, CALLS), "back-off": back_off(LIMIT, CALLS)}
+    simulation = LimiterSimulation(LIMIT, CALLS, seed=1, slowest=0.04, slots=8)
+    simulation.run()
+    return {"the gate": simulation.server, "pacing": pace(LIMIT, CALLS), "back-off": back_off(LIMIT, CALLS)}
 
 
 def draw(servers: dict[str, LaravelWindow]) -> str:
