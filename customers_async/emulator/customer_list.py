@@ -52,7 +52,7 @@ class CustomerList:
         return [self._row(number) for number in self._positions.numbers(start, stop)]
 
     def shuffled_rows(self, start: int, stop: int, draw: int) -> list[bytes]:
-        """Return `rows`, with neighbors of equal ``created_at`` in an order that depends on ``draw``."""
+        """Return `rows`, with neighbours of equal ``created_at`` in an order that depends on ``draw``."""
         first = max(start - TIES, 0)
         ties = groupby(self._positions.numbers(first, stop + TIES), self._tie)
         order = (number for tie, numbers in ties for number in self._shuffle(numbers, f"{draw} {tie[0]}"))

@@ -1,4 +1,4 @@
-"""The emulator: a server, and the methods that change its behavior."""
+"""The emulator: a server, and the methods that change its behaviour."""
 
 import asyncio
 import time

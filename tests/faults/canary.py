@@ -1,4 +1,4 @@
-"""The search for leaks: recognizable tokens and customers, and a watch over logs, output and exceptions."""
+"""The search for leaks: recognisable tokens and customers, and a watch over logs, output and exceptions."""
 
 import functools
 import inspect

@@ -44,7 +44,7 @@ WATCHED = [
 
 @pytest.fixture(autouse=True)
 def canary(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Canary]:
-    """Serve recognizable secrets, watch all loggers at DEBUG, and fail the test if a secret leaks."""
+    """Serve recognisable secrets, watch all loggers at DEBUG, and fail the test if a secret leaks."""
     canary = Canary()
     monkeypatch.setattr(FakeCustomers, "customer", mark_customers(FakeCustomers.customer))
     monkeypatch.setattr(Tokens, "issue", canary.record_tokens(Tokens.issue))

@@ -157,7 +157,7 @@ def test_fault_44_four_processes_share_a_rate_limit() -> None:
 
     def run(requests: int, limit: int) -> quota.Run:
         async def pull() -> quota.Run:
-            return await quota.pull(requests, processes=4, limit=limit)
+            return await quota.fetch(requests, processes=4, limit=limit)
 
         with asyncio.Runner(debug=False, loop_factory=VirtualTimeLoop) as runner:
             return runner.run(pull())
