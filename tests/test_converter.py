@@ -351,8 +351,8 @@ def test_unknown_fields_come_last() -> None:
 
 def test_uuids_with_one_changed_character_are_refused() -> None:
     """The check of a whole page notices one changed character and two swapped ones."""
-    for place, character in itertools.product(range(36), "-\n_ž9"):
-        changed = EXAMPLE[:place] + character + EXAMPLE[place + 1 :]
+    for position, character in itertools.product(range(36), "-\n_ž9"):
+        changed = EXAMPLE[:position] + character + EXAMPLE[position + 1 :]
         assert _are_uuids([EXAMPLE, changed, EXAMPLE]) == bool(is_uuid(changed)), changed
     for first, second in itertools.combinations(range(36), 2):
         swapped = list(EXAMPLE)

@@ -618,10 +618,10 @@ async def test_fail_fast_call_while_a_listing_waits(emulator: Emulator) -> None:
     """A look-up that may not wait is refused at once while bulk calls wait for the next window."""
     emulator.rate_limit(5)
     async with CustomersClient(emulator.token, base_url=emulator.url) as client:
-        walk = asyncio.ensure_future(anext(aiter(client.list_customers(per_page=1, first_page=200))))
+        first = asyncio.ensure_future(anext(aiter(client.list_customers(per_page=1, first_page=200))))
         pager = client.list_customers(per_page=10)
         listing = asyncio.ensure_future(collect(pager))
-        await walk
+        await first
         async with asyncio.timeout(1):
             while client.rate_limit.remaining != 0:  # noqa: ASYNC110  # there is no event for it
                 await asyncio.sleep(0.01)

@@ -179,7 +179,7 @@ async def test_fault_50_listing_can_be_cancelled_at_every_await(emulator: Emulat
         uuids: list[str] = []
         pager = client.list_customers()
 
-        async def walk() -> None:
+        async def read_list() -> None:
             nonlocal pager
             uuids.clear()
             pager = client.list_customers(per_page=25, ordered=ordered)
@@ -187,7 +187,7 @@ async def test_fault_50_listing_can_be_cancelled_at_every_await(emulator: Emulat
                 uuids.append(found.uuid)  # what came before the end counts
 
         cancelled = 0
-        async for task in interrupt_at_each_await(walk):
+        async for task in interrupt_at_each_await(read_list):
             assert task.cancelled()
             cancelled += 1
             check_nothing_held(client)
@@ -399,13 +399,13 @@ def test_fault_50_client_belongs_to_one_loop() -> None:
     """Calls, listings and close in a second event loop raise an error that says so."""
     client = CustomersClient(TOKEN, base_url="http://127.0.0.1:1", retry=RetryPolicy(max_attempts=1))
 
-    async def walk() -> None:
+    async def read_list() -> None:
         [found async for found in client.list_customers()]
 
     with asyncio.Runner() as first, asyncio.Runner() as second:
         with pytest.raises(APIConnectionError):
             first.run(client.whoami())
-        for use in (client.whoami, walk, client.close):
+        for use in (client.whoami, read_list, client.close):
             with pytest.raises(RuntimeError, match="another event loop"):
                 second.run(use())
         first.run(client.close())

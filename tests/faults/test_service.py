@@ -156,11 +156,11 @@ def test_fault_44_four_processes_share_a_rate_limit() -> None:
     """2,000 requests by four independent processes take 3 % more than the ideal, with few 429s a window."""
 
     def run(requests: int, limit: int) -> quota.Run:
-        async def pull() -> quota.Run:
+        async def fetch() -> quota.Run:
             return await quota.fetch(requests, processes=4, limit=limit)
 
         with asyncio.Runner(debug=False, loop_factory=VirtualTimeLoop) as runner:
-            return runner.run(pull())
+            return runner.run(fetch())
 
     shared = run(2_000, quota.LIMIT)
     ideal = 3 * quota.WINDOW + run(500, quota.UNLIMITED).seconds

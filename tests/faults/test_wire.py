@@ -299,11 +299,11 @@ async def test_fault_12_unknown_host_is_an_error(monkeypatch: pytest.MonkeyPatch
 async def test_fault_12_invalid_certificate_is_not_retried(fault: str) -> None:
     """A TLS failure is permanent: one attempt, and nothing is sent."""
     authority, now, day = trustme.CA(), datetime.now(UTC), timedelta(days=1)
-    begins, ends = {"expired": (now - 9 * day, now - day), "not yet valid": (now + day, now + 9 * day)}.get(
+    not_before, not_after = {"expired": (now - 9 * day, now - day), "not yet valid": (now + day, now + 9 * day)}.get(
         fault, (now - day, now + day)
     )
     name = "customers.example" if fault == "another name" else "127.0.0.1"
-    certificate = authority.issue_cert(name, not_before=begins, not_after=ends)
+    certificate = authority.issue_cert(name, not_before=not_before, not_after=not_after)
     client_tls, server_tls = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(server_tls)
     if fault != "unknown authority":
