@@ -1,7 +1,7 @@
-"""The pytest plugin: ``customers_emulator`` and ``customers_client``.
+"""The pytest plugin: the fixtures ``customers_emulator`` and ``customers_client``.
 
-pytest imports this at the start of every run, before coverage can measure anything: it loads nothing else of the
-package. What stands behind the fixtures is in `stage`.
+pytest imports this module at the start of every run, before coverage can measure anything, so it imports nothing else
+of the package. `testing.fixtures` implements the fixtures.
 """
 
 import inspect
@@ -13,107 +13,110 @@ import pytest
 try:
     from pytest_asyncio import fixture as asyncio_fixture
 except ModuleNotFoundError:
-    asyncio_fixture: Callable[..., Any] = pytest.fixture  # type: ignore[no-redef]  # never used then
+    asyncio_fixture: Callable[..., Any] = pytest.fixture  # type: ignore[no-redef]  # unused without pytest-asyncio
 
 if TYPE_CHECKING:
     from customers_async import CustomersClient
     from customers_async.emulator import Emulator
     from customers_async.testing.fixtures import EmulatorFixture
 
-_STAGE: "pytest.StashKey[EmulatorFixture]" = pytest.StashKey()
+_FIXTURE: "pytest.StashKey[EmulatorFixture]" = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "customers_emulator(*, strict=True, **settings): settings of the Emulator of the fixture; strict=False lets a "
-        "test send requests that the service does not know, and script what never happens.",
+        "customers_emulator(*, strict=True, **settings): settings of the fixture's Emulator; strict=False allows "
+        "unexpected requests and unused scripts.",
     )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that went well, but sent what the service does not know or left undone what it scripted."""
+    """Fail a test that passed but sent unexpected requests or left scripts unused."""
     yield
-    stage = item.stash.get(_STAGE, None)
-    if stage is not None and (complaint := stage.complaint()):
-        pytest.fail(complaint, pytrace=False)
+    fixture = item.stash.get(_FIXTURE, None)
+    if fixture is not None and (problems := fixture.find_problems()):
+        pytest.fail(problems, pytrace=False)
 
 
 @pytest.fixture
-def customers_emulator(_customers_stage: "EmulatorFixture", monkeypatch: pytest.MonkeyPatch) -> "Emulator":
-    """The customers service on loopback; ``CustomersClient()`` finds it by the environment.
+def customers_emulator(_customers_emulator_fixture: "EmulatorFixture", monkeypatch: pytest.MonkeyPatch) -> "Emulator":
+    """A running ``Emulator(customers=250)``, or one with the settings of ``@pytest.mark.customers_emulator(...)``.
 
-    An ``Emulator(customers=250)``, or one with the settings of ``@pytest.mark.customers_emulator(...)``.
+    The environment variables ``CUSTOMERS_BASE_URL`` and ``CUSTOMERS_TOKEN`` point to it, so ``CustomersClient()``
+    needs no arguments.
     """
-    emulator = _customers_stage.emulator
+    emulator = _customers_emulator_fixture.emulator
     monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url)
     monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
     return emulator
 
 
 @pytest.fixture
-def customers_client(customers_emulator: "Emulator", _customers_stage: "EmulatorFixture") -> "CustomersClient":
-    """A client of ``customers_emulator``, closed after the test."""
-    if not _customers_stage.in_loop:
+def customers_client(
+    customers_emulator: "Emulator", _customers_emulator_fixture: "EmulatorFixture"
+) -> "CustomersClient":
+    """A client of ``customers_emulator``, which is closed after the test."""
+    if not _customers_emulator_fixture.in_loop:
         pytest.fail(
             "customers_client needs an async test, run by pytest-asyncio or anyio. In other tests use "
-            "customers_emulator, and let your code make its own CustomersClient(), which finds it by the environment.",
+            "customers_emulator, and let your code create its own CustomersClient(), which connects to the emulator.",
             pytrace=False,
         )
-    return _customers_stage.client_of(customers_emulator)
+    return _customers_emulator_fixture.make_client(customers_emulator)
 
 
 @pytest.fixture
-def _customers_stage(request: pytest.FixtureRequest) -> "EmulatorFixture":
-    """The emulator where the test can reach it: in its event loop if it has one, else in a thread."""
-    stage: EmulatorFixture = request.getfixturevalue(_loop_of(request))
-    request.node.stash[_STAGE] = stage
-    return stage
+def _customers_emulator_fixture(request: pytest.FixtureRequest) -> "EmulatorFixture":
+    """The emulator, in the event loop of the test if it has one, otherwise in a thread."""
+    fixture: EmulatorFixture = request.getfixturevalue(_choose_fixture(request))
+    request.node.stash[_FIXTURE] = fixture
+    return fixture
 
 
-def _loop_of(request: pytest.FixtureRequest) -> str:
-    """The fixture to use, by what runs the test."""
+def _choose_fixture(request: pytest.FixtureRequest) -> str:
+    """Return the name of the fixture for the plugin that runs the test."""
     if "anyio_backend" in request.fixturenames:
         backend = request.getfixturevalue("anyio_backend_name")
         if backend != "asyncio":
             pytest.fail(f"customers_async runs on asyncio, not on {backend}: see anyio_backend.", pytrace=False)
-        return "_customers_stage_on_anyio"
+        return "_customers_emulator_on_anyio"
     marker = request.node.get_closest_marker("asyncio")
     by_pytest_asyncio = request.config.getoption("asyncio_mode", "absent") != "absent"
     if marker is None or not by_pytest_asyncio or not inspect.iscoroutinefunction(request.function):
-        return "_customers_stage_in_a_thread"
-    of_test = marker.kwargs.get("loop_scope") or request.config.getini("asyncio_default_test_loop_scope")
-    of_fixtures = request.config.getini("asyncio_default_fixture_loop_scope") or "function"
-    if of_test != of_fixtures:
+        return "_customers_emulator_in_thread"
+    test_scope = marker.kwargs.get("loop_scope") or request.config.getini("asyncio_default_test_loop_scope")
+    fixture_scope = request.config.getini("asyncio_default_fixture_loop_scope") or "function"
+    if test_scope != fixture_scope:
         pytest.fail(
-            f"The test runs in the event loop of its {of_test}, and customers_emulator in that of its {of_fixtures}: "
-            f"set asyncio_default_fixture_loop_scope = {of_test}.",
+            f"The test runs in the event loop of its {test_scope}, but customers_emulator in that of its "
+            f"{fixture_scope}: set asyncio_default_fixture_loop_scope = {test_scope}.",
             pytrace=False,
         )
-    return "_customers_stage_on_asyncio"
+    return "_customers_emulator_on_asyncio"
 
 
 @asyncio_fixture
-async def _customers_stage_on_asyncio(request: pytest.FixtureRequest) -> "AsyncIterator[EmulatorFixture]":
-    from customers_async.testing.fixtures import set_up
+async def _customers_emulator_on_asyncio(request: pytest.FixtureRequest) -> "AsyncIterator[EmulatorFixture]":
+    from customers_async.testing.fixtures import start_emulator
 
-    async with set_up(request.node) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def _customers_stage_on_anyio(request: pytest.FixtureRequest) -> "AsyncIterator[EmulatorFixture]":
-    from customers_async.testing.fixtures import set_up
-
-    async with set_up(request.node) as stage:
-        yield stage
+    async with start_emulator(request.node) as fixture:
+        yield fixture
 
 
 @pytest.fixture
-def _customers_stage_in_a_thread(request: pytest.FixtureRequest) -> "Iterator[EmulatorFixture]":
-    from customers_async.testing.fixtures import set_up_in_a_thread
+async def _customers_emulator_on_anyio(request: pytest.FixtureRequest) -> "AsyncIterator[EmulatorFixture]":
+    from customers_async.testing.fixtures import start_emulator
 
-    with set_up_in_a_thread(request.node) as stage:
-        yield stage
+    async with start_emulator(request.node) as fixture:
+        yield fixture
+
+
+@pytest.fixture
+def _customers_emulator_in_thread(request: pytest.FixtureRequest) -> "Iterator[EmulatorFixture]":
+    from customers_async.testing.fixtures import start_emulator_in_thread
+
+    with start_emulator_in_thread(request.node) as fixture:
+        yield fixture

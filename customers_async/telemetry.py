@@ -1,7 +1,7 @@
-"""OpenTelemetry: a span for each call and a child for each attempt, and the metrics of both.
+"""OpenTelemetry: a span for each call with a child for each attempt, and metrics.
 
-Needs the extra: ``pip install 'customers-async[otel]'``. It is a listener of events like any other, so it costs nothing
-unless it is passed. Names follow the semantic conventions for HTTP clients; no uuid, token or customer's data goes out.
+Needs the extra: ``pip install 'customers-async[otel]'``. It is an event listener, so it costs nothing unless it is
+used. Names follow the semantic conventions for HTTP clients. No uuid, token or customer data is exported.
 """
 
 from collections.abc import Callable
@@ -42,13 +42,13 @@ _Attributes = dict[str, str | int]
 def listener(
     tracer_provider: trace.TracerProvider | None = None, meter_provider: metrics.MeterProvider | None = None
 ) -> Callable[[Event], None]:
-    """A listener that tells OpenTelemetry of each call: pass it as ``on_event``, to one client or to several.
+    """Return a listener that reports calls to OpenTelemetry. Pass it as ``on_event`` to one client or to several.
 
     A call's span is a child of the span that is current where the call is made.
 
     Args:
-        tracer_provider: Takes the spans; None: the global one.
-        meter_provider: Takes the metrics; None: the global one.
+        tracer_provider: Receives the spans. None means the global provider.
+        meter_provider: Receives the metrics. None means the global provider.
 
     Example:
         >>> from customers_async import telemetry
@@ -56,12 +56,12 @@ def listener(
     """
     tracer = trace.get_tracer("customers_async", __version__, tracer_provider)
     meter = metrics.get_meter("customers_async", __version__, meter_provider)
-    return _Telemetry(tracer, meter).hear
+    return _Telemetry(tracer, meter).handle
 
 
 @attrs.define
-class _Traced:
-    """A call in progress: its span, that of the attempt in flight, what both say of it, and how often it was sent."""
+class _CallInProgress:
+    """The spans of a call and of its current attempt, their attributes, and the number of requests sent."""
 
     span: Span
     attributes: _Attributes
@@ -75,7 +75,7 @@ class _Telemetry:
 
     def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
         self._tracer = tracer
-        self._calls: dict[int, _Traced] = {}
+        self._calls: dict[int, _CallInProgress] = {}
         self._duration = meter.create_histogram(
             "http.client.request.duration",
             "s",
@@ -85,23 +85,23 @@ class _Telemetry:
         self._quota_wait = meter.create_histogram(
             "customers_async.quota.wait",
             "s",
-            "How long calls waited that the quota kept waiting.",
+            "Time that calls waited for the rate limit.",
             explicit_bucket_boundaries_advisory=_WAITS,
         )
         self._retries = meter.create_counter(
-            "customers_async.retries", "{retry}", "Attempts that failed and are tried again."
+            "customers_async.retries", "{retry}", "Attempts that failed and are retried."
         )
-        self._rejected = meter.create_counter("customers_async.rejected", "{request}", "Requests answered with a 429.")
+        self._rejected = meter.create_counter("customers_async.rejected", "{request}", "Requests that got a 429.")
 
-    def hear(self, event: Event) -> None:
-        """Tell of an event; those that concern no single call are not OpenTelemetry's business."""
+    def handle(self, event: Event) -> None:
+        """Record an event. Events that do not belong to a single call are ignored."""
         match event:
             case CallStarted():
-                self._start(event)
+                self._start_call(event)
             case RequestSent():
-                self._send(self._calls[event.call], event.route)
+                self._start_attempt(self._calls[event.call], event.route)
             case RequestAnswered():
-                self._answer(self._calls[event.call], event)
+                self._end_attempt(self._calls[event.call], event)
             case RetryScheduled():
                 self._retries.add(1, {"url.template": event.route, "error.type": event.reason})
             case QuotaWait():
@@ -109,7 +109,7 @@ class _Telemetry:
             case CallFinished():
                 _end(self._calls.pop(event.call).span, event.error)
 
-    def _start(self, event: CallStarted) -> None:
+    def _start_call(self, event: CallStarted) -> None:
         url = urlsplit(event.url)
         attributes: _Attributes = {
             "http.request.method": "GET",
@@ -118,9 +118,9 @@ class _Telemetry:
             "url.template": event.route,
         }
         span = self._tracer.start_span(f"customers_async {event.route}", attributes={"url.template": event.route})
-        self._calls[event.call] = _Traced(span, attributes, event.url)
+        self._calls[event.call] = _CallInProgress(span, attributes, event.url)
 
-    def _send(self, call: _Traced, route: str) -> None:
+    def _start_attempt(self, call: _CallInProgress, route: str) -> None:
         attributes = {**call.attributes, "url.full": call.url}
         if call.sent:
             attributes["http.request.resend_count"] = call.sent
@@ -128,7 +128,7 @@ class _Telemetry:
         context = trace.set_span_in_context(call.span)
         call.attempt = self._tracer.start_span(f"GET {route}", context, SpanKind.CLIENT, attributes)
 
-    def _answer(self, call: _Traced, event: RequestAnswered) -> None:
+    def _end_attempt(self, call: _CallInProgress, event: RequestAnswered) -> None:
         attributes, error = call.attributes, event.error
         if event.status is not None:
             call.attempt.set_attribute("http.response.status_code", event.status)

@@ -1,4 +1,4 @@
-"""Every test runs on virtual time: a wait of a minute costs a few milliseconds."""
+"""Runs every test on virtual time: waiting a minute takes a few milliseconds."""
 
 import signal
 from asyncio import AbstractEventLoop
@@ -11,44 +11,44 @@ from customers_async import CustomersClient, RetryPolicy
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
-settings.register_profile("suite", deadline=None, max_examples=50)  # how long an example takes is the machine's affair
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+settings.register_profile("suite", deadline=None, max_examples=50)  # the machine may be slow
 settings.load_profile("suite")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
-    """The loop of all async tests."""
-    return {"virtual": _virtual_loop}
+    """Use one event loop class for all async tests."""
+    return {"virtual": _make_virtual_loop}
 
 
-def _virtual_loop() -> AbstractEventLoop:
+def _make_virtual_loop() -> AbstractEventLoop:
     loop = VirtualTimeLoop()
-    loop.set_debug(False)  # asyncio's debugging keeps a stack for each of many thousand tasks
+    loop.set_debug(False)  # debug mode keeps a stack for each of many thousand tasks
     return loop
 
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    """A service of 250 customers."""
+    """An emulator with 250 customers."""
     async with Emulator(customers=250) as emulator:
         yield emulator
 
 
 @pytest.fixture
 async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
-    """A client of that service."""
+    """A client of that emulator."""
     async with CustomersClient(emulator.token, base_url=emulator.url) as client:
         yield client
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    # In development mode asyncio of a child process reports each slow step of a busy machine on stderr.
+def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In development mode asyncio in a child process reports slow steps of a busy machine on stderr.
     for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL", "PYTHONDEVMODE"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def impatient() -> RetryPolicy:
-    """Retries without a pause."""
+    """A retry policy without delays."""
     return RetryPolicy(base_delay=0)

@@ -1,4 +1,4 @@
-"""A client and a server on one simulated clock: Laravel's fixed window, and three ways to live with it."""
+"""A client and a server on one simulated clock: Laravel's fixed window, and three strategies for it."""
 
 import asyncio
 import heapq
@@ -13,7 +13,7 @@ from customers_async.calls.window import Snapshot, Window
 
 
 class LaravelWindow:
-    """The server's side: a fixed window that the first hit opens; rejected hits do not count."""
+    """The server: a fixed window that the first request opens; rejected requests are not counted."""
 
     def __init__(self, limit: int, length: float) -> None:
         self.limit, self.length = limit, length
@@ -21,7 +21,7 @@ class LaravelWindow:
         self.admitted: list[float] = []
 
     def hit(self, now: float) -> int | None:
-        """What remains after this hit, or None when it is rejected."""
+        """Count a request; return how many remain, or None if it is rejected."""
         if now >= self.ends:
             self.ends, self.hits = now + self.length, 0
         if self.hits >= self.limit:
@@ -33,23 +33,24 @@ class LaravelWindow:
 
 
 class Clock:
-    """Acts in the order of their times."""
+    """Runs callbacks in the order of their times."""
 
     def __init__(self) -> None:
-        self._acts: list[tuple[float, int, Callable[[float], None]]] = []
+        self._timers: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
 
-    def at(self, moment: float, act: Callable[[float], None]) -> None:
-        heapq.heappush(self._acts, (moment, next(self._order), act))
+    @property
+    def next_time(self) -> float | None:
+        """The time of the next callback, or None."""
+        return self._timers[0][0] if self._timers else None
 
-    def next(self) -> float | None:
-        """When the next act is due."""
-        return self._acts[0][0] if self._acts else None
+    def call_at(self, time: float, callback: Callable[[float], None]) -> None:
+        heapq.heappush(self._timers, (time, next(self._order), callback))
 
     def run_next(self) -> float:
-        moment, _, act = heapq.heappop(self._acts)
-        act(moment)
-        return moment
+        time, _, callback = heapq.heappop(self._timers)
+        callback(time)
+        return time
 
 
 class _Skipping(selectors.DefaultSelector):
@@ -61,7 +62,7 @@ class _Skipping(selectors.DefaultSelector):
 
 
 class SocketlessLoop(asyncio.SelectorEventLoop):
-    """An event loop that knows nothing but its timers: its clock moves on to the next of them at once."""
+    """An event loop with timers only: its clock moves on to the next timer at once."""
 
     def __init__(self) -> None:
         self._skipping = _Skipping()
@@ -71,38 +72,38 @@ class SocketlessLoop(asyncio.SelectorEventLoop):
         return self._skipping.skipped
 
 
-class Gate:
-    """A client with enough work behind the limiter's arithmetic; answers take their time and overtake one another.
+class LimiterSimulation:
+    """A client that always has calls to make under a `Window`; responses take their time and overtake one another.
 
     Args:
         limit: Requests that the server admits in 60 s.
-        calls: How many are to be made.
-        seed: Chooses the latencies.
-        slowest: Longest way of a request, and of an answer, in seconds.
-        lost: How likely an answer gets lost.
-        places: Requests in flight at most.
+        calls: Number of calls to make.
+        seed: Selects the latencies.
+        slowest: Longest travel time of a request, and of a response, in seconds.
+        lost: Probability that a response is lost.
+        slots: The most requests in flight.
     """
 
     def __init__(
-        self, limit: int, calls: int, seed: int, slowest: float, *, lost: float = 0.0, places: int = 10_000
+        self, limit: int, calls: int, seed: int, slowest: float, *, lost: float = 0.0, slots: int = 10_000
     ) -> None:
-        self._chance = random.Random(seed)
+        self._random = random.Random(seed)
         self.window, self.server = Window(limit, 60.0), LaravelWindow(limit, 60.0)
-        self._calls, self._slowest, self._lost, self._places = calls, slowest, lost, places
+        self._calls, self._slowest, self._lost, self._slots = calls, slowest, lost, slots
         self._clock = Clock()
         self.losses = 0
 
     def run(self) -> None:
-        """Until every call was sent and answered."""
+        """Run until every call has its response."""
         now = 0.0
         while True:
-            while self._calls and self.window.in_flight < self._places and self.window.free(now) > 0:
+            while self._calls and self.window.in_flight < self._slots and self.window.free(now) > 0:
                 self._calls -= 1
                 arrive = partial(self._arrive, self.window.send(now))
-                self._clock.at(now + self._chance.uniform(0, self._slowest), arrive)
+                self._clock.call_at(now + self._random.uniform(0, self._slowest), arrive)
             opens_at = self.window.opens_at(now) if self._calls else None
-            due = self._clock.next()
-            if due is not None and (opens_at is None or due <= opens_at):
+            next_time = self._clock.next_time
+            if next_time is not None and (opens_at is None or next_time <= opens_at):
                 now = self._clock.run_next()
             elif opens_at is not None:
                 now = opens_at
@@ -112,14 +113,14 @@ class Gate:
 
     def _arrive(self, snapshot: Snapshot, now: float) -> None:
         remaining = self.server.hit(now)
-        lost = self._chance.random() < self._lost
+        lost = self._random.random() < self._lost
         self.losses += lost
-        answer = partial(self._answer, snapshot, remaining, lost)
-        self._clock.at(now + self._chance.uniform(0, self._slowest), answer)
+        respond = partial(self._respond, snapshot, remaining, lost)
+        self._clock.call_at(now + self._random.uniform(0, self._slowest), respond)
 
-    def _answer(self, snapshot: Snapshot, remaining: int | None, lost: bool, now: float) -> None:
-        told = None if lost else remaining or 0
-        self.window.settle(snapshot, now, limit=None, remaining=told, answered=not lost)
+    def _respond(self, snapshot: Snapshot, remaining: int | None, lost: bool, now: float) -> None:
+        received = None if lost else remaining or 0
+        self.window.settle(snapshot, now, limit=None, remaining=received, answered=not lost)
         if remaining is None:
             self._calls += 1
             if not lost:
@@ -127,7 +128,7 @@ class Gate:
 
 
 def pace(limit: int, calls: int) -> LaravelWindow:
-    """A request each 60 s / limit, as paced limiters send them."""
+    """Send a request every 60 s / limit, as paced limiters do."""
     server = LaravelWindow(limit, 60.0)
     for call in range(calls):
         server.hit(call * 60.0 / limit)
@@ -135,20 +136,20 @@ def pace(limit: int, calls: int) -> LaravelWindow:
 
 
 def back_off(limit: int, calls: int, workers: int = 8, latency: float = 0.04, seed: int = 1) -> LaravelWindow:
-    """Workers that send until a 429 comes, then wait 1, 2, 4 ... 32 s, give or take half, and try again."""
-    chance, server, clock = random.Random(seed), LaravelWindow(limit, 60.0), Clock()
+    """Send until a 429, then wait 1, 2, 4 ... 32 s with 50 % jitter, and send again."""
+    rng, server, clock = random.Random(seed), LaravelWindow(limit, 60.0), Clock()
 
     def work(failures: int, now: float) -> None:
         if len(server.admitted) >= calls:
             return
         if server.hit(now) is None:
-            pause = min(32.0, 2.0**failures) * chance.uniform(0.5, 1.5)
-            clock.at(now + pause, partial(work, failures + 1))
+            pause = min(32.0, 2.0**failures) * rng.uniform(0.5, 1.5)
+            clock.call_at(now + pause, partial(work, failures + 1))
         else:
-            clock.at(now + latency, partial(work, 0))
+            clock.call_at(now + latency, partial(work, 0))
 
     for _ in range(workers):
-        clock.at(0.0, partial(work, 0))
-    while clock.next() is not None:
+        clock.call_at(0.0, partial(work, 0))
+    while clock.next_time is not None:
         clock.run_next()
     return server

@@ -1,4 +1,4 @@
-"""The client as users type it: one customer, one page, the count, the owner, the settings."""
+"""The public client: one customer, one page, the count, the owner, the settings."""
 
 import aiohttp
 import pytest
@@ -18,8 +18,8 @@ from customers_async.emulator import Emulator
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 
 
-async def test_the_documented_example_uuid_is_accepted(emulator: Emulator, client: CustomersClient) -> None:
-    """It ends in "g": uuids of this service are not hex only."""
+async def test_documented_uuid_is_accepted(emulator: Emulator, client: CustomersClient) -> None:
+    """The uuid ends in "g": uuids of this service are not only hex."""
     customer = await client.get_customer(EXAMPLE)
     assert customer.uuid == EXAMPLE
     assert customer.created_at is not None
@@ -27,15 +27,15 @@ async def test_the_documented_example_uuid_is_accepted(emulator: Emulator, clien
     assert EXAMPLE in {found.uuid async for found in client.list_customers()}
 
 
-async def test_every_customer_can_be_looked_up(emulator: Emulator, client: CustomersClient) -> None:
-    """A look-up gives the same customer as the list."""
+async def test_get_customer_agrees_with_the_list(emulator: Emulator, client: CustomersClient) -> None:
+    """A look-up returns the same customer as the list."""
     page = await client.get_page(2, per_page=10)
     for customer in page.customers:
         assert await client.get_customer(customer.uuid) == customer
 
 
-async def test_an_unknown_customer_is_not_found(client: CustomersClient) -> None:
-    """404 is its own error, with code and path."""
+async def test_unknown_customer_is_not_found(client: CustomersClient) -> None:
+    """A 404 is a NotFoundError with code and path."""
     uuid = "00000000-0000-0000-0000-00000000000z"
     with pytest.raises(NotFoundError) as caught:
         await client.get_customer(uuid)
@@ -43,8 +43,8 @@ async def test_an_unknown_customer_is_not_found(client: CustomersClient) -> None
     assert caught.value.url_path == f"/api/v1/customers/{uuid}"
 
 
-async def test_a_page_is_typed(emulator: Emulator, client: CustomersClient) -> None:
-    """``get_page`` gives customers and metadata; past the end the page is empty."""
+async def test_get_page_returns_a_page(emulator: Emulator, client: CustomersClient) -> None:
+    """A page has customers and metadata; past the end it is empty."""
     page = await client.get_page(3, per_page=50)
     assert isinstance(page, Page)
     assert (page.number, page.per_page, page.total, page.has_more, page.current_page) == (3, 50, 250, True, 3)
@@ -55,8 +55,8 @@ async def test_a_page_is_typed(emulator: Emulator, client: CustomersClient) -> N
     assert (list(past.customers), past.has_more) == ([], False)
 
 
-async def test_the_count_costs_one_request(emulator: Emulator, client: CustomersClient) -> None:
-    """The total is in a header; a server that does not say is an error, not 0."""
+async def test_count_customers_sends_one_request(emulator: Emulator, client: CustomersClient) -> None:
+    """The total comes from a header; without it there is an error, not 0."""
     assert await client.count_customers() == 250
     assert emulator.stats.requests == 1
     emulator.headers["X-Api-Total"] = None
@@ -64,16 +64,16 @@ async def test_the_count_costs_one_request(emulator: Emulator, client: Customers
         await client.count_customers()
 
 
-async def test_the_owner_of_the_token_is_known(client: CustomersClient) -> None:
-    """``whoami`` asks whom the token belongs to."""
+async def test_whoami_returns_the_token_owner(client: CustomersClient) -> None:
+    """``whoami`` returns the owner of the token."""
     owner = await client.whoami()
     assert owner.is_active is True
     assert owner.name
     assert owner.created_at is not None
 
 
-async def test_the_rate_limit_is_seen_without_asking(emulator: Emulator, client: CustomersClient) -> None:
-    """Limit, what remains and when it resets, from the answers so far."""
+async def test_rate_limit_sends_no_request(emulator: Emulator, client: CustomersClient) -> None:
+    """``rate_limit`` shows the limit, what remains and when it resets, from the responses so far."""
     assert client.rate_limit == RateLimit(500, None, None)
     await client.whoami()
     assert (client.rate_limit.limit, client.rate_limit.remaining) == (500, 499)
@@ -81,7 +81,7 @@ async def test_the_rate_limit_is_seen_without_asking(emulator: Emulator, client:
 
 
 async def test_settings_come_from_the_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Token and base URL; what is passed has precedence; without either, production."""
+    """Token and base URL come from arguments, then from the environment; the default is production."""
     monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
     assert repr(CustomersClient()) == f"<CustomersClient {PRODUCTION_URL}>"
     monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url + "/")
@@ -91,7 +91,7 @@ async def test_settings_come_from_the_environment(emulator: Emulator, monkeypatc
 
 
 async def test_unknown_fields_are_kept_on_request(emulator: Emulator) -> None:
-    """``keep_unknown=True`` puts them into ``extra``, in look-ups and in lists."""
+    """With ``keep_unknown=True`` they are in ``extra``, for look-ups and lists."""
     emulator.touch(0, nickname="Ž")
     async with CustomersClient(emulator.token, base_url=emulator.url, keep_unknown=True) as client:
         customer = await client.get_customer(next(emulator.uuids()))
@@ -101,15 +101,15 @@ async def test_unknown_fields_are_kept_on_request(emulator: Emulator) -> None:
         assert (await client.with_options(keep_unknown=False).get_customer(customer.uuid)).extra == {}
 
 
-async def test_it_works_without_a_context_manager(emulator: Emulator) -> None:
-    """``close`` at the end is enough."""
+async def test_client_works_without_a_context_manager(emulator: Emulator) -> None:
+    """Without ``async with``, ``close`` is enough."""
     client = CustomersClient(emulator.token, base_url=emulator.url)
     assert await client.count_customers() == 250
     await client.close()
 
 
-async def test_the_service_may_refuse_what_we_accept(emulator: Emulator, client: CustomersClient) -> None:
-    """A 422 tells which parameter was refused."""
+async def test_422_has_a_code(emulator: Emulator, client: CustomersClient) -> None:
+    """A 422 is an UnprocessableEntityError with the service's code."""
     emulator.fail_next(422)
     with pytest.raises(UnprocessableEntityError) as caught:
         await client.get_page(1)
@@ -117,7 +117,7 @@ async def test_the_service_may_refuse_what_we_accept(emulator: Emulator, client:
 
 
 def test_contradictory_list_options_are_refused() -> None:
-    """Reconciling must know what was yielded; a coroutine function would never run."""
+    """Reconciling needs unique customers, and a handler must not be a coroutine function."""
 
     async def handler(raw: object, error: object) -> None: ...
 
@@ -129,15 +129,15 @@ def test_contradictory_list_options_are_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_a_session_with_its_own_credentials_is_refused() -> None:
-    """The token goes where a session's ``auth`` would go."""
+async def test_session_with_credentials_is_refused() -> None:
+    """A session's ``auth`` would replace the token."""
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("eve")) as session:
         with pytest.raises(ValueError, match="auth"):
             CustomersClient("x", session=session)
 
 
-def test_a_subclass_keeps_its_own_attributes_in_a_view() -> None:
-    """``with_options`` copies what a subclass adds."""
+def test_view_keeps_attributes_of_a_subclass() -> None:
+    """``with_options`` copies the attributes that a subclass adds."""
 
     class Tagged(CustomersClient):
         tag = ""

@@ -89,8 +89,8 @@ def decode(record: object, **options: Any) -> Customer | APIResponseError:
         return error
 
 
-def test_a_customer_has_the_fields_of_the_reference() -> None:
-    """All 14 fields arrive; times are aware, in UTC; postal codes keep their zero."""
+def test_customer_has_the_fields_of_the_reference() -> None:
+    """All 14 fields are decoded, times are aware, in UTC, and postal codes keep their zero."""
     customer = decode(RECORD)
     assert isinstance(customer, Customer)
     assert customer.created_at == datetime(2025, 4, 11, 12, 17, 23, tzinfo=UTC)
@@ -102,7 +102,7 @@ def test_a_customer_has_the_fields_of_the_reference() -> None:
 
 @given(odd_records, st.booleans())
 def test_both_decoders_agree(record: dict[str, Any], keep_unknown: bool) -> None:
-    """For any record, msgspec and cattrs give the same customer, or both refuse it."""
+    """For any record, msgspec and cattrs return the same customer, or both refuse it."""
     fast = decode(record, keep_unknown=keep_unknown)
     try:
         slow = customer_from_dict(msgspec.json.decode(msgspec.json.encode(record)), keep_unknown=keep_unknown)
@@ -165,7 +165,7 @@ def test_missing_uuid_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("value", ["1744373843", 1744373843.0, "2025-04-11T12:17:23Z", "2025-04-11T14:17:23+02:00"])
-def test_other_spellings_of_a_time_are_accepted(value: object) -> None:
+def test_other_forms_of_a_time_are_accepted(value: object) -> None:
     """A numeric string, a float and a time with a zone are the same instant, in UTC, for both decoders."""
     customer = decode({**RECORD, "created_at": value})
     assert customer == decode(RECORD)
@@ -351,8 +351,8 @@ def test_unknown_fields_come_last() -> None:
 
 def test_uuids_with_one_changed_character_are_refused() -> None:
     """The check of a whole page notices one changed character and two swapped ones."""
-    for place, character in itertools.product(range(36), "-\n_ž9"):
-        changed = EXAMPLE[:place] + character + EXAMPLE[place + 1 :]
+    for position, character in itertools.product(range(36), "-\n_ž9"):
+        changed = EXAMPLE[:position] + character + EXAMPLE[position + 1 :]
         assert _are_uuids([EXAMPLE, changed, EXAMPLE]) == bool(is_uuid(changed)), changed
     for first, second in itertools.combinations(range(36), 2):
         swapped = list(EXAMPLE)

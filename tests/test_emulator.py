@@ -1,19 +1,22 @@
-"""The emulator as a whole: made, started, closed, counted."""
+"""The emulator as a whole: construction, start, close and statistics."""
 
 import asyncio
 import base64
 import gc
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 import attrs
 import pytest
+from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from customers_async.emulator import Emulator
+from customers_async.emulator import Emulator, Exchange
 
 CUSTOMERS = "/api/v1/customers"
 DOCUMENTED = "/api/v1/customers/e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
@@ -21,19 +24,24 @@ AUTH = "/api/v1/auth"
 
 
 @attrs.frozen
-class Answer:
+class Response:
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
 
     @property
     def json(self) -> Any:
-        """The body, parsed."""
+        """The parsed body."""
         return json.loads(self.body)
 
     @property
+    def date(self) -> float:
+        """The Date header in Unix seconds."""
+        return parsedate_to_datetime(self.headers["Date"]).timestamp()
+
+    @property
     def uuids(self) -> list[str]:
-        """The uuids on a page."""
+        """The uuids of a page."""
         return [customer["uuid"] for customer in self.json]
 
 
@@ -41,35 +49,35 @@ class Answer:
 class Caller:
     session: aiohttp.ClientSession
 
-    async def get(self, path: str, method: str = "GET", **options: Any) -> Answer:
-        """What is answered to a request, redirects included."""
+    async def get(self, path: str, method: str = "GET", **options: Any) -> Response:
+        """Send a request and return the response; redirects are not followed."""
         async with self.session.request(method, path, allow_redirects=False, **options) as response:
-            return Answer(response.status, response.headers, await response.read())
+            return Response(response.status, response.headers, await response.read())
 
-    async def page(self, page: object = 1, per_page: object = 10, **options: Any) -> Answer:
-        """One page of the list."""
+    async def page(self, page: object = 1, per_page: object = 10, **options: Any) -> Response:
+        """Get one page of the list."""
         return await self.get(CUSTOMERS, params={"page": str(page), "per_page": str(per_page)}, **options)
 
 
 @asynccontextmanager
-async def serving(customers: int = 250, **settings: Any) -> AsyncIterator[tuple[Emulator, Caller]]:
-    """An emulator, and someone who may call it."""
+async def run_emulator(customers: int = 250, **settings: Any) -> AsyncIterator[tuple[Emulator, Caller]]:
+    """Run an emulator; yield it and an HTTP client with a valid token."""
     async with Emulator(customers, **settings) as emulator:
         headers = {"Authorization": f"Bearer {emulator.token}", "Accept": "application/json"}
         async with aiohttp.ClientSession(emulator.url, headers=headers) as session:
             yield emulator, Caller(session)
 
 
-def claims(token: str) -> dict[str, Any]:
-    """What a token says."""
+def read_claims(token: str) -> dict[str, Any]:
+    """Return the claims of a token."""
     payload = token.split(".")[1]
     decoded: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return decoded
 
 
-async def test_it_serves_while_its_block_runs() -> None:
-    """The emulator answers inside ``async with`` and refuses connections afterwards."""
-    async with serving() as (emulator, caller):
+async def test_emulator_serves_inside_its_block() -> None:
+    """The emulator responds inside ``async with`` and refuses connections afterwards."""
+    async with run_emulator() as (emulator, caller):
         assert (await caller.get(AUTH)).status == 200
         await emulator.close()
         with pytest.raises(aiohttp.ClientConnectorError):
@@ -77,7 +85,7 @@ async def test_it_serves_while_its_block_runs() -> None:
 
 
 async def test_start_and_close_are_idempotent() -> None:
-    """Starting or closing a second time changes nothing."""
+    """A second start or close changes nothing."""
     emulator = Emulator()
     await emulator.close()
     await emulator.start()
@@ -88,9 +96,9 @@ async def test_start_and_close_are_idempotent() -> None:
     await emulator.close()
 
 
-async def test_it_comes_back_on_the_same_port() -> None:
-    """An emulator started again after close has the same URL and accepts the same token."""
-    async with serving() as (emulator, caller):
+async def test_restart_keeps_the_port() -> None:
+    """An emulator that is started again after close has the same URL and accepts the same token."""
+    async with run_emulator() as (emulator, caller):
         url, token = emulator.url, emulator.token
         await emulator.close()
         await emulator.start()
@@ -98,7 +106,7 @@ async def test_it_comes_back_on_the_same_port() -> None:
         assert (await caller.get(AUTH)).status == 200
 
 
-async def test_a_taken_port_is_told() -> None:
+async def test_port_in_use_is_an_error() -> None:
     """A port in use raises OSError, and the emulator stays closed."""
     async with Emulator() as first:
         second = Emulator(port=int(first.url.rpartition(":")[2]))
@@ -109,18 +117,18 @@ async def test_a_taken_port_is_told() -> None:
             assert second.url == first.url
 
 
-async def test_it_listens_on_ipv6_too() -> None:
-    """The URL of an IPv6 address is bracketed."""
+async def test_ipv6_address_is_supported() -> None:
+    """The URL of an IPv6 address has brackets."""
     try:
-        async with serving(host="::1") as (emulator, caller):
+        async with run_emulator(host="::1") as (emulator, caller):
             assert emulator.url.startswith("http://[::1]:")
             assert (await caller.get(AUTH)).status == 200
     except OSError:
         pytest.skip("no IPv6 here")
 
 
-def test_making_one_needs_no_event_loop() -> None:
-    """Nothing is opened by the constructor; only the URL has to wait for the start."""
+def test_constructor_needs_no_event_loop() -> None:
+    """The constructor opens nothing; only the URL requires a start."""
     emulator = Emulator(10)
     assert emulator.total == 10
     assert len(emulator.token.split(".")) == 3
@@ -152,14 +160,14 @@ def test_making_one_needs_no_event_loop() -> None:
         ({"ignore_per_page": 0}, ValueError),
     ],
 )
-def test_bad_arguments_fail_at_once(settings: dict[str, Any], error: type[Exception]) -> None:
-    """A setting of the wrong type or range is refused by the constructor, which names it."""
+def test_constructor_checks_settings(settings: dict[str, Any], error: type[Exception]) -> None:
+    """A setting of the wrong type or range raises an error that names it."""
     with pytest.raises(error, match=next(iter(settings))):
         Emulator(**settings)
 
 
-def test_bad_changes_fail_at_once() -> None:
-    """A setting is checked when it is changed too, and what is fixed cannot be."""
+def test_assignment_checks_settings() -> None:
+    """A setting is also checked when it is assigned, and a fixed one cannot be assigned."""
     emulator = Emulator()
     with pytest.raises(ValueError, match="latency"):
         emulator.latency = -1
@@ -167,8 +175,8 @@ def test_bad_changes_fail_at_once() -> None:
         emulator.customers = 5
 
 
-def test_bad_levers_fail_at_once() -> None:
-    """The methods that change a running emulator check their arguments where they are called."""
+def test_methods_check_arguments() -> None:
+    """The methods that change a running emulator check their arguments."""
     emulator = Emulator(10)
     with pytest.raises(ValueError, match="limit"):
         emulator.rate_limit(0)
@@ -191,8 +199,8 @@ def test_bad_levers_fail_at_once() -> None:
 
 
 async def test_requests_are_counted() -> None:
-    """Stats tell requests by path and answers by status, unknown paths included, the description not."""
-    async with serving() as (emulator, caller):
+    """Stats count requests by path and responses by status, except those for the description."""
+    async with run_emulator() as (emulator, caller):
         for path in (CUSTOMERS, CUSTOMERS, DOCUMENTED, AUTH, "/elsewhere", "/openapi.yaml"):
             await caller.get(path)
         stats = emulator.stats
@@ -201,9 +209,9 @@ async def test_requests_are_counted() -> None:
         assert (stats.requests, stats.admitted, stats.rejected) == (5, 4, 0)
 
 
-async def test_what_the_service_does_not_know_is_noted() -> None:
-    """Unknown paths, methods and parameters; the service itself ignores the last, and nobody would notice."""
-    async with serving() as (emulator, caller):
+async def test_unexpected_requests_are_recorded() -> None:
+    """Unknown paths, methods and parameters are recorded; the service itself ignores unknown parameters."""
+    async with run_emulator() as (emulator, caller):
         for target in (
             "/elsewhere",
             f"{CUSTOMERS}?page=1&per_page=5",
@@ -220,9 +228,9 @@ async def test_what_the_service_does_not_know_is_noted() -> None:
         ]
 
 
-async def test_what_is_scripted_is_pending_until_it_happens() -> None:
-    """Faults, changes and expiries that wait for a request; those without an end do not count."""
-    async with serving() as (emulator, caller):
+async def test_scripts_are_pending_until_used() -> None:
+    """Faults, changes and expiries are pending until used; faults that never end are not listed."""
+    async with run_emulator() as (emulator, caller):
         emulator.fail_next(503, times=2)
         emulator.fail_next("stall", times=None, page=9)
         emulator.on_page(1, delete=1)
@@ -241,16 +249,16 @@ async def test_what_is_scripted_is_pending_until_it_happens() -> None:
 
 
 async def test_requests_in_flight_are_counted() -> None:
-    """The peak is the most requests that were answered at one time, and none is left over."""
-    async with serving(latency=0.5) as (emulator, caller):
+    """The peak is the largest number of simultaneous requests, and none remains afterwards."""
+    async with run_emulator(latency=0.5) as (emulator, caller):
         await asyncio.gather(*(caller.get(AUTH) for _ in range(7)))
         await caller.get(AUTH)
         assert (emulator.stats.peak_in_flight, emulator.stats.in_flight) == (7, 0)
 
 
-async def test_latency_is_the_time_an_answer_takes() -> None:
+async def test_latency_delays_responses() -> None:
     """Latency is a number of seconds or a callable that returns them, and can be changed."""
-    async with serving(latency=2) as (emulator, caller):
+    async with run_emulator(latency=2) as (emulator, caller):
         now = asyncio.get_running_loop().time
         start = now()
         await caller.get(AUTH)
@@ -264,9 +272,44 @@ async def test_latency_is_the_time_an_answer_takes() -> None:
         assert now() - start < 1
 
 
-async def test_closing_does_not_wait_for_answers() -> None:
-    """Closing drops requests that still have long to go, and leaves no task behind."""
-    async with serving(latency=3600) as (emulator, caller):
+async def test_date_is_the_emulators_time() -> None:
+    """The Date of every response follows the event loop's clock, like Retry-After."""
+    async with run_emulator(limit=11) as (emulator, caller):
+        start = time.time()
+        await asyncio.sleep(120)
+        for path in ("/", "/openapi.yaml", AUTH, CUSTOMERS, f"{CUSTOMERS}?page=0", f"{CUSTOMERS}/unknown"):
+            assert 119 <= (await caller.get(path)).date - start < 180, path
+        for fault in ("html", "redirect", "echo", "empty", 204, 500):
+            emulator.fail_next(fault)
+            assert 119 <= (await caller.get(AUTH)).date - start < 180, fault
+        emulator.fail_next("stall_body")
+        async with caller.session.get(AUTH) as response:
+            assert 119 <= Response(response.status, response.headers, b"").date - start < 180
+        rejected = await caller.get(AUTH)
+        assert rejected.status == 429
+        assert rejected.date + int(rejected.headers["Retry-After"]) == int(rejected.headers["X-RateLimit-Reset"])
+
+
+async def test_date_can_be_replaced_or_removed() -> None:
+    """The Date can be set by ``headers`` or by a fault; None removes it."""
+
+    async def yesterday(exchange: Exchange) -> web.StreamResponse:
+        return web.Response(headers={"Date": "Thu, 10 Apr 2025 12:17:23 GMT"})
+
+    async with run_emulator() as (emulator, caller):
+        emulator.fail_next(yesterday)
+        assert (await caller.get(AUTH)).date == 1744287443
+        emulator.headers["date"] = "noon"
+        assert (await caller.get(AUTH)).headers["Date"] == "noon"
+        emulator.headers["date"] = None
+        emulator.fail_next("html", after=1)
+        for _ in range(2):
+            assert "Date" not in (await caller.get(AUTH)).headers
+
+
+async def test_close_does_not_wait_for_responses() -> None:
+    """Closing drops slow requests and leaves no task behind."""
+    async with run_emulator(latency=3600) as (emulator, caller):
         waiting = [asyncio.create_task(caller.get(AUTH)) for _ in range(3)]
         await asyncio.sleep(1)
         assert emulator.stats.in_flight == 3

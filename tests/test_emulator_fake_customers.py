@@ -1,5 +1,6 @@
-"""Who the emulator's customers are, and how their list changes."""
+"""The emulator's customers and the changes to their list."""
 
+import asyncio
 import re
 import time
 import unicodedata
@@ -16,19 +17,19 @@ from customers_async.emulator.customer_list import CustomerList
 from customers_async.emulator.fake_customers import TIES, FakeCustomers
 from customers_async.emulator.positions import Positions
 from customers_async.emulator.uuids import Uuids
-from tests.test_emulator import DOCUMENTED, serving
+from tests.test_emulator import DOCUMENTED, run_emulator
 
 UUID = re.compile(r"[a-zA-Z0-9]{8}-([a-zA-Z0-9]{4}-){3}[a-zA-Z0-9]{12}")
 
-POPULATION = FakeCustomers(size=1_000_000, seed=1)
-SAMPLE = [POPULATION.customer(number) for number in range(0, 1_000_000, 499)]
+FAKE_CUSTOMERS = FakeCustomers(size=1_000_000, seed=1)
+SAMPLE = [FAKE_CUSTOMERS.customer(number) for number in range(0, 1_000_000, 499)]
 
 numbers = st.integers(0, 2**63 - 1)
 
 
 @given(key=st.binary(min_size=1, max_size=32), number=numbers)
-def test_a_uuid_leads_back_to_its_number(key: bytes, number: int) -> None:
-    """Every number has a well-formed uuid, which is read back to that number."""
+def test_uuid_maps_back_to_its_number(key: bytes, number: int) -> None:
+    """Every number has a well-formed uuid, which maps back to that number."""
     uuid = Uuids(key).uuid(number)
     assert UUID.fullmatch(uuid)
     assert Uuids(key).number(uuid) == number
@@ -36,20 +37,20 @@ def test_a_uuid_leads_back_to_its_number(key: bytes, number: int) -> None:
 
 @given(numbers=st.sets(numbers, max_size=50))
 def test_uuids_are_distinct(numbers: set[int]) -> None:
-    """No two numbers share a uuid, not even in another spelling of case."""
+    """No two numbers share a uuid."""
     uuids = Uuids(b"key")
     assert len({uuids.uuid(number) for number in numbers}) == len(numbers)
 
 
 @given(text=st.one_of(st.text(max_size=40), st.from_regex(UUID, fullmatch=True)))
-def test_other_texts_are_nobodys_uuid(text: str) -> None:
-    """Text that no number was turned into leads to none: malformed, or well-formed and unknown."""
+def test_other_text_has_no_number(text: str) -> None:
+    """Text that is not the uuid of a number maps to None, well-formed or not."""
     number = Uuids(b"key").number(text)
     assert number is None or Uuids(b"key").uuid(number) == text
 
 
-def test_another_spelling_is_another_uuid() -> None:
-    """A uuid is case-sensitive, and its hyphens belong where they are."""
+def test_uuids_are_case_sensitive() -> None:
+    """A uuid in other case or with other hyphens maps to None."""
     uuids = Uuids(b"key")
     for number in range(1, 40):
         uuid = uuids.uuid(number)
@@ -59,7 +60,7 @@ def test_another_spelling_is_another_uuid() -> None:
 
 
 def test_uuids_are_of_several_kinds() -> None:
-    """Most uuids are hex, some end in a letter beyond f, and some mix letters of both cases."""
+    """Most uuids are hex, some end in a letter beyond f, and some have letters of both cases."""
     uuids = [customer["uuid"] for customer in SAMPLE]
     hexadecimal = [uuid for uuid in uuids if re.fullmatch("[0-9a-f-]+", uuid)]
     documented = [uuid for uuid in uuids if re.fullmatch("[0-9a-f-]+[g-v]", uuid)]
@@ -70,7 +71,7 @@ def test_uuids_are_of_several_kinds() -> None:
 
 
 def test_records_have_the_documented_fields() -> None:
-    """Each record has the 14 fields, of the documented types and lengths, whatever language it is in."""
+    """Each record has the 14 fields, of the documented types and lengths."""
     fields: dict[str, Any] = {
         "uuid": str,
         "identity_uuid": str,
@@ -113,31 +114,33 @@ def test_customers_are_varied() -> None:
     assert len({customer["name"] for customer in SAMPLE}) > 300
 
 
-def test_the_same_seed_makes_the_same_customers() -> None:
-    """A seed decides the customers, all but the documented one."""
+def test_seed_determines_the_customers() -> None:
+    """The seed determines all customers but the documented one."""
     again, other = FakeCustomers(1_000_000, seed=1), FakeCustomers(1_000_000, seed=2)
-    assert again.customer(5) == POPULATION.customer(5)
-    assert other.customer(5) != POPULATION.customer(5)
-    assert other.customer(0) == POPULATION.customer(0)
+    assert again.customer(5) == FAKE_CUSTOMERS.customer(5)
+    assert other.customer(5) != FAKE_CUSTOMERS.customer(5)
+    assert other.customer(0) == FAKE_CUSTOMERS.customer(0)
 
 
 @pytest.mark.parametrize("customers", [1, 250])
-async def test_the_documented_customer_is_there(customers: int) -> None:
-    """The uuid of the API reference belongs to the first customer."""
-    async with serving(customers) as (_, caller):
+async def test_documented_customer_is_first(customers: int) -> None:
+    """The first customer is the one in the API reference."""
+    async with run_emulator(customers) as (_, caller):
         one = (await caller.get(DOCUMENTED)).json
         assert one["name"] == "John Doe"
         assert one["registration_address_index"] == "01109"
         assert (await caller.page()).json[0] == one
 
 
-def test_a_million_customers_cost_nothing() -> None:
-    """The last page of a million takes no longer than the first, and no memory is taken in advance."""
+def test_million_customers_take_no_memory() -> None:
+    """The last page of a million is quick, even if they were inserted, and no memory is allocated in advance."""
     start = time.process_time()
     emulator = Emulator(1_000_000)
     last = list(emulator.uuids(999_900))
     assert len(last) == 100
     assert list(islice(emulator.uuids(999_990), 3)) == last[90:93]
+    emulator.insert(1_000_000)
+    assert list(emulator.uuids(1_999_900)) == last
     assert time.process_time() - start < 0.5
 
 
@@ -145,26 +148,27 @@ changes = st.lists(st.tuples(st.sampled_from(["insert", "delete"]), st.integers(
 
 
 @given(size=st.integers(0, 20), changes=changes, start=st.integers(0, 30), length=st.integers(0, 30))
-def test_the_roster_is_a_list(size: int, changes: list[tuple[str, int, int]], start: int, length: int) -> None:
-    """Insertions and deletions change the roster exactly as they change a plain list."""
-    roster, model, newcomer = Positions(size), list(range(size)), size
+def test_positions_behave_like_a_list(size: int, changes: list[tuple[str, int, int]], start: int, length: int) -> None:
+    """Insertions and deletions have the same effect as on a plain list."""
+    positions, model, next_number = Positions(size), list(range(size)), size
     for change, count, at in changes:
         if change == "insert":
-            roster.insert(count, at=at)
-            model[at:at] = range(newcomer, newcomer + count)
-            newcomer += count
+            new = range(next_number, next_number + count)
+            positions.insert(new, at=at)
+            model[at:at] = new
+            next_number += count
         else:
-            roster.delete(count, at=at)
+            positions.delete(count, at=at)
             del model[at : at + count]
-    assert len(roster) == len(model)
-    assert list(roster.numbers(0, len(model))) == model
-    assert list(roster.numbers(start, start + length)) == model[start : start + length]
-    assert {number for number in range(newcomer + 1) if number in roster} == set(model)
+    assert len(positions) == len(model)
+    assert list(positions.numbers(0, len(model))) == model
+    assert list(positions.numbers(start, start + length)) == model[start : start + length]
+    assert {number for number in range(next_number + 1) if number in positions} == set(model)
 
 
 async def test_inserted_customers_are_new() -> None:
-    """Customers inserted have uuids of their own and were created later than all before them."""
-    async with serving(50) as (emulator, caller):
+    """Inserted customers have new uuids and were created later than all others."""
+    async with run_emulator(50) as (emulator, caller):
         before = (await caller.page(per_page=100)).json
         emulator.insert(3, at=1)
         after = (await caller.page(per_page=100)).json
@@ -175,9 +179,60 @@ async def test_inserted_customers_are_new() -> None:
         assert emulator.total == 53
 
 
+async def test_inserted_customers_were_created_at_insertion() -> None:
+    """Their created_at and updated_at are the emulator's time in whole seconds, the time in the responses' Date."""
+    async with run_emulator(50) as (emulator, caller):
+        await asyncio.sleep(120)
+        before = await caller.page()
+        emulator.insert(2)
+        await asyncio.sleep(20)
+        emulator.on_page(1, insert=1, at=1)
+        after = await caller.page()
+        first, scripted, second = (customer["created_at"] for customer in after.json[:3])
+        assert time.time() + 100 < before.date <= first == second <= before.date + 2
+        assert first + 18 <= scripted <= after.date <= scripted + 2
+        assert all(customer["updated_at"] == customer["created_at"] for customer in after.json[:3])
+        assert after.json[3:] == before.json[:7]
+
+
+async def test_insertion_time_changes_no_other_field() -> None:
+    """A seed determines all other fields of inserted customers, their uuids too."""
+    inserted = []
+    for seconds in (0, 10):
+        async with run_emulator(50) as (emulator, caller):
+            await asyncio.sleep(seconds)
+            emulator.insert(10)
+            inserted.append((await caller.page()).json)
+    first, second = inserted
+    assert all(one["created_at"] < other["created_at"] for one, other in zip(first, second, strict=True))
+    times = {"created_at": 0, "updated_at": 0}
+    assert [one | times for one in first] == [other | times for other in second]
+
+
+async def test_documented_customer_can_be_inserted() -> None:
+    """In a list that was empty at first the first inserted customer is the documented one, created now."""
+    async with run_emulator(0) as (emulator, caller):
+        emulator.insert()
+        response = await caller.get(DOCUMENTED)
+        assert response.json["name"] == "John Doe"
+        assert response.date - 2 <= response.json["created_at"] == response.json["updated_at"] <= response.date
+
+
+@given(size=st.integers(0, 5), insertions=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1))))
+def test_each_run_of_customers_has_its_time(size: int, insertions: list[tuple[int, int]]) -> None:
+    """Customers have the time at which they were created, however many were created then."""
+    fake_customers, now = FakeCustomers(size, seed=1), 2_000_000_000
+    times: list[int] = []
+    for count, seconds in insertions:
+        now += seconds
+        assert fake_customers.create(count, now) == range(size + len(times), size + len(times) + count)
+        times += [now] * count
+    assert [fake_customers.created_at(size + index) for index in range(len(times))] == times
+
+
 async def test_deleted_customers_are_gone() -> None:
-    """A customer deleted is neither on the list nor to be looked up."""
-    async with serving(50) as (emulator, caller):
+    """A deleted customer is neither listed nor found by uuid."""
+    async with run_emulator(50) as (emulator, caller):
         gone, stays = emulator.uuids(0, 2)
         emulator.delete()
         assert (await caller.get(f"/api/v1/customers/{gone}")).status == 404
@@ -186,9 +241,9 @@ async def test_deleted_customers_are_gone() -> None:
         assert emulator.total == 49
 
 
-async def test_the_list_changes_right_before_a_page() -> None:
-    """A scripted change happens once, when its page is asked for, deletions first."""
-    async with serving(50) as (emulator, caller):
+async def test_scripted_change_happens_before_its_page() -> None:
+    """A scripted change happens once, right before its page is read; deletions come first."""
+    async with run_emulator(50) as (emulator, caller):
         emulator.on_page(2, delete=3)
         emulator.on_page(2, insert=1, at=49)
         uuids = list(emulator.uuids())
@@ -198,27 +253,27 @@ async def test_the_list_changes_right_before_a_page() -> None:
         assert list(emulator.uuids())[:47] == uuids[3:]
 
 
-async def test_touching_changes_a_customer() -> None:
-    """A customer touched has a later updated_at and any other content asked for, everywhere."""
-    async with serving(50) as (emulator, caller):
+async def test_touch_changes_a_customer() -> None:
+    """A touched customer has a later updated_at and the given fields, in the list and by uuid."""
+    async with run_emulator(50) as (emulator, caller):
         before = (await caller.page()).json
         emulator.touch(4)
-        emulator.touch(5, name="Nobody", related_persons=[])
+        emulator.touch(5, name="Changed", related_persons=[])
         after = (await caller.page()).json
         assert after[4]["updated_at"] > before[4]["updated_at"]
         assert {**after[4], "updated_at": 0} == {**before[4], "updated_at": 0}
-        assert (after[5]["name"], after[5]["related_persons"]) == ("Nobody", [])
+        assert (after[5]["name"], after[5]["related_persons"]) == ("Changed", [])
         assert (await caller.get(f"/api/v1/customers/{after[5]['uuid']}")).json == after[5]
         emulator.touch(5)
         again = (await caller.page()).json
-        assert again[5]["name"] == "Nobody"
+        assert again[5]["name"] == "Changed"
         assert again[5]["updated_at"] > after[5]["updated_at"]
         assert again[:4] + again[6:] == after[:4] + after[6:]
 
 
-async def test_an_unstable_order_makes_pages_overlap() -> None:
-    """Customers of equal created_at change places between requests, so that a walk sees some twice, some never."""
-    async with serving(200, unstable_order=True) as (emulator, caller):
+async def test_unstable_order_makes_pages_overlap() -> None:
+    """With an unstable order, reading all pages returns some customers twice and others never."""
+    async with run_emulator(200, unstable_order=True) as (emulator, caller):
         seen = [uuid for page in range(1, 21) for uuid in (await caller.page(page)).uuids]
         assert len(seen) == 200
         assert 100 < len(set(seen)) < 200
@@ -227,14 +282,21 @@ async def test_an_unstable_order_makes_pages_overlap() -> None:
         assert steady == list(emulator.uuids())
 
 
-@given(start=st.integers(0, 300), length=st.integers(0, 100), draw=st.integers(0, 1000), at=st.integers(0, 300))
-def test_an_unstable_order_is_still_an_order(start: int, length: int, draw: int, at: int) -> None:
-    """Any page is a slice of one complete list, the same for the same draw, ordered by created_at."""
-    directory = CustomerList(300, seed=3)
-    directory.delete(20, at=at)
-    whole = directory.shuffled_rows(0, 300, draw)
-    assert sorted(whole) == sorted(directory.rows(0, 300))
-    assert directory.shuffled_rows(start, start + length, draw) == whole[start : start + length]
+@given(
+    start=st.integers(0, 300),
+    length=st.integers(0, 100),
+    draw=st.integers(0, 1000),
+    at=st.integers(0, 300),
+    inserted=st.integers(0, 100),
+)
+def test_unstable_order_permutes_ties_only(start: int, length: int, draw: int, at: int, inserted: int) -> None:
+    """Each page is a slice of one list, the same for the same draw, still sorted by created_at."""
+    customer_list = CustomerList(300, seed=3, clock=lambda: 2e9)
+    customer_list.delete(20, at=at)
+    customer_list.insert(inserted, at=0)
+    whole = customer_list.shuffled_rows(0, 400, draw)
+    assert sorted(whole) == sorted(customer_list.rows(0, 400))
+    assert customer_list.shuffled_rows(start, start + length, draw) == whole[start : start + length]
     created = [msgspec.json.decode(row)["created_at"] for row in whole]
     assert created == sorted(created, reverse=True)
-    assert created.count(created[150]) <= TIES
+    assert created.count(created[inserted + 150]) <= TIES

@@ -1,4 +1,4 @@
-"""The tree of errors: as drawn, picklable, and within one base class."""
+"""The tree of errors: hierarchy, pickling and messages."""
 
 import copy
 import pickle
@@ -36,16 +36,16 @@ ONE_OF_EACH = [
 
 
 @pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
-def test_each_error_pickles_and_copies(error: CustomersError) -> None:
-    """Process pools and task queues send errors around: nothing is lost on the way."""
+def test_errors_pickle_and_copy(error: CustomersError) -> None:
+    """Errors can be sent between processes without losing anything."""
     error.next_page = 7
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(twin) is type(error)
         assert (str(twin), twin.args, vars(twin)) == (str(error), error.args, vars(error))
 
 
-def test_the_tree_is_as_drawn() -> None:
-    """The module's docstring draws each class under its parent, and every public error stands in it."""
+def test_tree_matches_the_docstring() -> None:
+    """The module's docstring shows each public error under its base class."""
     drawn: dict[str, str] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -59,20 +59,20 @@ def test_the_tree_is_as_drawn() -> None:
     assert all(getattr(customers_async, name) is kind for name, kind in public.items())
 
 
-def test_timeouts_are_timeouts_too() -> None:
-    """``except TimeoutError`` catches ours."""
+def test_timeout_error_is_a_builtin_timeout_error() -> None:
+    """``except TimeoutError`` catches APITimeoutError."""
     assert issubclass(APITimeoutError, TimeoutError)
 
 
-def test_the_verdict_speaks_for_itself() -> None:
-    """The message of an incomplete list holds all its figures."""
+def test_incomplete_list_error_shows_all_figures() -> None:
+    """The message of an incomplete list contains all its figures."""
     assert str(IncompleteListError(INCOMPLETE)) == (
         "the list is not complete: DRIFTED, 250 of 251 customers, total changed from 250, "
         "1 seen twice, 2 rejected, 3 pages"
     )
 
 
-def test_a_status_error_has_its_defaults() -> None:
-    """Attributes are there even where the answer did not fill them."""
+def test_status_error_has_defaults() -> None:
+    """All attributes exist, even if the response did not fill them."""
     error = APIStatusError("x", status=418)
     assert (error.code, error.errors, error.url_path, error.attempts, error.retry_after) == (None, (), "", 1, None)

@@ -1,4 +1,4 @@
-"""What ``on_event`` hears of a call, and that no listener can harm one."""
+"""The events of a call, and listeners that fail."""
 
 import asyncio
 from collections import Counter
@@ -35,7 +35,7 @@ def events() -> list[Event]:
 
 @pytest.fixture
 def watched(client: CustomersClient, events: list[Event]) -> CustomersClient:
-    """A view whose events are kept."""
+    """A client whose events are recorded."""
     return client.with_options(on_event=events.append)
 
 
@@ -43,10 +43,8 @@ def kinds(events: list[Event]) -> list[type[Event]]:
     return [type(event) for event in events]
 
 
-async def test_events_tell_the_story_of_a_call(
-    emulator: Emulator, watched: CustomersClient, events: list[Event]
-) -> None:
-    """Started, sent, answered, retried, finished; with the route in place of the uuid."""
+async def test_events_of_a_retried_call(emulator: Emulator, watched: CustomersClient, events: list[Event]) -> None:
+    """A call emits events for its start, requests, responses, retry and end, without the uuid."""
     emulator.fail_next(503)
     await watched.get_customer(EXAMPLE)
     started, sent, failed, retried, _, answered, finished = events
@@ -66,8 +64,10 @@ async def test_events_tell_the_story_of_a_call(
     assert {event.call for event in events if isinstance(event, CallEvent)} == {number}
 
 
-async def test_a_wait_for_the_quota_is_told(emulator: Emulator, watched: CustomersClient, events: list[Event]) -> None:
-    """How long a call waited; one that is refused instead ends with that error, and nothing is sent."""
+async def test_wait_for_the_rate_limit_is_an_event(
+    emulator: Emulator, watched: CustomersClient, events: list[Event]
+) -> None:
+    """A wait is an event with its seconds; a refused call ends with the error and sends nothing."""
     emulator.rate_limit(1)
     await watched.whoami()
     with pytest.raises(RateLimitError):
@@ -84,8 +84,8 @@ async def test_a_wait_for_the_quota_is_told(emulator: Emulator, watched: Custome
     assert 59 < waited.seconds < 62
 
 
-async def test_a_newer_token_is_told(emulator: Emulator, events: list[Event]) -> None:
-    """Between the 401 and the request with the newer token; both are the same attempt."""
+async def test_reloaded_token_is_an_event(emulator: Emulator, events: list[Event]) -> None:
+    """The event is between the 401 and the request with the newer token, in the same attempt."""
 
     async def current() -> str:
         return emulator.token
@@ -99,8 +99,8 @@ async def test_a_newer_token_is_told(emulator: Emulator, events: list[Event]) ->
     assert [event.attempt for event in events if isinstance(event, RequestSent)] == [1, 1, 1]
 
 
-async def test_calls_are_told_apart(watched: CustomersClient, events: list[Event]) -> None:
-    """Of calls that run at the same time, each event has its call's number; the page's number is in the URL."""
+async def test_simultaneous_calls_have_different_numbers(watched: CustomersClient, events: list[Event]) -> None:
+    """Each event has the number of its call, and the page number is in the URL."""
     await asyncio.gather(*(watched.get_page(number) for number in (1, 2, 3)))
     started = [event for event in events if isinstance(event, CallStarted)]
     assert len({event.call for event in started}) == 3
@@ -111,10 +111,10 @@ async def test_calls_are_told_apart(watched: CustomersClient, events: list[Event
 
 
 @pytest.mark.parametrize("ending", ["error", "cancelled", "closed"])
-async def test_events_come_in_pairs_however_a_call_ends(
+async def test_start_and_end_events_come_in_pairs(
     ending: str, emulator: Emulator, watched: CustomersClient, events: list[Event]
 ) -> None:
-    """Each beginning has its end: a gauge goes back to 0."""
+    """Each start has an end, however a call ends."""
     if ending != "error":
         emulator.fail_next("stall")
     call = asyncio.create_task(watched.get_customer(UNKNOWN))
@@ -131,15 +131,15 @@ async def test_events_come_in_pairs_however_a_call_ends(
 
 
 @pytest.mark.parametrize("kind", [LookupError, asyncio.CancelledError, StopIteration, StopAsyncIteration])
-async def test_a_failing_listener_harms_no_call(
+async def test_failing_listener_affects_no_call(
     kind: type[BaseException], emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it raises at each event, calls and walks go on; a warning tells, without the error's text."""
+    """Whatever a listener raises, calls and listings succeed, and a warning without the message is logged."""
     emulator.fail_next(503, page=2)
-    heard: Counter[type[object]] = Counter()
+    received: Counter[type[object]] = Counter()
 
     def fail(event: Event) -> None:
-        heard[type(event)] += 1
+        received[type(event)] += 1
         raise kind("secret")
 
     async with CustomersClient(emulator.token, base_url=emulator.url, on_event=fail) as client:
@@ -148,16 +148,16 @@ async def test_a_failing_listener_harms_no_call(
         emulator.fail_next(500, times=None)
         with pytest.raises(ServerError):
             await client.whoami()
-    await asyncio.sleep(1)  # for the server to notice that we are gone
+    await asyncio.sleep(1)  # for the server to notice the disconnection
     assert asyncio.all_tasks() == {asyncio.current_task()}
     warnings = [record.message for record in caplog.records if "listener raised" in record.message]
-    assert len(warnings) == heard.total()
+    assert len(warnings) == received.total()
     assert f"The on_event listener raised {kind.__name__} on CallStarted." in warnings
     assert "secret" not in caplog.text
 
 
-async def test_no_event_is_made_without_a_listener(client: CustomersClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens: no event is made."""
+async def test_no_event_is_created_without_a_listener(client: CustomersClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a listener no event object is created."""
 
     def refuse(*_: object) -> None:
         raise AssertionError
@@ -167,8 +167,8 @@ async def test_no_event_is_made_without_a_listener(client: CustomersClient, monk
     assert await client.count_customers() == 250
 
 
-async def test_a_listener_runs_in_the_callers_task(client: CustomersClient) -> None:
-    """So what is current there, such as a tracing context, is current in the listener."""
+async def test_listener_runs_in_the_callers_task(client: CustomersClient) -> None:
+    """Context variables of the caller, such as a trace, are set in the listener."""
     tasks = []
     await client.with_options(on_event=lambda event: tasks.append(asyncio.current_task())).whoami()
     assert set(tasks) == {asyncio.current_task()}

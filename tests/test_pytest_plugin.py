@@ -1,4 +1,4 @@
-"""The pytest plugin as its users have it: in projects of their own, run by a pytest of their own."""
+"""The pytest plugin, used as in other projects: in pytest runs of their own."""
 
 import re
 import shutil
@@ -8,24 +8,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 UNUSED = ("cacheprovider", "hypothesispytest", "randomly", "schemathesis", "timeout", "xdist", "pytest_cov")
-"""Plugins that would only take time."""
+"""Plugins that are not needed and take time."""
 
 
 def run_pytest(directory: Path, *arguments: str) -> tuple[dict[str, str], str]:
-    """How each test ended, by its name, and all that was printed."""
+    """Run pytest; return the outcome of each test by its name, and everything printed."""
     off = [argument for plugin in UNUSED for argument in ("-p", f"no:{plugin}")]
     command = [sys.executable, "-m", "pytest", "-rA", "--color=no", "-W", "error", *off, *arguments]
-    run = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)  # noqa: S603  # ours
-    ends = re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) \S+::(\w+)", run.stdout, re.MULTILINE)
-    return {name: end for end, name in ends}, run.stdout + run.stderr
+    run = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)  # noqa: S603  # a fixed command
+    outcomes = re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) \S+::(\w+)", run.stdout, re.MULTILINE)
+    return {name: outcome for outcome, name in outcomes}, run.stdout + run.stderr
 
 
-def test_the_example_project_passes(tmp_path: Path) -> None:
-    """The project that the documentation shows works as it stands."""
+def test_example_project_passes(tmp_path: Path) -> None:
+    """The documentation's example project works unchanged."""
     shutil.copytree(ROOT / "docs/example_project", tmp_path, dirs_exist_ok=True)
-    ends, printed = run_pytest(tmp_path)
-    assert len(ends) == 8, printed
-    assert set(ends.values()) == {"PASSED"}, printed
+    outcomes, printed = run_pytest(tmp_path)
+    assert len(outcomes) == 8, printed
+    assert set(outcomes.values()) == {"PASSED"}, printed
 
 
 START = """
@@ -33,9 +33,9 @@ import sys
 
 loaded = set(sys.modules)  # before other test files are read
 
-def test_nothing_of_the_package_is_loaded_at_the_start():
-    ours = {name for name in loaded if name.startswith("customers_async")}
-    assert ours == {"customers_async", "customers_async._version", "customers_async.pytest_plugin"}
+def test_package_is_not_loaded_at_the_start():
+    own = {name for name in loaded if name.startswith("customers_async")}
+    assert own == {"customers_async", "customers_async._version", "customers_async.pytest_plugin"}
     assert not loaded & {"aiohttp", "attrs", "msgspec"}
 """
 
@@ -47,43 +47,43 @@ from customers_async.emulator import Emulator
 
 pytestmark = pytest.mark.asyncio
 
-async def test_the_environment_names_the_emulator(customers_emulator):
+async def test_environment_points_to_the_emulator(customers_emulator):
     async with CustomersClient() as client:
         assert await client.count_customers() == 250
 
-async def test_an_unknown_path(customers_emulator):
+async def test_unknown_path(customers_emulator):
     import aiohttp
     async with aiohttp.ClientSession() as session, session.get(customers_emulator.url + "/api/v2/customers?a=1"):
         pass
 
 @pytest.mark.customers_emulator(strict=False)
-async def test_an_unknown_path_on_purpose(customers_emulator):
+async def test_allowed_unknown_path(customers_emulator):
     import aiohttp
     async with aiohttp.ClientSession() as session, session.get(customers_emulator.url + "/api/v2/customers"):
         pass
 
-async def test_an_unknown_parameter(customers_emulator):
+async def test_unknown_parameter(customers_emulator):
     import aiohttp
     async with aiohttp.ClientSession() as session:
         for target in ("/api/v1/customers?perpage=5&page=1", "/api/v1/auth?page=1"):
             async with session.get(customers_emulator.url + target):
                 pass
 
-async def test_scripts_that_never_happen(customers_emulator, customers_client):
+async def test_unused_scripts(customers_emulator, customers_client):
     customers_emulator.fail_next(503, path="/api/v1/auth")
     customers_emulator.fail_next("reset", times=None, page=99)
     customers_emulator.on_page(9, delete=1)
     customers_emulator.expire_token(after=7)
     assert await customers_client.count_customers() == 250
 
-async def test_a_failure_of_its_own_comes_first(customers_emulator):
+async def test_own_failure_comes_first(customers_emulator):
     customers_emulator.fail_next(503)
-    raise LookupError("of its own")
+    raise LookupError("own failure")
 
 @pytest.mark.customers_emulator(customers=10, limit=5)
 class TestSettings:
     @pytest.mark.customers_emulator(customers=20)
-    async def test_the_closest_marker_wins(self, customers_emulator, customers_client):
+    async def test_closest_marker_wins(self, customers_emulator, customers_client):
         assert await customers_client.count_customers() == 20
         assert customers_client.rate_limit.limit == 5
 
@@ -91,43 +91,43 @@ class TestSettings:
 async def test_another_loop(customers_client):
     pass
 
-class TestAnEmulatorOfOnesOwn:
+class TestOwnEmulator:
     @pytest_asyncio.fixture
     async def customers_emulator(self):
         async with Emulator(customers=3) as emulator:
             yield emulator
 
-    async def test_the_client_is_of_ones_own_emulator(self, customers_client):
+    async def test_client_connects_to_own_emulator(self, customers_client):
         assert await customers_client.count_customers() == 3
 """
 
 
-def test_a_test_that_surprises_the_service_fails(tmp_path: Path) -> None:
-    """Unknown paths and parameters, and scripts that never happened, fail a test that went well otherwise.
+def test_unexpected_requests_and_unused_scripts_fail_a_test(tmp_path: Path) -> None:
+    """Unexpected requests and unused scripts fail a test that would pass otherwise.
 
-    In pytest-asyncio's strict mode; before that, nothing of the package had been loaded.
+    This runs in pytest-asyncio's strict mode; nothing of the package is loaded before.
     """
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     (tmp_path / "test_0_start.py").write_text(START)
     (tmp_path / "test_1_strict.py").write_text(STRICT)
-    ends, printed = run_pytest(tmp_path)
-    assert ends == {
-        "test_nothing_of_the_package_is_loaded_at_the_start": "PASSED",
-        "test_the_environment_names_the_emulator": "PASSED",
-        "test_an_unknown_path": "FAILED",
-        "test_an_unknown_path_on_purpose": "PASSED",
-        "test_an_unknown_parameter": "FAILED",
-        "test_scripts_that_never_happen": "FAILED",
-        "test_a_failure_of_its_own_comes_first": "FAILED",
-        "test_the_closest_marker_wins": "PASSED",
+    outcomes, printed = run_pytest(tmp_path)
+    assert outcomes == {
+        "test_package_is_not_loaded_at_the_start": "PASSED",
+        "test_environment_points_to_the_emulator": "PASSED",
+        "test_unknown_path": "FAILED",
+        "test_allowed_unknown_path": "PASSED",
+        "test_unknown_parameter": "FAILED",
+        "test_unused_scripts": "FAILED",
+        "test_own_failure_comes_first": "FAILED",
+        "test_closest_marker_wins": "PASSED",
         "test_another_loop": "ERROR",
-        "test_the_client_is_of_ones_own_emulator": "PASSED",
+        "test_client_connects_to_own_emulator": "PASSED",
     }, printed
     assert "  GET /api/v2/customers\n" in printed
     assert "  GET /api/v1/auth: no parameter page\n" in printed
     assert "  GET /api/v1/customers: no parameter perpage\n" in printed
-    assert "Scripted, but it never happened:\n  fail_next(503)\n  on_page(9)\n  expire_token(after=6)\n" in printed
-    assert "LookupError: of its own" in printed
+    assert "Unused scripts:\n  fail_next(503)\n  on_page(9)\n  expire_token(after=6)\n" in printed
+    assert "LookupError: own failure" in printed
     assert "set asyncio_default_fixture_loop_scope = module." in printed
 
 
@@ -160,35 +160,35 @@ def test_without_a_loop(customers_emulator):
     assert asyncio.run(count()) == 250
     assert customers_emulator.stats.requests == 1
 
-def test_a_client_without_a_loop(customers_client):
+def test_client_without_a_loop(customers_client):
     pass
 
-async def test_that_nobody_runs(customers_emulator):
+async def test_without_a_plugin(customers_emulator):
     pass
 """
 
 
-def test_it_works_without_pytest_asyncio(tmp_path: Path) -> None:
-    """On anyio, and in tests without an event loop; where a fixture cannot work, it says why."""
+def test_plugin_works_without_pytest_asyncio(tmp_path: Path) -> None:
+    """The fixtures work on anyio and without an event loop; where they cannot work, the error says why."""
     (tmp_path / "test_others.py").write_text(WITHOUT_PYTEST_ASYNCIO)
-    ends, printed = run_pytest(tmp_path, "-p", "no:asyncio")
-    assert ends == {
+    outcomes, printed = run_pytest(tmp_path, "-p", "no:asyncio")
+    assert outcomes == {
         "test_on_anyio": "PASSED",
         "test_on_another_backend": "ERROR",
         "test_without_a_loop": "PASSED",
-        "test_a_client_without_a_loop": "ERROR",
-        "test_that_nobody_runs": "FAILED",
+        "test_client_without_a_loop": "ERROR",
+        "test_without_a_plugin": "FAILED",
     }, printed
     assert "customers_async runs on asyncio, not on curio" in printed
     assert "customers_client needs an async test" in printed
     assert "async def functions are not natively supported" in printed
 
 
-def test_the_plugin_needs_neither_asyncio_plugin(tmp_path: Path) -> None:
-    """Where pytest-asyncio is not installed, the plugin loads all the same."""
+def test_plugin_loads_without_asyncio_plugins(tmp_path: Path) -> None:
+    """The plugin loads without pytest-asyncio and anyio."""
     script = (
         "import sys; sys.modules['pytest_asyncio'] = None; import customers_async.pytest_plugin; print(*sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603  # ours
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603  # a fixed command
     assert "customers_async.pytest_plugin" in run.stdout
     assert "customers_async.client" not in run.stdout

@@ -1,4 +1,4 @@
-"""The quota: arithmetic on a clock of the test's own, then the queue, then a real server's window."""
+"""The rate limiter: the window's arithmetic, the queue, and real windows of the emulator."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ from customers_async import CustomersClient, QuotaWait, RateLimit, RateLimiter, 
 from customers_async.calls.slots import Permit, Slots
 from customers_async.calls.window import Snapshot, Window
 from customers_async.emulator import Emulator
-from tests.simulation import Gate, LaravelWindow, SocketlessLoop
+from tests.simulation import LaravelWindow, LimiterSimulation, SocketlessLoop
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
 
@@ -26,8 +26,8 @@ def settle(
     window.settle(snapshot, now, limit=None, remaining=remaining, answered=answered)
 
 
-def test_one_request_finds_out_then_the_rest_may_burst() -> None:
-    """Nothing known: one in flight. Its answer opens the window for all that remains."""
+def test_first_request_alone_then_a_burst() -> None:
+    """Before the first response one request is in flight; then all that remain can be sent."""
     window = Window(500, 60.0)
     assert window.free(0.0) == 1
     permit = window.send(0.0)
@@ -37,8 +37,8 @@ def test_one_request_finds_out_then_the_rest_may_burst() -> None:
     assert window.opens_at(0.2) is None
 
 
-def test_the_window_ends_a_length_after_the_answer_that_opened_it() -> None:
-    """Its true start lies between sending and answer, so the answer bounds its end; then one request finds out."""
+def test_window_ends_after_the_response_that_opened_it() -> None:
+    """The window started before that response, so it ends at most its length later."""
     window = Window(2, 60.0)
     settle(window, window.send(1.0), 1.0, 1)
     settle(window, window.send(2.0), 2.0, 0)
@@ -46,8 +46,8 @@ def test_the_window_ends_a_length_after_the_answer_that_opened_it() -> None:
     assert (window.free(61.0), window.free(61.06)) == (0, 1)
 
 
-def test_answers_out_of_order_do_not_raise_what_remains() -> None:
-    """The lowest remainder of the window counts; a higher one that was sent earlier proves nothing."""
+def test_responses_out_of_order_do_not_raise_remaining() -> None:
+    """The lowest Remaining of the window counts, whatever the order of the responses."""
     window = Window(10, 60.0)
     settle(window, window.send(0.0), 0.0, 9)
     permits = [window.send(0.0) for _ in range(3)]
@@ -57,8 +57,8 @@ def test_answers_out_of_order_do_not_raise_what_remains() -> None:
     assert window.free(0.4) == 6
 
 
-def test_a_higher_remainder_than_known_when_sent_proves_a_new_window() -> None:
-    """The server's clock may be ahead of our guess: its new window is used at once."""
+def test_higher_remaining_than_at_sending_is_a_new_window() -> None:
+    """A new window of the server is used at once, even before its expected start."""
     window = Window(10, 60.0)
     settle(window, window.send(0.0), 0.0, 2)
     permit = window.send(29.9)
@@ -67,8 +67,8 @@ def test_a_higher_remainder_than_known_when_sent_proves_a_new_window() -> None:
     assert window.ends_at(30.0) == 90.05
 
 
-def test_what_others_use_is_seen_through_what_remains() -> None:
-    """Another process on the same address lowers the remainder, and with it our permits and our share of the rest."""
+def test_use_by_others_lowers_the_share() -> None:
+    """Another process on the same address lowers Remaining, and with it the limiter's share of the rest."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 400)
     assert window.free(0.0) == 400
@@ -78,8 +78,8 @@ def test_what_others_use_is_seen_through_what_remains() -> None:
     assert window.free(1.0) == 90
 
 
-def test_the_share_is_carried_to_the_next_window() -> None:
-    """Several processes do not start over with each window."""
+def test_share_is_kept_for_the_next_window() -> None:
+    """The share of several processes is not reset with each window."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 499)
     settle(window, window.send(1.0), 1.0, 459)
@@ -87,8 +87,8 @@ def test_the_share_is_carried_to_the_next_window() -> None:
     assert (window.share, window.free(61.0)) == (0.025, 10)
 
 
-def test_a_small_share_is_no_standstill() -> None:
-    """While anything remains one request may be in flight, however small our share."""
+def test_small_share_allows_one_request() -> None:
+    """While anything remains, one request can be in flight."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 499)
     settle(window, window.send(0.0), 1.0, 2)
@@ -97,8 +97,8 @@ def test_a_small_share_is_no_standstill() -> None:
     assert window.free(1.0) == 0
 
 
-def test_alone_the_share_is_all() -> None:
-    """However answers overtake one another, a client alone takes all that remains."""
+def test_single_client_has_the_whole_share() -> None:
+    """A client alone uses all that remains, whatever the order of the responses."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 499)
     permits = [window.send(0.0) for _ in range(100)]
@@ -107,8 +107,8 @@ def test_alone_the_share_is_all() -> None:
     assert (window.share, window.free(0.2)) == (1.0, 399)
 
 
-def test_one_request_is_sacrificed_when_the_end_is_unknown() -> None:
-    """We joined a window that others had opened: once it is spent, one request asks for Retry-After."""
+def test_one_request_is_sacrificed_if_the_end_is_unknown() -> None:
+    """If others opened the window, one request is sent after it is used up, for its Retry-After."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 1)
     settle(window, window.send(0.0), 0.0, 0)
@@ -120,8 +120,8 @@ def test_one_request_is_sacrificed_when_the_end_is_unknown() -> None:
     assert window.opens_at(0.2) == pytest.approx(21.1)
 
 
-def test_after_a_429_the_next_window_is_known() -> None:
-    """Retry-After bounds the next window's start from below, our first answer from above: no second sacrifice."""
+def test_end_of_the_window_after_a_429_is_known() -> None:
+    """Retry-After and the first response bound the window's start, so no second request is sacrificed."""
     window = Window(500, 60.0)
     permit = window.send(0.0)
     settle(window, permit, 0.0, 0)
@@ -132,8 +132,8 @@ def test_after_a_429_the_next_window_is_known() -> None:
     assert window.free(22.0) == 0
 
 
-def test_the_late_answer_of_an_older_window_raises_nothing() -> None:
-    """A request of the old window that the new one answered tells what remains there, and begins no third one."""
+def test_late_response_of_an_older_window_raises_nothing() -> None:
+    """A late response from a request of the old window does not start a third window."""
     window = Window(10, 60.0)
     settle(window, window.send(0.0), 0.0, 3)
     late = window.send(59.0)
@@ -142,8 +142,8 @@ def test_the_late_answer_of_an_older_window_raises_nothing() -> None:
     assert window.free(60.2) == 4
 
 
-def test_without_headers_a_local_window_is_counted() -> None:
-    """A server that tells nothing is sent the limit at most in each window."""
+def test_requests_are_counted_without_headers() -> None:
+    """Without headers at most the limit is sent in each window."""
     window = Window(3, 60.0)
     for _ in range(3):
         settle(window, window.send(0.0), 0.0)
@@ -152,8 +152,8 @@ def test_without_headers_a_local_window_is_counted() -> None:
     assert window.free(61.0) == 1
 
 
-def test_a_request_without_answer_may_have_counted() -> None:
-    """A lost answer costs a permit of the window, and a lost first request lets the next one find out."""
+def test_request_without_a_response_counts() -> None:
+    """A lost response uses up a permit; after a lost first request the next one is sent alone."""
     window = Window(10, 60.0)
     settle(window, window.send(0.0), 0.0, answered=False)
     assert window.free(0.0) == 1
@@ -162,8 +162,8 @@ def test_a_request_without_answer_may_have_counted() -> None:
     assert window.free(0.0) == 8
 
 
-def test_a_late_answer_of_the_old_window_does_not_spoil_the_new_one() -> None:
-    """A remainder of 0 that belongs to the window before is not taken for the present one."""
+def test_late_response_does_not_end_the_new_window() -> None:
+    """A Remaining of 0 from the previous window is ignored."""
     window = Window(2, 60.0)
     settle(window, window.send(0.0), 0.0, 1)
     late = window.send(1.0)
@@ -173,8 +173,8 @@ def test_a_late_answer_of_the_old_window_does_not_spoil_the_new_one() -> None:
     assert window.free(61.5) == 1
 
 
-def test_a_429_shuts_the_window_for_everyone() -> None:
-    """Until Retry-After and a second; 0 or less means a second; then one request finds out."""
+def test_429_blocks_all_requests() -> None:
+    """All requests wait for Retry-After and a second more, at least a second; then one is sent."""
     for retry_after, opens in ((7.0, 8.0), (0.0, 1.0), (-5.0, 1.0)):
         window = Window(10, 60.0)
         permit = window.send(0.0)
@@ -185,8 +185,8 @@ def test_a_429_shuts_the_window_for_everyone() -> None:
 
 
 @pytest.mark.parametrize("remaining", [19, 200])
-def test_a_429_is_not_taken_back_by_an_answer_that_was_under_way(remaining: int) -> None:
-    """Where Remaining rises though Retry-After said that the window is long to last, the window stays shut."""
+def test_429_is_not_undone_by_a_response_in_flight(remaining: int) -> None:
+    """A response in flight with a higher Remaining does not end the wait for Retry-After."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.1, 100)
     first, second = window.send(1.0), window.send(1.0)
@@ -196,8 +196,8 @@ def test_a_429_is_not_taken_back_by_an_answer_that_was_under_way(remaining: int)
     assert (window.free(1.2), window.opens_at(1.2)) == (0, 42.1)
 
 
-def test_a_reserve_is_left_to_others() -> None:
-    """Whoever leaves a reserve may send what is beyond it, then waits for the window's end while others go on."""
+def test_reserve_is_kept_for_other_callers() -> None:
+    """With a reserve fewer requests can be sent, and the wait is until the end of the window."""
     window = Window(10, 60.0)
     settle(window, window.send(0.0), 0.0, 9)
     assert (window.free(0.0), window.free(0.0, reserve=4)) == (9, 5)
@@ -209,8 +209,8 @@ def test_a_reserve_is_left_to_others() -> None:
     assert window.free(61.0, reserve=4) == 1
 
 
-def test_the_limit_follows_the_server() -> None:
-    """Limit and window start from what was given; answers correct the limit."""
+def test_limit_follows_the_server() -> None:
+    """The limit given at first is replaced by the limit in the responses."""
     window = Window(500, 60.0)
     window.settle(window.send(0.0), 0.0, limit=50, remaining=49, answered=True)
     assert (window.limit, window.free(0.0)) == (50, 49)
@@ -221,76 +221,76 @@ def test_the_limit_follows_the_server() -> None:
     limit=st.integers(1, 12),
     calls=st.integers(1, 60),
     seed=st.integers(0, 10_000),
-    slowest=st.sampled_from([0.01, 1.0, 15.0]),  # each way; an attempt ends after 30 s
+    slowest=st.sampled_from([0.01, 1.0, 15.0]),  # in each direction; an attempt ends after 30 s
 )
-def test_a_client_alone_never_causes_a_429(limit: int, calls: int, seed: int, slowest: float) -> None:
-    """Whatever the latencies and the order of answers: no request meets a spent window."""
-    simulation = Gate(limit, calls, seed, slowest)
+def test_single_client_never_causes_a_429(limit: int, calls: int, seed: int, slowest: float) -> None:
+    """Whatever the latencies and the order of responses, no request is rejected."""
+    simulation = LimiterSimulation(limit, calls, seed, slowest)
     simulation.run()
     assert simulation.server.rejected == 0
     assert len(simulation.server.admitted) == calls
 
 
 @given(limit=st.integers(1, 12), calls=st.integers(1, 60), seed=st.integers(0, 10_000))
-def test_lost_answers_cost_at_most_a_rejection_each(limit: int, calls: int, seed: int) -> None:
-    """When connections break nobody can know what the server counted; the damage is bounded by the losses."""
-    simulation = Gate(limit, calls, seed, 1.0, lost=0.3)
+def test_lost_responses_cost_at_most_one_rejection_each(limit: int, calls: int, seed: int) -> None:
+    """After a lost response it is unknown what the server counted; each causes at most one 429."""
+    simulation = LimiterSimulation(limit, calls, seed, 1.0, lost=0.3)
     simulation.run()
     assert simulation.server.rejected <= simulation.losses
 
 
 class Crowd:
-    """Two clients of one limiter, in both lanes: calls without patience, cancelled calls, lost answers."""
+    """Two clients of one limiter, in both lanes: calls with short waits, cancelled calls, lost responses."""
 
     def __init__(self, limit: int, seed: int, slowest: float, lost: float, reserve: int = 0) -> None:
-        self.chance = random.Random(seed)
+        self.random = random.Random(seed)
         self.server = LaravelWindow(limit, 60.0)
         self.limiter, self.clients = RateLimiter(limit, reserve=reserve), [Slots(1), Slots(4)]
         self.bulk_work: Counter[float] = Counter()  # admitted, by the window's end
         self.unanswered = 0
         self.slowest, self.lost = slowest, lost
-        self.broken: list[str] = []
+        self.failures: list[str] = []
 
     async def call(self) -> None:
-        patience = self.chance.choice([0.0, 3.0, 70.0, math.inf])
-        await asyncio.sleep(self.chance.choice([0.0, self.chance.uniform(0, 200)]))
-        slots, waited, told = self.chance.choice(self.clients), 0.0, False
-        while not told:
-            lane: Any = self.chance.choice(["interactive", "bulk"])
+        max_wait = self.random.choice([0.0, 3.0, 70.0, math.inf])
+        await asyncio.sleep(self.random.choice([0.0, self.random.uniform(0, 200)]))
+        slots, waited, done = self.random.choice(self.clients), 0.0, False
+        while not done:
+            lane: Any = self.random.choice(["interactive", "bulk"])
             try:
-                permit = await self.limiter.acquire(slots, lane=lane, max_wait=patience - waited)
+                permit = await self.limiter.acquire(slots, lane=lane, max_wait=max_wait - waited)
             except RateLimitError:
-                if patience == math.inf:
-                    self.broken.append("a call that would wait for ever was refused")
+                if max_wait == math.inf:
+                    self.failures.append("a call without a bound was refused")
                 return
             waited += permit.waited
-            if waited > patience + 0.01:
-                self.broken.append(f"a call waited {waited} s, and {patience} were allowed")
-            told = await self.exchange(permit, lane)
+            if waited > max_wait + 0.01:
+                self.failures.append(f"a call waited {waited} s, more than {max_wait} s")
+            done = await self.send(permit, lane)
 
-    async def exchange(self, permit: Permit, lane: str) -> bool:
-        said: dict[str, Any] = {"answered": False}
+    async def send(self, permit: Permit, lane: str) -> bool:
+        settled: dict[str, Any] = {"answered": False}
         try:
-            await asyncio.sleep(self.chance.uniform(0, self.slowest))
+            await asyncio.sleep(self.random.uniform(0, self.slowest))
             remaining, ends = self.server.hit(asyncio.get_running_loop().time()), self.server.ends
             self.bulk_work[ends] += lane == "bulk" and remaining is not None
-            await asyncio.sleep(self.chance.uniform(0, self.slowest))
-            if self.chance.random() >= self.lost:
-                said = {"answered": True, "limit": self.server.limit, "remaining": remaining or 0}
+            await asyncio.sleep(self.random.uniform(0, self.slowest))
+            if self.random.random() >= self.lost:
+                settled = {"answered": True, "limit": self.server.limit, "remaining": remaining or 0}
                 if remaining is None:
-                    said["rejected_for"] = max(0.0, ends - asyncio.get_running_loop().time())
+                    settled["rejected_for"] = max(0.0, ends - asyncio.get_running_loop().time())
         finally:
-            self.unanswered += not said["answered"]
-            self.limiter.release(permit, **said)
-        return said["answered"] and "rejected_for" not in said
+            self.unanswered += not settled["answered"]
+            self.limiter.release(permit, **settled)
+        return settled["answered"] and "rejected_for" not in settled
 
     async def run(self) -> None:
         calls = [asyncio.create_task(self.call()) for _ in range(40)]
-        for call in self.chance.sample(calls, 8):
-            asyncio.get_running_loop().call_later(self.chance.uniform(0, 250), call.cancel)
+        for call in self.random.sample(calls, 8):
+            asyncio.get_running_loop().call_later(self.random.uniform(0, 250), call.cancel)
         _, hanging = await asyncio.wait(calls, timeout=50_000)
         assert not hanging
-        assert not self.broken
+        assert not self.failures
         assert (self.limiter._window.in_flight, [slots.used for slots in self.clients]) == (0, [0, 0])
         assert (self.limiter._has_waiters, self.limiter._timer) == (False, None)
 
@@ -302,8 +302,8 @@ class Crowd:
     lost=st.sampled_from([0.0, 0.3]),
 )
 @settings(max_examples=25)
-def test_nobody_hangs_and_nobody_waits_beyond_patience(limit: int, seed: int, slowest: float, lost: float) -> None:
-    """Whatever is slow, lost or cancelled: each call is answered or refused in time, and nothing is left behind."""
+def test_no_call_hangs_or_waits_too_long(limit: int, seed: int, slowest: float, lost: float) -> None:
+    """Whatever is slow, lost or cancelled, each call succeeds or is refused in time, and nothing is left."""
     with asyncio.Runner(loop_factory=SocketlessLoop) as runner:
         runner.run(Crowd(limit, seed, slowest, lost).run())
 
@@ -315,8 +315,8 @@ def test_nobody_hangs_and_nobody_waits_beyond_patience(limit: int, seed: int, sl
     slowest=st.sampled_from([0.01, 1.0, 10.0]),
 )
 @settings(max_examples=20)
-def test_bulk_work_leaves_the_reserve_of_each_window(limit: int, reserve: int, seed: int, slowest: float) -> None:
-    """Whatever is slow: bulk work gets no more than its part of a window (a cancelled call may count unseen)."""
+def test_bulk_calls_keep_the_reserve_of_each_window(limit: int, reserve: int, seed: int, slowest: float) -> None:
+    """Bulk calls use only their part of a window (a cancelled call may count without a response)."""
     reserve = min(reserve, limit - 1)
     crowd = Crowd(limit, seed, slowest, 0.0, reserve)
     with asyncio.Runner(loop_factory=SocketlessLoop) as runner:
@@ -341,7 +341,7 @@ def test_bulk_work_leaves_the_reserve_of_each_window(limit: int, reserve: int, s
     ],
 )
 def test_bad_limits_are_refused(arguments: dict[str, Any], kind: type[Exception]) -> None:
-    """Numbers above 0 only."""
+    """Only numbers above 0 are accepted."""
     with pytest.raises(kind):
         RateLimiter(**arguments)
 
@@ -350,16 +350,16 @@ async def acquire(limiter: RateLimiter, slots: Slots, lane: Any = "bulk", max_wa
     return await limiter.acquire(slots, lane=lane, max_wait=max_wait)
 
 
-async def opened(limit: int = 500, window: float = 60.0) -> tuple[RateLimiter, Slots]:
-    """A limiter that has seen one answer."""
+async def make_used_limiter(limit: int = 500, window: float = 60.0) -> tuple[RateLimiter, Slots]:
+    """Return a limiter that has seen one response."""
     limiter, slots = RateLimiter(limit, window), Slots(8)
     limiter.release(await acquire(limiter, slots), answered=True, remaining=limit - 1)
     return limiter, slots
 
 
-async def test_place_and_permit_are_granted_together() -> None:
-    """A call that waits for a place holds no permit: when the quota is spent nobody is in between."""
-    limiter, _ = await opened()
+async def test_slot_and_permit_are_granted_together() -> None:
+    """A call that waits for a slot holds no permit."""
+    limiter, _ = await make_used_limiter()
     slots = Slots(2)
     held = [await acquire(limiter, slots) for _ in range(2)]
     waiting = asyncio.ensure_future(acquire(limiter, slots))
@@ -372,8 +372,8 @@ async def test_place_and_permit_are_granted_together() -> None:
 
 
 async def test_interactive_calls_come_first() -> None:
-    """A look-up overtakes the bulk calls that wait; within a lane first come, first served."""
-    limiter, _ = await opened()
+    """A look-up overtakes waiting bulk calls; within a lane the order is first come, first served."""
+    limiter, _ = await make_used_limiter()
     slots = Slots(1)
     held = await acquire(limiter, slots)
     order: list[str] = []
@@ -398,9 +398,9 @@ async def test_interactive_calls_come_first() -> None:
     assert order == ["look-up 1", "look-up 2", "bulk 1", "bulk 2"]
 
 
-async def test_a_client_without_a_free_place_does_not_hold_up_another() -> None:
-    """Two clients on one limiter: the one that is at its own limit is passed over."""
-    limiter, _ = await opened()
+async def test_client_without_a_free_slot_does_not_block_another() -> None:
+    """Of two clients of one limiter, the one without a free slot is passed over."""
+    limiter, _ = await make_used_limiter()
     busy, idle = Slots(1), Slots(1)
     await acquire(limiter, busy)
     stuck = asyncio.ensure_future(acquire(limiter, busy))
@@ -411,9 +411,9 @@ async def test_a_client_without_a_free_place_does_not_hold_up_another() -> None:
     stuck.cancel()
 
 
-async def test_the_wait_for_the_quota_is_bounded() -> None:
-    """A wait that would take longer than allowed is refused at once; 0 fails fast; a place may be waited for."""
-    limiter, slots = await opened(limit=1)
+async def test_wait_for_the_rate_limit_is_bounded() -> None:
+    """A wait longer than ``max_wait`` is refused at once; 0 fails fast."""
+    limiter, slots = await make_used_limiter(limit=1)
     started = asyncio.get_running_loop().time()
     for max_wait in (0.0, 59.0):
         with pytest.raises(RateLimitError, match="nothing was sent") as caught:
@@ -425,9 +425,9 @@ async def test_the_wait_for_the_quota_is_bounded() -> None:
     assert 60 <= permit.waited < 61
 
 
-async def test_waiters_are_refused_when_the_quota_runs_out_before_them() -> None:
-    """Whoever waits for a place when a 429 shuts the gate for too long is told so at once."""
-    limiter, _ = await opened()
+async def test_waiters_are_refused_after_a_long_429() -> None:
+    """A call that waits for a slot is refused at once if a 429 makes its wait too long."""
+    limiter, _ = await make_used_limiter()
     slots = Slots(1)
     held = await acquire(limiter, slots)
     waiting = asyncio.ensure_future(acquire(limiter, slots, max_wait=30.0))
@@ -438,9 +438,9 @@ async def test_waiters_are_refused_when_the_quota_runs_out_before_them() -> None
     assert caught.value.retry_after == pytest.approx(61.0, abs=0.1)
 
 
-async def test_waiting_for_a_place_past_a_spent_window_is_no_wait_for_the_quota() -> None:
-    """Another client takes the last permit: who waits for a place half a minute was kept by the quota for a second."""
-    limiter, other = await opened(limit=3, window=1.0)
+async def test_waiting_for_a_slot_is_not_a_wait_for_the_rate_limit() -> None:
+    """A call waits half a minute for a slot; only the second without permits counts."""
+    limiter, other = await make_used_limiter(limit=3, window=1.0)
     slots = Slots(1)
     held = await acquire(limiter, slots)
     waiting = asyncio.ensure_future(acquire(limiter, slots))
@@ -452,9 +452,9 @@ async def test_waiting_for_a_place_past_a_spent_window_is_no_wait_for_the_quota(
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_a_cancelled_waiter_leaves_nothing_behind(granted: bool) -> None:
-    """Cancelled while waiting, or between grant and wake-up: place and permit go to the next one."""
-    limiter, _ = await opened()
+async def test_cancelled_waiter_leaves_nothing_behind(granted: bool) -> None:
+    """If it is cancelled while waiting or after its grant, the next call gets slot and permit."""
+    limiter, _ = await make_used_limiter()
     slots = Slots(1)
     held = await acquire(limiter, slots)
     first, second = (asyncio.ensure_future(acquire(limiter, slots)) for _ in range(2))
@@ -471,11 +471,11 @@ async def test_a_cancelled_waiter_leaves_nothing_behind(granted: bool) -> None:
     assert limiter.state.remaining == 497
 
 
-async def test_the_state_is_there_for_the_asking() -> None:
-    """Limit, what remains and when it resets, without I/O; nothing is made up before the first answer."""
+async def test_state_shows_limit_remaining_and_reset() -> None:
+    """The state needs no request; before the first response, remaining and reset are None."""
     limiter = RateLimiter()
     assert limiter.state == RateLimit(500, None, None)
-    limiter, slots = await opened()
+    limiter, slots = await make_used_limiter()
     state = limiter.state
     assert (state.limit, state.remaining) == (500, 499)
     assert state.resets_in is not None
@@ -485,27 +485,27 @@ async def test_the_state_is_there_for_the_asking() -> None:
     assert repr(limiter) == "RateLimiter(limit=500, window=60)"
 
 
-def test_a_limiter_at_work_serves_one_loop() -> None:
-    """On a second loop, while permits of the first are out, it says so; idle it moves along."""
+def test_limiter_with_permits_serves_one_loop() -> None:
+    """A second loop is refused while the first has permits; an idle limiter moves to another loop."""
     limiter, slots = RateLimiter(), Slots(8)
 
-    async def give_back(permit: Permit) -> None:
+    async def release_permit(permit: Permit) -> None:
         limiter.release(permit, answered=True)
 
     with asyncio.Runner() as first, asyncio.Runner() as second:
         permit = first.run(acquire(limiter, slots))
         with pytest.raises(RuntimeError, match="another event loop"):
             second.run(acquire(limiter, slots))
-        first.run(give_back(permit))
+        first.run(release_permit(permit))
         second.run(acquire(limiter, slots))
 
 
 @pytest.mark.parametrize("ending", ["cancelled", "refused"])
-def test_who_waits_no_more_does_not_hold_the_limiter(ending: str) -> None:
-    """A waiter that was cancelled or refused while the quota is spent leaves it idle: another loop may go on."""
+def test_ended_waiter_does_not_keep_the_limiter_busy(ending: str) -> None:
+    """After its waiter was cancelled or refused the limiter is idle, so another loop can use it."""
 
-    async def wait_in_vain() -> RateLimiter:
-        limiter, _ = await opened()
+    async def end_a_wait() -> RateLimiter:
+        limiter, _ = await make_used_limiter()
         slots = Slots(1)
         held = await acquire(limiter, slots)
         waiting = asyncio.ensure_future(acquire(limiter, slots, max_wait=100.0))
@@ -519,13 +519,13 @@ def test_who_waits_no_more_does_not_hold_the_limiter(ending: str) -> None:
         return limiter
 
     with asyncio.Runner() as first, asyncio.Runner() as second:
-        limiter = first.run(wait_in_vain())
+        limiter = first.run(end_a_wait())
         with pytest.raises(RateLimitError):
             second.run(acquire(limiter, Slots(1), max_wait=0.0))
 
 
-def test_a_permit_of_a_loop_that_was_closed_wakes_nobody() -> None:
-    """Its place is free again, and who waited on that loop is not called."""
+def test_permit_of_a_closed_loop_wakes_no_waiter() -> None:
+    """Its slot is free again, and the waiter on the closed loop is not called."""
     limiter, slots = RateLimiter(), Slots(1)
     loop = asyncio.new_event_loop()
     permit = loop.run_until_complete(acquire(limiter, slots))
@@ -533,18 +533,18 @@ def test_a_permit_of_a_loop_that_was_closed_wakes_nobody() -> None:
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
 
-    async def give_back_late() -> None:
+    async def release_late() -> None:
         limiter.release(permit, answered=True)
         assert slots.used == 0
         await acquire(limiter, slots)
 
-    asyncio.run(give_back_late())
+    asyncio.run(release_late())
     waiting.get_coro().close()
     waiting._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
-def test_a_limiter_survives_the_end_of_its_loop() -> None:
-    """A request in flight on a closed loop does not count on the next one, which sends its first request at once."""
+def test_limiter_survives_the_end_of_its_loop() -> None:
+    """A request in flight on a closed loop does not count on the next loop."""
     limiter = RateLimiter()
     for _ in range(3):
         permit = asyncio.run(acquire(limiter, Slots(8)))
@@ -552,8 +552,8 @@ def test_a_limiter_survives_the_end_of_its_loop() -> None:
         assert limiter._window.in_flight == 1
 
 
-async def test_a_stalled_first_request_is_not_waited_for_long() -> None:
-    """While the request that is to find out has no answer, another may go out after a second."""
+async def test_stalled_first_request_delays_others_by_a_second() -> None:
+    """If the first request has no response after a second, another one is sent."""
     limiter, slots = RateLimiter(), Slots(8)
     await acquire(limiter, slots)
     started = asyncio.get_running_loop().time()
@@ -561,8 +561,8 @@ async def test_a_stalled_first_request_is_not_waited_for_long() -> None:
     assert 1.0 <= asyncio.get_running_loop().time() - started < 1.5
 
 
-def test_a_lost_answer_does_not_look_like_a_new_window() -> None:
-    """What remains is higher than feared when a request never reached the server: the window stays the same."""
+def test_lost_response_is_not_a_new_window() -> None:
+    """If a lost request never reached the server, Remaining is higher than assumed in the same window."""
     window = Window(20, 60.0)
     settle(window, window.send(0.0), 0.1, 19)
     ends = window.ends_at(0.1)
@@ -573,11 +573,11 @@ def test_a_lost_answer_does_not_look_like_a_new_window() -> None:
     assert (window.ends_at(2.0), window.free(2.2)) == (ends, 18)
 
 
-async def test_many_waiters_cost_little() -> None:
-    """Each call that waits for the next window is looked at once when it comes, not at every arrival."""
+async def test_many_waiters_are_cheap() -> None:
+    """A new waiter does not make the limiter check all others."""
 
     async def cost(calls: int) -> float:
-        limiter, slots = await opened(limit=1)
+        limiter, slots = await make_used_limiter(limit=1)
         waiting = [asyncio.ensure_future(acquire(limiter, slots)) for _ in range(calls)]
         started = time.process_time()
         await asyncio.sleep(0)
@@ -591,9 +591,9 @@ async def test_many_waiters_cost_little() -> None:
     assert many < 4 * few
 
 
-async def test_more_than_the_quota_takes_windows_and_no_429() -> None:
-    """1,200 pages under 500 a minute: three windows, not one 429, hardly a second more than two minutes."""
-    asyncio.get_running_loop().set_debug(False)  # debugging keeps a stack for each task
+async def test_listing_over_three_windows_causes_no_429() -> None:
+    """1,200 pages under 500 a minute take three windows, little more than two minutes, without a 429."""
+    asyncio.get_running_loop().set_debug(False)  # debug mode keeps a stack for each task
     waits: list[float] = []
 
     def listen(event: object) -> None:
@@ -614,54 +614,54 @@ async def test_more_than_the_quota_takes_windows_and_no_429() -> None:
         assert max(waits) <= 61
 
 
-async def test_fail_fast_while_a_walk_waits(emulator: Emulator) -> None:
-    """A look-up that may not wait gets its answer at once while bulk work waits for the next window."""
+async def test_fail_fast_call_while_a_listing_waits(emulator: Emulator) -> None:
+    """A look-up that may not wait is refused at once while bulk calls wait for the next window."""
     emulator.rate_limit(5)
     async with CustomersClient(emulator.token, base_url=emulator.url) as client:
-        walk = asyncio.ensure_future(anext(aiter(client.list_customers(per_page=1, first_page=200))))
+        first = asyncio.ensure_future(anext(aiter(client.list_customers(per_page=1, first_page=200))))
         pager = client.list_customers(per_page=10)
-        walking = asyncio.ensure_future(collect(pager))
-        await walk
+        listing = asyncio.ensure_future(collect(pager))
+        await first
         async with asyncio.timeout(1):
-            while client.rate_limit.remaining != 0:  # noqa: ASYNC110  # nothing tells of it
+            while client.rate_limit.remaining != 0:  # noqa: ASYNC110  # there is no event for it
                 await asyncio.sleep(0.01)
         with pytest.raises(RateLimitError) as caught:
             await client.with_options(max_rate_limit_wait=0).get_customer(next(emulator.uuids()))
         assert (caught.value.sent, caught.value.url_path[:18]) == (False, "/api/v1/customers/")
-        walking.cancel()
-        await asyncio.gather(walking, return_exceptions=True)
+        listing.cancel()
+        await asyncio.gather(listing, return_exceptions=True)
 
 
-async def test_a_walk_delays_a_look_up_by_one_round_trip_at_most() -> None:
-    """10,000 customers are walked with every place in use: look-ups take the next ones that come free."""
-    latency = 10.0  # so long that what a busy machine takes is nothing
+async def test_listing_delays_a_look_up_by_at_most_one_round_trip() -> None:
+    """While a listing uses every slot, look-ups get the next free ones."""
+    latency = 10.0  # much longer than the delays of a busy machine
     async with (
         Emulator(customers=10_000, latency=latency) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
     ):
-        walking = asyncio.ensure_future(collect(client.list_customers()))
+        listing = asyncio.ensure_future(collect(client.list_customers()))
         loop, times = asyncio.get_running_loop(), list[float]()
         await asyncio.sleep(2 * latency)
-        while not walking.done():
+        while not listing.done():
             started = loop.time()
             await asyncio.gather(*(client.get_customer(uuid) for uuid in emulator.uuids(0, 8)))
             times.append(loop.time() - started)
-        assert len(await walking) == 10_000
+        assert len(await listing) == 10_000
         assert len(times) > 5
         assert max(times) < 2.5 * latency
         assert emulator.stats.peak_in_flight == 8
 
 
-async def test_a_reserve_keeps_look_ups_going_when_a_walk_has_spent_its_part(emulator: Emulator) -> None:
-    """25 pages of a window of 30; the other 5 requests are there for look-ups that may not wait, and no sixth."""
+async def test_reserve_is_available_to_look_ups(emulator: Emulator) -> None:
+    """A listing sends 25 of 30 requests in a window; five look-ups that may not wait get the rest."""
     emulator.rate_limit(30)
     limiter = RateLimiter(30, reserve=5)
     async with CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as client:
-        walking = asyncio.ensure_future(collect(client.list_customers(per_page=5)))
+        listing = asyncio.ensure_future(collect(client.list_customers(per_page=5)))
         await asyncio.sleep(5)
         assert emulator.stats.requests == 25
         hurried = client.with_options(max_rate_limit_wait=0)
-        for page in (1, 2):  # bulk work that may not wait is refused, and takes nothing from the reserve
+        for page in (1, 2):  # bulk calls that may not wait are refused, and use nothing of the reserve
             with pytest.raises(RateLimitError, match="nothing was sent"):
                 await anext(aiter(hurried.list_customers(first_page=page)))
         for uuid in emulator.uuids(0, 5):
@@ -669,12 +669,12 @@ async def test_a_reserve_keeps_look_ups_going_when_a_walk_has_spent_its_part(emu
         with pytest.raises(RateLimitError, match="nothing was sent"):
             await hurried.get_customer(next(emulator.uuids()))
         assert emulator.stats.requests == 30
-        assert len(await walking) == 250
+        assert len(await listing) == 250
         assert emulator.stats.rejected == 0
 
 
-async def test_a_reserve_above_the_true_limit_does_not_stop_bulk_work(emulator: Emulator) -> None:
-    """The server tells of a limit below the reserve: a walk goes on with one request a window."""
+async def test_reserve_above_the_limit_does_not_stop_bulk_calls(emulator: Emulator) -> None:
+    """If the server's limit is below the reserve, a listing sends one request in each window."""
     emulator.rate_limit(3, window=10)
     limiter = RateLimiter(window=10, reserve=25)
     async with CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as client:
@@ -682,8 +682,8 @@ async def test_a_reserve_above_the_true_limit_does_not_stop_bulk_work(emulator: 
         assert emulator.stats.statuses == {200: 3}
 
 
-async def test_a_window_that_others_opened_is_waited_for_with_a_reserve(emulator: Emulator) -> None:
-    """Its end is known at the latest: no request is sacrificed while look-ups could still use it."""
+async def test_reserve_needs_no_sacrificed_request(emulator: Emulator) -> None:
+    """If others opened the window, bulk calls wait for its latest end and sacrifice no request."""
     emulator.rate_limit(10)
     limiter = RateLimiter(10, reserve=5)
     async with (
@@ -700,8 +700,8 @@ async def collect(pager: Any) -> list[Any]:
     return [customer async for customer in pager]
 
 
-async def test_waiting_for_a_place_in_the_dark_takes_no_patience() -> None:
-    """While a first request finds out about the quota, the calls behind it in the only place wait for that place."""
+async def test_waiting_for_a_slot_before_the_first_response_is_free() -> None:
+    """Before the first response, calls behind the only slot wait for the slot, not for the rate limit."""
     limiter, slots = RateLimiter(), Slots(1)
     first = await limiter.acquire(slots, lane="bulk", max_wait=10)
     second = asyncio.create_task(limiter.acquire(slots, lane="bulk", max_wait=10))
@@ -714,28 +714,28 @@ async def test_waiting_for_a_place_in_the_dark_takes_no_patience() -> None:
     third.cancel()
 
 
-async def test_patience_ends_in_the_dark_too() -> None:
-    """Nothing is known, the only request that the limit allows has no answer: a look-up is refused in time."""
+async def test_wait_before_the_first_response_is_bounded() -> None:
+    """If the only request allowed has no response, a look-up is refused in time."""
     loop = asyncio.get_running_loop()
     limiter = RateLimiter(limit=1)
     await limiter.acquire(Slots(8), lane="bulk", max_wait=10)
     started = loop.time()
     with pytest.raises(RateLimitError):
         await limiter.acquire(Slots(8), lane="interactive", max_wait=3)
-    assert loop.time() - started == pytest.approx(4, abs=0.1)  # the first second in the dark is no wait for the quota
+    assert loop.time() - started == pytest.approx(4, abs=0.1)  # the first second before a response does not count
 
 
-def test_a_permit_of_an_ended_loop_is_written_off() -> None:
-    """A call that was torn down with its event loop gives its permit back late: the next loop does not count it."""
+def test_permit_of_an_ended_loop_is_not_counted() -> None:
+    """A permit that is released after its event loop ended does not count on the next loop."""
     limiter, slots = RateLimiter(), Slots(1)
     with asyncio.Runner() as runner:
         late = runner.run(limiter.acquire(slots, lane="bulk", max_wait=0))
 
-    async def go_on() -> None:
+    async def acquire_on_the_next_loop() -> None:
         permit = await limiter.acquire(Slots(1), lane="bulk", max_wait=0)
         limiter.release(late, answered=False)
         limiter.release(permit, answered=True, limit=500, remaining=499)
         assert limiter._window.in_flight == 0
 
     with asyncio.Runner() as runner:
-        runner.run(go_on())
+        runner.run(acquire_on_the_next_loop())

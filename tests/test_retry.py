@@ -1,4 +1,4 @@
-"""Whether to try again, and after how long: tables, and the budget's invariants."""
+"""The retry policy and the retry budget."""
 
 from typing import Any
 
@@ -18,20 +18,20 @@ from customers_async import (
 from customers_async.calls.retry import RetryBudget
 
 
-def test_the_pause_doubles_up_to_its_bound() -> None:
-    """Full jitter: half of the bound for a draw of one half; 0.5 s, doubled, 20 s at most."""
+def test_delay_doubles_up_to_its_maximum() -> None:
+    """With full jitter and a draw of 0.5 each delay is half of its maximum: 0.5 s, doubled, at most 20 s."""
     policy = RetryPolicy(max_attempts=10)
     failure = APIConnectionError("reset")
-    pauses = [policy.delay(failure, attempt=attempt, random=lambda: 0.5) for attempt in range(1, 11)]
-    assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, None]
+    delays = [policy.delay(failure, attempt=attempt, random=lambda: 0.5) for attempt in range(1, 11)]
+    assert delays == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, None]
 
 
 @given(st.integers(1, 3), st.floats(0, 1))
-def test_the_pause_stays_within_its_bound(attempt: int, draw: float) -> None:
-    """Whatever is drawn, the default policy waits from 0 to 0.5 s times two to the retries before."""
-    pause = RetryPolicy().delay(APITimeoutError("slow"), attempt=attempt, random=lambda: draw)
-    assert pause is not None
-    assert 0 <= pause <= 0.5 * 2 ** (attempt - 1)
+def test_delay_stays_within_its_bounds(attempt: int, draw: float) -> None:
+    """For any draw the default policy waits between 0 and 0.5 s, doubled for each earlier retry."""
+    delay = RetryPolicy().delay(APITimeoutError("slow"), attempt=attempt, random=lambda: draw)
+    assert delay is not None
+    assert 0 <= delay <= 0.5 * 2 ** (attempt - 1)
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ def test_the_pause_stays_within_its_bound(attempt: int, draw: float) -> None:
         (APIStatusError("x", status=999), False),
     ],
 )
-def test_only_transient_failures_are_tried_again(failure: CustomersError, transient: bool) -> None:
-    """Connection, timeout, 408, 425, and any 5xx but 501 and 505."""
+def test_only_transient_failures_are_retried(failure: CustomersError, transient: bool) -> None:
+    """These are connection errors, timeouts, 408, 425, and any 5xx but 501 and 505."""
     assert (RetryPolicy().delay(failure, attempt=1) is not None) is transient
 
 
-@pytest.mark.parametrize(("retry_after", "pause"), [(0.0, 0.25), (7.0, 7.0), (-3.0, 0.25), (20.0, 20.0), (21.0, None)])
-def test_the_servers_pause_is_kept(retry_after: float, pause: float | None) -> None:
-    """A 503 with Retry-After is obeyed up to ``max_delay``, and never less than backed off; beyond, no retry."""
+@pytest.mark.parametrize(("retry_after", "delay"), [(0.0, 0.25), (7.0, 7.0), (-3.0, 0.25), (20.0, 20.0), (21.0, None)])
+def test_retry_after_is_respected(retry_after: float, delay: float | None) -> None:
+    """Retry-After of a 503 is respected up to ``max_delay``; a longer one means no retry."""
     failure = ServerError("x", status=503, retry_after=retry_after)
-    assert RetryPolicy().delay(failure, attempt=1, random=lambda: 0.5) == pause
+    assert RetryPolicy().delay(failure, attempt=1, random=lambda: 0.5) == delay
 
 
 @pytest.mark.parametrize(
@@ -78,22 +78,22 @@ def test_the_servers_pause_is_kept(retry_after: float, pause: float | None) -> N
     ],
 )
 def test_bad_policies_are_refused(arguments: dict[str, Any], kind: type[Exception]) -> None:
-    """Numbers only, within their range."""
+    """Only numbers in their range are accepted."""
     with pytest.raises(kind):
         RetryPolicy(**arguments)
 
 
-def test_an_outage_ends_the_retries_after_twenty() -> None:
-    """Without any success the budget allows 20 retries in all, however many callers there are."""
+def test_budget_allows_twenty_retries_without_success() -> None:
+    """Without any success the budget allows 20 retries in all."""
     budget = RetryBudget()
     assert sum(budget.spend() for _ in range(1000)) == 20
 
 
 @given(st.lists(st.tuples(st.sampled_from(["fail", "recover", "succeed"]), st.integers(1, 3))))
-def test_the_budget_stays_within_its_bounds(story: list[tuple[str, int]]) -> None:
-    """Never below 0, never above its size; a recovery gives back what it cost."""
+def test_budget_stays_within_its_bounds(steps: list[tuple[str, int]]) -> None:
+    """The budget stays between 0 and its size, and a recovery gives back what its retries cost."""
     budget = RetryBudget()
-    for kind, retries in story:
+    for kind, retries in steps:
         before = budget.tokens
         if kind == "fail":
             assert budget.spend() is (before >= 5)
@@ -105,8 +105,8 @@ def test_the_budget_stays_within_its_bounds(story: list[tuple[str, int]]) -> Non
         assert 0 <= budget.tokens <= 100
 
 
-def test_one_failure_in_five_does_not_starve_a_walk() -> None:
-    """A thousand calls, each fifth of which needs a retry: the budget is full at the end."""
+def test_budget_survives_one_failure_in_five() -> None:
+    """If one call in five of a thousand needs a retry, the budget is full at the end."""
     budget = RetryBudget()
     for call in range(1000):
         failed = call % 5 == 0

@@ -1,9 +1,8 @@
-"""What look-ups of one customer share: counted at the server, whoever leaves, and whatever goes wrong."""
+"""Look-ups of one customer that share a request: cancellation, errors and closing."""
 
 import asyncio
 import gc
 import traceback
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,37 +16,35 @@ from customers_async import (
     RateLimitError,
     RetryPolicy,
     ServerError,
-    TTLCache,
 )
 from customers_async.calls.single_flight import SingleFlight
 from customers_async.emulator import Emulator
-from tests.faults.interruption import check_nothing_held, tasks_of_the_client
+from tests.faults.interruption import check_nothing_held, find_client_tasks
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
-UNKNOWN = "00000000-0000-0000-0000-00000000000z"
 
 Calls = list["asyncio.Task[Customer]"]
 
 
 @pytest.fixture
 async def slow(emulator: Emulator, client: CustomersClient) -> CustomersClient:
-    """A client whose connection is open, of a service that takes a second for each answer."""
+    """A client with an open connection to a service that takes a second for each response."""
     await client.whoami()
     emulator.stats.requests = 0
     emulator.latency = 1.0
     return client
 
 
-async def begun(client: CustomersClient, count: int, uuid: str = EXAMPLE) -> Calls:
-    """So many simultaneous calls for one customer, whose request is at the server."""
+async def start_calls(client: CustomersClient, count: int, uuid: str = EXAMPLE) -> Calls:
+    """Start simultaneous calls for one customer, and wait until their request is at the server."""
     calls = [asyncio.ensure_future(client.get_customer(uuid)) for _ in range(count)]
     await asyncio.sleep(0.5)
     return calls
 
 
 async def test_simultaneous_calls_share_one_request(emulator: Emulator, slow: CustomersClient) -> None:
-    """Fifty callers, one request, fifty answers; the next call asks anew."""
-    customers = await asyncio.gather(*await begun(slow, 50))
+    """Fifty callers share one request; the next call sends a new one."""
+    customers = await asyncio.gather(*await start_calls(slow, 50))
     assert {customer.uuid for customer in customers} == {EXAMPLE}
     assert emulator.stats.requests == 1
     await slow.get_customer(EXAMPLE)
@@ -55,16 +52,16 @@ async def test_simultaneous_calls_share_one_request(emulator: Emulator, slow: Cu
     check_nothing_held(slow)
 
 
-async def test_other_customers_have_requests_of_their_own(emulator: Emulator, slow: CustomersClient) -> None:
-    """What is shared is the request for one customer."""
+async def test_other_customers_have_their_own_requests(emulator: Emulator, slow: CustomersClient) -> None:
+    """Only requests for the same customer are shared."""
     uuids = list(emulator.uuids(0, 5)) * 3
     customers = await asyncio.gather(*(slow.get_customer(uuid) for uuid in uuids))
     assert [customer.uuid for customer in customers] == uuids
     assert emulator.stats.requests == 5
 
 
-async def test_options_that_make_a_difference_keep_calls_apart(emulator: Emulator, slow: CustomersClient) -> None:
-    """A view with the same options shares, whatever its listener and its places; another deadline does not."""
+async def test_calls_with_different_options_share_nothing(emulator: Emulator, slow: CustomersClient) -> None:
+    """Calls share a request unless their options change the result, such as another timeout."""
     views = [
         slow,
         slow.with_options(on_event=lambda event: None),
@@ -79,18 +76,20 @@ async def test_options_that_make_a_difference_keep_calls_apart(emulator: Emulato
     assert emulator.stats.requests == 1 + 4
 
 
-async def test_a_call_without_company_costs_no_task(emulator: Emulator, slow: CustomersClient) -> None:
-    """Whoever asks alone does the work itself."""
+async def test_single_call_creates_no_task(emulator: Emulator, slow: CustomersClient) -> None:
+    """A call without others for the same customer runs in its own task."""
     before = asyncio.all_tasks()
-    [call] = await begun(slow, 1)
-    assert [task for task in asyncio.all_tasks() - before if task in tasks_of_the_client()] == [call]
+    [call] = await start_calls(slow, 1)
+    assert [task for task in asyncio.all_tasks() - before if task in find_client_tasks()] == [call]
     await call
 
 
 @pytest.mark.parametrize("leaving", [1, 4])
-async def test_cancelling_one_leaves_the_others(emulator: Emulator, slow: CustomersClient, leaving: int) -> None:
-    """One that waits leaves: the request goes on for the others."""
-    calls = await begun(slow, 5)
+async def test_cancelling_a_waiter_does_not_affect_the_others(
+    emulator: Emulator, slow: CustomersClient, leaving: int
+) -> None:
+    """If a waiting caller is cancelled, the request continues for the others."""
+    calls = await start_calls(slow, 5)
     calls[leaving].cancel()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [isinstance(outcome, Customer) for outcome in outcomes].count(True) == 4
@@ -99,11 +98,11 @@ async def test_cancelling_one_leaves_the_others(emulator: Emulator, slow: Custom
     check_nothing_held(slow)
 
 
-async def test_when_the_first_one_leaves_the_request_is_sent_once_more(
+async def test_request_is_sent_again_if_the_first_caller_is_cancelled(
     emulator: Emulator, slow: CustomersClient
 ) -> None:
-    """It took its request along. The second one belongs to all that wait: whoever leaves now takes nothing along."""
-    calls = await begun(slow, 5)
+    """The first caller's request ends with it; the second request belongs to all remaining callers."""
+    calls = await start_calls(slow, 5)
     calls[0].cancel()
     await asyncio.sleep(0.5)
     calls[1].cancel()
@@ -115,11 +114,11 @@ async def test_when_the_first_one_leaves_the_request_is_sent_once_more(
 
 
 @pytest.mark.parametrize("first_leaves_first", [True, False])
-async def test_when_all_are_cancelled_so_is_the_request(
+async def test_request_is_cancelled_with_the_last_caller(
     emulator: Emulator, slow: CustomersClient, first_leaves_first: bool
 ) -> None:
-    """One after another or together: no task, no place and no request is left, and the next call begins anew."""
-    calls = await begun(slow, 3)
+    """No task, slot or request is left, and the next call sends a new request."""
+    calls = await start_calls(slow, 3)
     if first_leaves_first:
         calls[0].cancel()
         await asyncio.sleep(0.1)
@@ -136,8 +135,8 @@ async def test_when_all_are_cancelled_so_is_the_request(
     assert emulator.stats.requests == requests + 1
 
 
-async def test_cancelled_at_any_moment_nothing_is_left(emulator: Emulator, client: CustomersClient) -> None:
-    """First and second caller, cancelled after each number of steps of the loop: the third gets its customer."""
+async def test_cancellation_at_any_step_leaves_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """First and second caller are cancelled after any number of loop steps; the third gets the customer."""
     emulator.rate_limit(10_000)
     await client.get_customer(EXAMPLE)
     for steps in range(25):
@@ -152,13 +151,13 @@ async def test_cancelled_at_any_moment_nothing_is_left(emulator: Emulator, clien
 
 
 @pytest.mark.parametrize(("fault", "kind"), [(404, NotFoundError), (500, ServerError), ("reset", APIConnectionError)])
-async def test_errors_reach_all(
+async def test_errors_reach_all_callers(
     emulator: Emulator, slow: CustomersClient, impatient: RetryPolicy, fault: Any, kind: type[CustomersError]
 ) -> None:
-    """Each caller gets an error of its own, as if it had been alone: none grows by what the others do with theirs."""
+    """Each caller gets its own copy of the error, whose traceback does not grow with the others."""
     emulator.fail_next(fault, times=None)
     view = slow.with_options(retry=impatient)
-    outcomes: list[Any] = await asyncio.gather(*await begun(view, 20), return_exceptions=True)
+    outcomes: list[Any] = await asyncio.gather(*await start_calls(view, 20), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {kind}
     assert len({id(outcome) for outcome in outcomes}) == 20
     assert {repr(vars(outcome)) for outcome in outcomes} == {repr(vars(outcomes[0]))}
@@ -167,13 +166,13 @@ async def test_errors_reach_all(
     assert emulator.stats.requests == {404: 1, 500: 4}.get(fault, emulator.stats.requests)
 
 
-async def test_foreign_errors_reach_all() -> None:
-    """What is no error of ours is one object for all, and its traceback does not grow with those who raise it."""
+async def test_other_exceptions_reach_all_callers() -> None:
+    """An exception of another package is shared, and its traceback does not grow with each caller."""
     flights: SingleFlight[str, int] = SingleFlight()
 
     async def work() -> int:
         await asyncio.sleep(1)
-        raise LookupError("no vault")
+        raise LookupError("failed")
 
     calls = [asyncio.ensure_future(flights.run("key", work)) for _ in range(20)]
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
@@ -182,10 +181,10 @@ async def test_foreign_errors_reach_all() -> None:
     assert not flights._flights
 
 
-async def test_errors_that_nobody_awaits_make_no_noise(emulator: Emulator, slow: CustomersClient) -> None:
-    """The request fails in the very moment in which the others leave: no "exception was never retrieved"."""
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+async def test_error_without_a_waiter_is_not_reported(emulator: Emulator, slow: CustomersClient) -> None:
+    """If all callers leave as the request fails, asyncio reports no unretrieved exception."""
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     emulator.fail_next(404, times=None)
     emulator.latency = 0.01
     for first_leaves in (True, False):
@@ -194,7 +193,7 @@ async def test_errors_that_nobody_awaits_make_no_noise(emulator: Emulator, slow:
         if first_leaves:
             calls[0].cancel()
             await asyncio.sleep(0)
-        while slow._flights._flights:  # noqa: ASYNC110  # the very step in which it ends is looked for
+        while slow._flights._flights:  # noqa: ASYNC110  # the test needs the exact step in which it ends
             await asyncio.sleep(0)
         for call in calls:
             call.cancel()
@@ -202,13 +201,13 @@ async def test_errors_that_nobody_awaits_make_no_noise(emulator: Emulator, slow:
     calls.clear()
     gc.collect()
     await asyncio.sleep(0)
-    assert complaints == []
+    assert reports == []
 
 
 @pytest.mark.parametrize("first_leaves", [True, False])
-async def test_closing_the_client_reaches_all(slow: CustomersClient, first_leaves: bool) -> None:
-    """Everybody is told; no task is left."""
-    calls = await begun(slow, 5)
+async def test_closing_the_client_reaches_all_callers(slow: CustomersClient, first_leaves: bool) -> None:
+    """All callers raise an error, and no task is left."""
+    calls = await start_calls(slow, 5)
     if first_leaves:
         calls.pop(0).cancel()
         await asyncio.sleep(0.1)
@@ -218,16 +217,16 @@ async def test_closing_the_client_reaches_all(slow: CustomersClient, first_leave
     check_nothing_held(slow)
 
 
-async def test_another_event_loop_does_not_join(emulator: Emulator, slow: CustomersClient) -> None:
-    """A call from another loop, in a thread of its own, is refused though it could wait for one that is under way."""
-    calls = await begun(slow, 1)
+async def test_another_event_loop_cannot_share(emulator: Emulator, slow: CustomersClient) -> None:
+    """A call in another event loop is refused, even if it could share a request."""
+    calls = await start_calls(slow, 1)
     with pytest.raises(RuntimeError, match="another event loop"):
         await asyncio.to_thread(lambda: asyncio.run(slow.get_customer(EXAMPLE)))
     await asyncio.gather(*calls)
 
 
-async def test_a_call_that_may_not_wait_does_not_wait_for_one_that_may(emulator: Emulator) -> None:
-    """Fail-fast holds beside a patient call for the same customer."""
+async def test_fail_fast_call_does_not_wait_for_a_shared_request(emulator: Emulator) -> None:
+    """A call with ``max_rate_limit_wait=0`` fails at once beside a waiting call for the same customer."""
     emulator.rate_limit(1)
     async with CustomersClient(emulator.token, base_url=emulator.url) as client:
         await client.whoami()
@@ -239,11 +238,13 @@ async def test_a_call_that_may_not_wait_does_not_wait_for_one_that_may(emulator:
         assert (await patient).uuid == EXAMPLE
 
 
-async def test_work_that_something_else_cancels_ends_for_those_who_wait() -> None:
-    """As a loop does that shuts down: nobody waits for ever."""
+async def test_waiters_end_if_the_shared_work_is_cancelled() -> None:
+    """If the shared task is cancelled, as at the end of a loop, its waiters are cancelled."""
     flights: SingleFlight[str, int] = SingleFlight()
+    workers = []
 
     async def work() -> int:
+        workers.append(asyncio.current_task())
         await asyncio.sleep(10)
         return 1
 
@@ -251,121 +252,10 @@ async def test_work_that_something_else_cancels_ends_for_those_who_wait() -> Non
     await asyncio.sleep(1)
     calls[0].cancel()
     await asyncio.sleep(1)
-    [task] = (
-        tasks_of_the_client()
-        if len(tasks_of_the_client()) == 1
-        else [task for task in asyncio.all_tasks() if "_run_again" in repr(task)]
-    )
-    task.cancel()
+    first, shared = workers
+    assert first is calls[0]
+    assert shared is not None
+    shared.cancel()
     await asyncio.wait(calls)
     assert all(call.cancelled() for call in calls)
     assert not flights._flights
-
-
-@pytest.fixture
-async def cached(emulator: Emulator) -> AsyncIterator[CustomersClient]:
-    """A client that remembers three customers for ten seconds."""
-    async with CustomersClient(emulator.token, base_url=emulator.url, cache=TTLCache(10, 3)) as client:
-        yield client
-
-
-async def test_the_cache_is_off_by_default(emulator: Emulator, client: CustomersClient) -> None:
-    """Each call asks the service."""
-    await client.get_customer(EXAMPLE)
-    await client.get_customer(EXAMPLE)
-    assert emulator.stats.requests == 2
-
-
-async def test_a_customer_is_remembered_for_a_while(emulator: Emulator, cached: CustomersClient) -> None:
-    """On the loop's clock, from the answer on; to be asked for does not make it younger."""
-    first = await cached.get_customer(EXAMPLE)
-    await asyncio.sleep(6)
-    assert await cached.get_customer(EXAMPLE) is first
-    await asyncio.sleep(3.9)
-    assert await cached.with_options(timeout=1).get_customer(EXAMPLE) is first
-    assert emulator.stats.requests == 1
-    await asyncio.sleep(0.2)
-    assert await cached.get_customer(EXAMPLE) == first
-    assert emulator.stats.requests == 2
-
-
-async def test_the_cache_forgets_who_was_asked_for_longest_ago(emulator: Emulator, cached: CustomersClient) -> None:
-    """It holds so many customers and no more."""
-    first, second, third, fourth = emulator.uuids(0, 4)
-    for uuid in (first, second, third, first, fourth):
-        await cached.get_customer(uuid)
-    assert emulator.stats.requests == 4
-    for uuid in (first, third, fourth):
-        await cached.get_customer(uuid)
-    assert emulator.stats.requests == 4
-    await cached.get_customer(second)
-    assert emulator.stats.requests == 5
-    assert cached._cache is not None
-    assert len(cached._cache) == 3
-
-
-async def test_errors_are_never_remembered(emulator: Emulator, cached: CustomersClient) -> None:
-    """Who was not there may be there now."""
-    for _ in range(2):
-        with pytest.raises(NotFoundError):
-            await cached.get_customer(UNKNOWN)
-    assert emulator.stats.requests == 2
-
-
-async def test_unknown_fields_are_remembered_apart(emulator: Emulator, cached: CustomersClient) -> None:
-    """A view that keeps them does not get a customer without them, nor the other way round."""
-    emulator.touch(0, nickname="Ž")
-    assert (await cached.get_customer(EXAMPLE)).extra == {}
-    for _ in range(2):
-        assert (await cached.with_options(keep_unknown=True).get_customer(EXAMPLE)).extra == {"nickname": "Ž"}
-        assert (await cached.get_customer(EXAMPLE)).extra == {}
-    assert emulator.stats.requests == 2
-
-
-async def test_the_cache_forgets_on_request(emulator: Emulator) -> None:
-    """One customer, or everybody."""
-    cache = TTLCache(10, 3)
-    async with CustomersClient(emulator.token, base_url=emulator.url, cache=cache) as client:
-        await client.get_customer(EXAMPLE)
-        cache.discard(EXAMPLE)
-        await client.get_customer(EXAMPLE)
-        cache.clear()
-        await client.get_customer(EXAMPLE)
-    assert emulator.stats.requests == 3
-    assert repr(cache) == "TTLCache(seconds=10, size=3)"
-
-
-async def test_a_closed_client_gives_nobody_out_of_its_cache(cached: CustomersClient) -> None:
-    """Use after close is an error, remembered or not."""
-    await cached.get_customer(EXAMPLE)
-    await cached.close()
-    with pytest.raises(RuntimeError, match="client is closed"):
-        await cached.get_customer(EXAMPLE)
-
-
-def test_a_cache_serves_one_client() -> None:
-    """Another client may have another token, and see other customers."""
-    cache = TTLCache(10, 3)
-    CustomersClient("x", cache=cache)
-    with pytest.raises(ValueError, match="another client"):
-        CustomersClient("y", cache=cache)
-    with pytest.raises(TypeError, match="TTLCache"):
-        CustomersClient("x", cache={})  # type: ignore[arg-type]  # on purpose
-
-
-@pytest.mark.parametrize(
-    ("arguments", "kind"),
-    [
-        ((0, 3), ValueError),
-        ((-1, 3), ValueError),
-        ((float("nan"), 3), ValueError),
-        (("10", 3), TypeError),
-        ((True, 3), TypeError),
-        ((10, 0), ValueError),
-        ((10, 1.5), TypeError),
-    ],
-)
-def test_bad_limits_of_a_cache_are_refused(arguments: Any, kind: type[Exception]) -> None:
-    """Numbers above 0 only."""
-    with pytest.raises(kind):
-        TTLCache(*arguments)

@@ -1,4 +1,4 @@
-"""OpenTelemetry's own SDK, its exporters in memory, and what they were told of calls."""
+"""The spans and metrics that OpenTelemetry's SDK receives in memory."""
 
 import asyncio
 import subprocess
@@ -52,8 +52,8 @@ def traced(client: CustomersClient, listener: Callable[[Event], None]) -> Custom
     return client.with_options(on_event=listener)
 
 
-def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
-    """The data points of each metric."""
+def read_points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
+    """Return the data points of each metric."""
     data = reader.get_metrics_data()
     assert data is not None
     metrics = [
@@ -66,10 +66,10 @@ def parent_id(span: ReadableSpan) -> int | None:
     return None if span.parent is None else span.parent.span_id
 
 
-async def test_a_call_is_a_span_with_a_child_for_each_attempt(
+async def test_call_is_a_span_with_a_child_for_each_attempt(
     emulator: Emulator, traced: CustomersClient, exporter: InMemorySpanExporter
 ) -> None:
-    """Names and attributes are those of the semantic conventions; the uuid is masked."""
+    """Names and attributes follow the semantic conventions; the uuid is masked."""
     emulator.fail_next(503)
     await traced.get_customer(EXAMPLE)
     first, second, call = exporter.get_finished_spans()
@@ -91,10 +91,10 @@ async def test_a_call_is_a_span_with_a_child_for_each_attempt(
     assert [span.status.status_code for span in (first, second)] == [StatusCode.ERROR, StatusCode.UNSET]
 
 
-async def test_spans_hang_below_the_callers(
+async def test_spans_are_children_of_the_current_span(
     emulator: Emulator, traced: CustomersClient, tracers: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
-    """What is current where a call is made is its parent, for calls that run at once and for pages of a walk, too."""
+    """The span that is current where a call is made is its parent, for concurrent calls and listings too."""
     tracer = tracers.get_tracer("app")
 
     async def look_up(name: str, uuid: str) -> None:
@@ -102,24 +102,24 @@ async def test_spans_hang_below_the_callers(
             await traced.get_customer(uuid)
 
     await asyncio.gather(*map(look_up, ("one", "two"), emulator.uuids()))
-    with tracer.start_as_current_span("walk"):
+    with tracer.start_as_current_span("listing"):
         async for _ in traced.list_customers():
             pass
     spans = exporter.get_finished_spans()
     names = {span.context.span_id: span.name for span in spans}
     calls = [span for span in spans if span.name.startswith("customers_async ")]
     parents = [names[parent] for span in calls if (parent := parent_id(span)) is not None]
-    assert sorted(parents) == ["one", "two", *["walk"] * 3]
+    assert sorted(parents) == [*["listing"] * 3, "one", "two"]
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 @pytest.mark.parametrize(
     ("fault", "error"), [("stall", "APITimeoutError"), ("html", "APIResponseError"), ("reset", "APIConnectionError")]
 )
-async def test_what_fails_without_a_status_is_told_by_its_name(
+async def test_error_without_a_status_has_its_class_name(
     fault: str, error: str, emulator: Emulator, traced: CustomersClient, exporter: InMemorySpanExporter
 ) -> None:
-    """``error.type`` is the class of the error, of the attempts and of the call."""
+    """``error.type`` is the class of the error, for the attempts and for the call."""
     emulator.fail_next(fault, times=None)
     with pytest.raises(Exception, match=r"."):
         await traced.with_options(timeout=1).whoami()
@@ -128,13 +128,13 @@ async def test_what_fails_without_a_status_is_told_by_its_name(
     assert {span.status.status_code for span in spans} == {StatusCode.ERROR}
 
 
-async def test_a_cancelled_call_ends_its_spans(
+async def test_cancelled_call_ends_its_spans(
     emulator: Emulator,
     traced: CustomersClient,
     exporter: InMemorySpanExporter,
     listener: Callable[[Event], None],
 ) -> None:
-    """Nothing stays open: the attempt in flight ends before the call, which is then forgotten."""
+    """The attempt in flight ends before the call, and nothing is kept of either."""
     emulator.fail_next("stall")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(5):
@@ -147,20 +147,20 @@ async def test_a_cancelled_call_ends_its_spans(
 async def test_metrics_measure_requests_waits_retries_and_rejections(
     emulator: Emulator, traced: CustomersClient, reader: InMemoryMetricReader
 ) -> None:
-    """Durations by status, waits for the quota, retries by reason, and answers of 429."""
+    """The metrics are durations by status, waits for the rate limit, retries by reason, and 429s."""
     emulator.rate_limit(3, window=30)
     emulator.fail_next(503)
     emulator.fail_next(429, after=1)
     await traced.count_customers()
     await traced.get_customer(EXAMPLE)
-    found = points(reader)
+    found = read_points(reader)
     durations: list[HistogramDataPoint] = found["http.client.request.duration"]
-    told = [({**(point.attributes or {})}, point.count) for point in durations]
-    assert [(seen["http.response.status_code"], seen.get("error.type"), count) for seen, count in told] == [
+    counts = [({**(point.attributes or {})}, point.count) for point in durations]
+    assert [(seen["http.response.status_code"], seen.get("error.type"), count) for seen, count in counts] == [
         *((503, "503", 1), (200, None, 1), (429, "429", 1), (200, None, 1))
     ]
     required = {"http.request.method", "http.response.status_code", "server.address", "server.port", "url.template"}
-    assert all(set(seen) - {"error.type"} == required for seen, _ in told)
+    assert all(set(seen) - {"error.type"} == required for seen, _ in counts)
     assert durations[0].explicit_bounds[0] == 0.005
     waits: list[HistogramDataPoint] = found["customers_async.quota.wait"]
     assert sum(point.sum for point in waits) > 29
@@ -171,45 +171,45 @@ async def test_metrics_measure_requests_waits_retries_and_rejections(
     assert [point.value for point in found["customers_async.rejected"]] == [1]
 
 
-async def test_it_goes_together_with_a_listener_of_ones_own(
+async def test_listener_can_be_combined_with_another(
     traced: CustomersClient, listener: Callable[[Event], None], exporter: InMemorySpanExporter
 ) -> None:
-    """One function calls both; if one's own fails, the spans are whole all the same."""
-    heard = []
+    """One function calls both; if the other listener fails, the spans are still complete."""
+    received = []
 
     def both(event: Event) -> None:
         listener(event)
-        heard.append(event)
+        received.append(event)
         raise LookupError
 
     await traced.with_options(on_event=both).whoami()
-    assert len(heard) == 4
+    assert len(received) == 4
     assert len(exporter.get_finished_spans()) == 2
 
 
-async def test_no_secret_and_no_customer_goes_out(
+async def test_no_secret_and_no_customer_data_is_exported(
     emulator: Emulator, traced: CustomersClient, exporter: InMemorySpanExporter, reader: InMemoryMetricReader
 ) -> None:
-    """Neither token nor uuid nor name in any span or metric, whatever the service says."""
+    """No span or metric holds the token, a uuid or a name, whatever the service responds."""
     emulator.fail_next("echo")
     with pytest.raises(Exception, match="400"):
         await traced.whoami()
     customer = await traced.get_customer(EXAMPLE)
     with pytest.raises(NotFoundError):
         await traced.get_customer("00000000-0000-0000-0000-000000000000")
-    told = "".join(span.to_json() for span in exporter.get_finished_spans()) + str(points(reader))
+    exported = "".join(span.to_json() for span in exporter.get_finished_spans()) + str(read_points(reader))
     for secret in (emulator.token, EXAMPLE, str(customer.name), "00000000-0000"):
-        assert secret not in told
+        assert secret not in exported
 
 
-async def test_without_providers_the_global_ones_are_used(client: CustomersClient) -> None:
-    """Nothing is configured here, so the API's own no-ops take it all."""
+async def test_global_providers_are_the_default(client: CustomersClient) -> None:
+    """Without configuration the API's no-op providers receive everything."""
     assert await client.with_options(on_event=telemetry.listener()).count_customers() == 250
 
 
-def test_without_the_extra_the_import_says_what_to_install() -> None:
-    """A sentence rather than a riddle."""
+def test_import_without_the_extra_says_what_to_install() -> None:
+    """The error of the import is one sentence."""
     script = "import sys; sys.modules['opentelemetry'] = None; import customers_async.telemetry"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603  # ours
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603  # a fixed command
     assert run.returncode == 1
     assert run.stderr.rstrip().endswith("telemetry needs its extra: pip install 'customers-async[otel]'")

@@ -1,4 +1,4 @@
-"""Many time limits behind one timer: each ends its own block, in time, and nobody else's."""
+"""Many time limits on one timer: each ends its own block, in time."""
 
 import asyncio
 import gc
@@ -16,11 +16,11 @@ TENTHS = st.integers(1, 60).map(lambda tenths: tenths / 10)
 
 
 class _Value:
-    """Something in a context."""
+    """A value in a context."""
 
 
-async def take(timeouts: Timeouts, limit: float, work: float) -> tuple[bool, float]:
-    """Work for so long within a limit: whether that was allowed, and how long it took."""
+async def work_within(timeouts: Timeouts, limit: float, work: float) -> tuple[bool, float]:
+    """Work within a limit; return whether it finished, and how long it took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:
@@ -34,12 +34,12 @@ async def take(timeouts: Timeouts, limit: float, work: float) -> tuple[bool, flo
 @settings(max_examples=20)
 @given(st.lists(st.tuples(TENTHS, TENTHS, TENTHS), min_size=1, max_size=12))
 def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, float, float]]) -> None:
-    """Whatever the others do: begin earlier, have shorter limits, end sooner or never."""
+    """Each limit holds, whenever the other blocks begin and end."""
     timeouts = Timeouts()
 
     async def block(delay: float, limit: float, work: float) -> None:
         await asyncio.sleep(delay)
-        in_time, took = await take(timeouts, limit, work)
+        in_time, took = await work_within(timeouts, limit, work)
         assert took == pytest.approx(min(limit, work), abs=0.05)
         assert in_time == (work < limit) or work == limit
 
@@ -50,21 +50,21 @@ def test_each_block_ends_with_its_work_or_its_limit(blocks: list[tuple[float, fl
         runner.run(crowd())
 
 
-async def test_a_cancellation_stays_one() -> None:
-    """Who is cancelled from outside is not told of a timeout, and later limits hold as before."""
+async def test_cancellation_is_not_a_timeout() -> None:
+    """A cancelled block raises CancelledError, and later limits still hold."""
     timeouts = Timeouts()
-    task = asyncio.create_task(take(timeouts, 5.0, 60.0))
+    task = asyncio.create_task(work_within(timeouts, 5.0, 60.0))
     await asyncio.sleep(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    in_time, took = await take(timeouts, 5.0, 60.0)
+    in_time, took = await work_within(timeouts, 5.0, 60.0)
     assert not in_time
     assert took == pytest.approx(5.0, abs=0.05)
 
 
-async def test_a_cancellation_at_the_last_moment_stays_one() -> None:
-    """Where both come together, the caller's wish goes before."""
+async def test_cancellation_takes_precedence_over_a_timeout() -> None:
+    """If both come at the same time, CancelledError is raised."""
     loop, timeouts = asyncio.get_running_loop(), Timeouts()
 
     async def work() -> None:
@@ -77,19 +77,19 @@ async def test_a_cancellation_at_the_last_moment_stays_one() -> None:
         await task
 
 
-async def test_a_limit_within_a_limit() -> None:
-    """The inner one ends the inner block, the outer one both."""
+async def test_limits_can_be_nested() -> None:
+    """The inner limit ends the inner block, the outer one both."""
     timeouts = Timeouts()
     with timeouts.limit(10.0):
-        in_time, took = await take(timeouts, 2.0, 60.0)
+        in_time, took = await work_within(timeouts, 2.0, 60.0)
         assert not in_time
         assert took == pytest.approx(2.0, abs=0.05)
     with pytest.raises(TimeoutError), timeouts.limit(3.0):
-        await take(timeouts, 60.0, 60.0)
+        await work_within(timeouts, 60.0, 60.0)
 
 
-async def test_the_timer_keeps_nothing_of_its_first_user() -> None:
-    """What a caller's context holds goes when the caller does, though the timer stays."""
+async def test_timer_keeps_no_context() -> None:
+    """The timer does not keep the context of the caller that started it."""
     timeouts = Timeouts()
     variable: ContextVar[_Value] = ContextVar("variable")
     value = _Value()
@@ -97,23 +97,23 @@ async def test_the_timer_keeps_nothing_of_its_first_user() -> None:
 
     async def caller(value: _Value) -> None:
         variable.set(value)
-        await take(timeouts, 30.0, 0.0)
+        await work_within(timeouts, 30.0, 0.0)
 
     await asyncio.create_task(caller(value))
     del value
-    await asyncio.sleep(0)  # the loop lets go of the last step
+    await asyncio.sleep(0)  # the loop releases the last step
     gc.collect()
     assert gone() is None
 
 
-async def test_one_timer_serves_all_and_none_is_left() -> None:
-    """A hundred blocks set one timer; closing takes it back."""
+async def test_one_timer_serves_all_blocks() -> None:
+    """A hundred blocks set one timer, which closing cancels."""
     loop = asyncio.get_running_loop()
     timeouts = Timeouts()
     before = len(loop._scheduled)  # type: ignore[attr-defined]
     async with asyncio.TaskGroup() as group:
         for _ in range(100):
-            group.create_task(take(timeouts, 30.0, 0.0))
+            group.create_task(work_within(timeouts, 30.0, 0.0))
     assert len(loop._scheduled) == before + 1  # type: ignore[attr-defined]
     timeouts.close()
     assert all(timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]

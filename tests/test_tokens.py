@@ -1,4 +1,4 @@
-"""Token sources, a token's expiry, and single-flight reloading."""
+"""Token sources, the expiry of tokens, and reloading them."""
 
 import asyncio
 import base64
@@ -29,14 +29,14 @@ from customers_async.emulator import Emulator
 
 
 def jwt(**claims: Any) -> str:
-    """A token that looks like a JWT; nobody verifies it."""
+    """Return a token that looks like a JWT, with an invalid signature."""
     return ".".join(
         base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (b"{}", json.dumps(claims).encode(), b"s")
     )
 
 
 class Rotating:
-    """A source that hands out one token after another when asked for a newer one."""
+    """A source that returns the next token when the current one was rejected."""
 
     def __init__(self, *tokens: str) -> None:
         self.tokens = list(tokens)
@@ -51,8 +51,8 @@ class Rotating:
         return self.tokens[0]
 
 
-async def test_the_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that changes is followed; one that is missing or unusable is a ConfigurationError."""
+async def test_env_token_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed variable is read again; a missing or unusable one is a ConfigurationError."""
     source = EnvToken("SOME_TOKEN")
     for value in ("one", "two"):
         monkeypatch.setenv("SOME_TOKEN", value)
@@ -67,8 +67,8 @@ async def test_the_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPa
     assert repr(source) == "EnvToken('SOME_TOKEN')"
 
 
-async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
-    """White space around the token is dropped; a replaced file is noticed; a bad one is a ConfigurationError."""
+async def test_file_token_is_read_again_after_a_change(tmp_path: Path) -> None:
+    """White space around the token is removed, a replaced file is read, a bad one is a ConfigurationError."""
     path = tmp_path / "token"
     source = FileToken(path)
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
@@ -90,8 +90,8 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(source)).path == path
 
 
-async def test_a_function_is_called_once_until_a_newer_token_is_wanted() -> None:
-    """The function's token is kept; a refused one makes it be called again; nonsense is a ConfigurationError."""
+async def test_token_function_is_called_again_after_a_rejection() -> None:
+    """The token is kept until it is rejected; an invalid one is a ConfigurationError."""
     tokens = iter(["one", "two", None])
 
     async def function() -> str:
@@ -105,13 +105,13 @@ async def test_a_function_is_called_once_until_a_newer_token_is_wanted() -> None
         CallableToken("token")  # type: ignore[arg-type]  # on purpose
 
 
-def test_all_sources_are_token_sources() -> None:
-    """The protocol can be checked, and anything with ``get`` fits."""
+def test_sources_match_the_protocol() -> None:
+    """The protocol can be checked at runtime, and any class with ``get`` matches."""
     assert all(isinstance(s, TokenSource) for s in (StaticToken("x"), EnvToken(), FileToken("x"), Rotating("x")))
 
 
-def test_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without ``token=``: the variable, else the file that a variable names, else an error that says so."""
+def test_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without ``token=`` the variable is used, then the file that a variable names; else an error says so."""
     with pytest.raises(ConfigurationError, match="set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE"):
         CustomersClient()
     monkeypatch.setenv("CUSTOMERS_TOKEN_FILE", str(tmp_path / "token"))
@@ -136,22 +136,22 @@ def test_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("a.W10.c", float("inf")),
     ],
 )
-def test_the_expiry_is_a_hint(token: str, expires: float) -> None:
-    """``exp`` is read where it is there; whatever else a token looks like is no failure."""
+def test_expiry_is_optional(token: str, expires: float) -> None:
+    """``exp`` is read if it is there; any other token has no expiry."""
     assert expiry(token) == expires
 
 
 @pytest.mark.parametrize(
-    ("token", "whose"),
+    ("token", "expected"),
     [(jwt(sub="a"), "a"), (jwt(sub=7), "7"), (jwt(), ""), (jwt(sub=None), ""), (jwt(sub=["a"]), ""), ("opaque", "")],
 )
-def test_the_subject_is_a_hint(token: str, whose: str) -> None:
-    """Whose token it is, where it says so."""
-    assert subject(token) == whose
+def test_subject_is_optional(token: str, expected: str) -> None:
+    """``sub`` is read if it is there."""
+    assert subject(token) == expected
 
 
-async def test_an_expiring_token_is_reloaded_ahead_of_time() -> None:
-    """Within a minute of ``exp`` the source is asked once for all callers, and the new token is used."""
+async def test_expiring_token_is_reloaded_early() -> None:
+    """Within a minute of ``exp`` all callers share one reload, and the new token is used."""
     old, new = jwt(exp=1000), jwt(exp=9000)
     source, reloads, now = Rotating(old, new), [], 100.0
     keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: reloads.append(1), clock=lambda: now)
@@ -162,8 +162,8 @@ async def test_an_expiring_token_is_reloaded_ahead_of_time() -> None:
     assert (source.questions, reloads) == (1, [1])
 
 
-async def test_an_expiring_token_without_successor_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The source is asked a quarter of the remaining time before the expiry, and again after as long; one warning."""
+async def test_expiring_token_without_a_newer_one_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The source is asked after three quarters of the remaining time, and again later; the log has one warning."""
     now = 945.0
     source = Rotating(jwt(exp=1000))
     keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: None, clock=lambda: now)
@@ -178,8 +178,8 @@ async def test_an_expiring_token_without_successor_is_warned_of_once(caplog: pyt
     assert keeper.is_expired(credential)
 
 
-async def test_a_source_that_fails_does_not_take_a_good_token_away(caplog: pytest.LogCaptureFixture) -> None:
-    """``exp`` is a hint: while the source has trouble, the token in use stays until the service refuses it."""
+async def test_failing_source_keeps_the_current_token(caplog: pytest.LogCaptureFixture) -> None:
+    """If the source fails, the current token is used until the service rejects it."""
 
     class Failing(Rotating):
         async def get(self, *, rejected: str | None = None) -> str:
@@ -195,7 +195,7 @@ async def test_a_source_that_fails_does_not_take_a_good_token_away(caplog: pytes
     assert "s3cr3t" not in caplog.text
 
 
-async def test_first_callers_of_a_function_share_its_token() -> None:
+async def test_first_callers_share_one_token_function_call() -> None:
     """Simultaneous first calls run the function once."""
     calls = 0
 
@@ -211,14 +211,14 @@ async def test_first_callers_of_a_function_share_its_token() -> None:
 
 
 @pytest.mark.parametrize("token", [{"a": 1}, EnvToken, 5.0])
-def test_what_only_looks_like_a_source_is_refused(token: Any) -> None:
-    """A mapping and a class have a ``get``, too."""
+def test_objects_that_are_not_sources_are_refused(token: Any) -> None:
+    """A mapping and a class are refused, although they have a ``get``."""
     with pytest.raises(TypeError, match="token must be a str"):
         CustomersClient(token)
 
 
-async def test_refused_callers_share_one_question() -> None:
-    """Many calls refused with one token ask the source once, whether it has a newer one or not."""
+async def test_rejected_callers_share_one_reload() -> None:
+    """Many calls that were rejected with one token ask the source once, even if it has no newer one."""
     for tokens in (["one", "two"], ["one"]):
         source = Rotating(*tokens)
         keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: None)
@@ -231,8 +231,8 @@ async def test_refused_callers_share_one_question() -> None:
         assert source.questions == 1
 
 
-async def test_a_cancelled_caller_does_not_lose_the_token_for_the_others() -> None:
-    """Whoever was first may be cancelled; the next one asks."""
+async def test_cancelled_reload_is_run_again_for_other_callers() -> None:
+    """If the first caller is cancelled, the next one asks the source."""
     source = Rotating("one", "two")
     keeper = TokenKeeper(source, Timeouts(), on_reload=lambda: None)
     rejected = await keeper.current(30.0)
@@ -244,15 +244,15 @@ async def test_a_cancelled_caller_does_not_lose_the_token_for_the_others() -> No
     assert newer.token == "two"
 
 
-async def test_a_source_of_ones_own_is_checked() -> None:
-    """What a source of one's own returns is checked before it is sent."""
+async def test_token_of_a_custom_source_is_checked() -> None:
+    """A token that fits no header is a ConfigurationError."""
     keeper = TokenKeeper(Rotating("two words"), Timeouts(), on_reload=lambda: None)
     with pytest.raises(ConfigurationError, match="token source"):
         await keeper.current(30.0)
 
 
-async def test_a_rotated_token_carries_on(emulator: Emulator, tmp_path: Path) -> None:
-    """A 401 in the middle of a walk makes the file be read again; nobody notices but the listener."""
+async def test_listing_continues_with_a_rotated_token(emulator: Emulator, tmp_path: Path) -> None:
+    """A 401 during a listing makes the file be read again, without an error."""
     path = tmp_path / "token"
     path.write_text(emulator.token)
     events: list[object] = []
@@ -270,8 +270,8 @@ async def test_a_rotated_token_carries_on(emulator: Emulator, tmp_path: Path) ->
     assert 1 <= emulator.stats.statuses[401] <= 8
 
 
-async def test_a_source_that_always_has_another_token_is_believed_once(emulator: Emulator) -> None:
-    """A function that mints tokens which the service refuses does not loop."""
+async def test_rejected_call_tries_one_newer_token(emulator: Emulator) -> None:
+    """A function that returns a new rejected token each time does not cause a loop."""
     tokens = (f"token-{number}" for number in range(100))
 
     async def mint() -> str:
@@ -283,8 +283,8 @@ async def test_a_source_that_always_has_another_token_is_believed_once(emulator:
     assert emulator.stats.requests == 2
 
 
-async def test_an_expired_token_names_itself(emulator: Emulator) -> None:
-    """401 with an ``exp`` in the past is a TokenExpiredError."""
+async def test_rejected_expired_token_is_a_token_expired_error(emulator: Emulator) -> None:
+    """A 401 for a token whose ``exp`` has passed is a TokenExpiredError."""
     async with CustomersClient(jwt(exp=1), base_url=emulator.url) as client:
         with pytest.raises(TokenExpiredError, match="exp has passed"):
             await client.whoami()

@@ -1,4 +1,4 @@
-"""What a well-behaved server library cannot say: a raw server on a real socket, and aioresponses for odd answers."""
+"""Responses that a well-behaved server library cannot send: a raw server on a real socket, and aioresponses."""
 
 import asyncio
 import inspect
@@ -22,7 +22,7 @@ Reply = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable
 
 
 class RawServer:
-    """Answers each request with the next reply, and the last one for ever; counts what came over the wire."""
+    """Sends one reply to each request, the last one repeatedly, and counts requests and connections."""
 
     def __init__(self, *replies: Reply) -> None:
         self._replies = list(replies)
@@ -31,7 +31,7 @@ class RawServer:
         self.connections = 0
         self.url = ""
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
@@ -58,14 +58,14 @@ class RawServer:
     async def stop(self) -> None:
         for handler in list(self._handlers):
             handler.cancel()
-        while self._handlers:  # noqa: ASYNC110  # each ends in a step or two
+        while self._handlers:  # noqa: ASYNC110  # each ends after a step or two
             await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[RawServer]:
     server = RawServer(*replies)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", port, ssl=tls)
+    listener = await asyncio.start_server(server.handle, "127.0.0.1", port, ssl=tls)
     server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server
@@ -76,14 +76,14 @@ async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None, port: i
 
 
 @asynccontextmanager
-async def client_of(*replies: Reply, **options: Any) -> AsyncIterator[tuple[CustomersClient, RawServer]]:
-    """A client of a raw server."""
+async def serve(*replies: Reply, **options: Any) -> AsyncIterator[tuple[CustomersClient, RawServer]]:
+    """Run a raw server with these replies; yield a client of it, and the server."""
     async with raw_server(*replies) as server, CustomersClient(TOKEN, base_url=server.url, **options) as client:
         yield client, server
 
 
-def answer(body: bytes = b"[]", status: str = "200 OK", **headers: str) -> bytes:
-    """A well-formed HTTP answer."""
+def make_response(body: bytes = b"[]", status: str = "200 OK", **headers: str) -> bytes:
+    """Return a well-formed HTTP response."""
     fields = {"Content_Type": "application/json", "Content_Length": str(len(body)), **headers}
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
     return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode() + body
@@ -94,7 +94,7 @@ async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 
 async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # Without lingering the kernel sends a reset, not an orderly end.
+    # With a linger time of 0 the kernel sends a reset instead of an orderly end.
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
@@ -103,8 +103,8 @@ async def stall(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
-def then(data: bytes, rest: Reply) -> Reply:
-    """Send some bytes first."""
+def send_then(data: bytes, rest: Reply) -> Reply:
+    """Return a reply that sends some bytes first."""
 
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -116,11 +116,11 @@ def then(data: bytes, rest: Reply) -> Reply:
 
 
 @contextmanager
-def odd_answers() -> Iterator[aioresponses]:
-    """aioresponses, made to work where it does not pass ``stream_writer`` to aiohttp 3.14 and later.
+def mock_responses() -> Iterator[aioresponses]:
+    """Run aioresponses, with a fix for aiohttp 3.14 and later, which need a ``stream_writer``.
 
-    It replaces ``ClientSession._request`` whole: no timeout, no connector limit and no trace runs under it, so it
-    serves odd answers only.
+    It replaces ``ClientSession._request`` completely, so no timeout, connector limit or trace runs under it. Use it
+    only for unusual responses.
     """
     needed = "stream_writer" in inspect.signature(aiohttp.ClientResponse).parameters
     passed = "stream_writer" in inspect.getsource(inspect.getmodule(aioresponses))  # type: ignore[arg-type]  # a module
@@ -130,5 +130,5 @@ def odd_answers() -> Iterator[aioresponses]:
             super().__init__(*args, **{"stream_writer": Mock(output_size=0), **kwargs})
 
     response_class = WithWriter if needed and not passed else aiohttp.ClientResponse
-    with patch("aioresponses.core.ClientResponse", response_class), aioresponses() as odd:
-        yield odd
+    with patch("aioresponses.core.ClientResponse", response_class), aioresponses() as mocked:
+        yield mocked

@@ -1,4 +1,4 @@
-"""A local stand-in for the customers service: same answers, same quota, same oddities, no network beyond loopback."""
+"""A local emulator of the customers service: same responses, rate limit and quirks, on loopback only."""
 
 from customers_async.emulator.faults import Exchange, Fault
 from customers_async.emulator.server import Emulator

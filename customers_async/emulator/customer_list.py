@@ -1,6 +1,6 @@
-"""The list of customers as the service keeps it: who is on it, in which order, and what was changed since."""
+"""The service's list of customers: its order, its records, and the changes made to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import groupby, islice
 from random import Random
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from customers_async.emulator.fake_customers import TIES, Customer, FakeCustomers
+from customers_async.emulator.fake_customers import TIES, FakeCustomers, Record
 from customers_async.emulator.positions import Positions
 
 __all__ = ["CustomerList"]
@@ -17,61 +17,70 @@ _CACHED_ROWS = 16_384
 
 
 class CustomerList:
-    """A population in list order, whose customers come, go and change.
+    """Fake customers in list order. They can be inserted, deleted and changed.
 
     Args:
-        size: How many customers there are at first.
-        seed: Chooses the customers.
+        size: Number of customers at first.
+        seed: Selects the customers.
+        clock: Returns the current Unix time in seconds.
     """
 
-    def __init__(self, size: int, seed: int) -> None:
+    def __init__(self, size: int, seed: int, clock: Callable[[], float]) -> None:
         self._seed = seed
-        self._population = FakeCustomers(size, seed)
-        self._roster = Positions(size)
-        self._changes: dict[int, Customer] = {}
+        self._clock = clock
+        self._fake_customers = FakeCustomers(size, seed)
+        self._positions = Positions(size)
+        self._changed: dict[int, Record] = {}
         self._encoder = msgspec.json.Encoder()
-        self._unchanged = lru_cache(_CACHED_ROWS)(self._encoded)
-        self.insert = self._roster.insert
-        self.delete = self._roster.delete
+        self._encode_unchanged = lru_cache(_CACHED_ROWS)(self._encode)
+        self.delete = self._positions.delete
 
     def __len__(self) -> int:
-        return len(self._roster)
+        return len(self._positions)
 
     def uuids(self, start: int, stop: int) -> Iterator[str]:
-        """The uuids at the positions from ``start`` up to ``stop``, one by one."""
-        return map(self._population.uuid, self._roster.numbers(start, stop))
+        """Yield the uuids at the positions from ``start`` up to ``stop``."""
+        return map(self._fake_customers.uuid, self._positions.numbers(start, stop))
 
     def find(self, uuid: str) -> bytes | None:
-        """One customer as JSON, or None when nobody on the list has that uuid."""
-        number = self._population.number(uuid)
-        return self._row(number) if number is not None and number in self._roster else None
+        """Return the customer with that uuid as JSON, or None if the list has none."""
+        number = self._fake_customers.number(uuid)
+        return self._row(number) if number is not None and number in self._positions else None
 
     def rows(self, start: int, stop: int) -> list[bytes]:
-        """The customers at the positions from ``start`` up to ``stop``, each as JSON."""
-        return [self._row(number) for number in self._roster.numbers(start, stop)]
+        """Return the customers at the positions from ``start`` up to ``stop``, each as JSON."""
+        return [self._row(number) for number in self._positions.numbers(start, stop)]
 
     def shuffled_rows(self, start: int, stop: int, draw: int) -> list[bytes]:
-        """As `rows`, but with those of equal ``created_at`` in an order that depends on ``draw``."""
+        """Return `rows`, with neighbours of equal ``created_at`` in an order that depends on ``draw``."""
         first = max(start - TIES, 0)
-        ties = groupby(self._roster.numbers(first, stop + TIES), self._population.created_at)
-        order = (number for created_at, tied in ties for number in self._shuffled(tied, f"{draw} {created_at}"))
+        ties = groupby(self._positions.numbers(first, stop + TIES), self._tie)
+        order = (number for tie, numbers in ties for number in self._shuffle(numbers, f"{draw} {tie[0]}"))
         return [self._row(number) for number in islice(order, start - first, stop - first)]
 
-    def change(self, position: int, now: int, fields: dict[str, Any]) -> None:
-        """Give the customer at ``position`` other ``fields`` and a later ``updated_at``."""
-        for number in self._roster.numbers(position, position + 1):
-            customer = self._changes.get(number) or self._population.customer(number)
-            updated_at = max(now, customer["updated_at"] + 1)
-            self._changes[number] = {**customer, "updated_at": updated_at, **fields}
+    def insert(self, count: int, at: int) -> None:
+        """Insert ``count`` customers created now before position ``at``; beyond the end means at the end."""
+        self._positions.insert(self._fake_customers.create(count, int(self._clock())), at)
 
-    def _shuffled(self, tied: Iterator[int], draw: str) -> list[int]:
+    def change(self, position: int, fields: dict[str, Any]) -> None:
+        """Set ``fields`` of the customer at ``position``, and advance its ``updated_at``."""
+        for number in self._positions.numbers(position, position + 1):
+            record = self._changed.get(number) or self._fake_customers.customer(number)
+            updated_at = max(int(self._clock()), record["updated_at"] + 1)
+            self._changed[number] = {**record, "updated_at": updated_at, **fields}
+
+    def _tie(self, number: int) -> tuple[int, int]:
+        # The second item keeps ties short: any number of customers can be inserted in one second.
+        return self._fake_customers.created_at(number), number // TIES
+
+    def _shuffle(self, tied: Iterator[int], draw: str) -> list[int]:
         numbers = list(tied)
         Random(f"{self._seed} {draw}").shuffle(numbers)  # noqa: S311  # repeatable disorder, no secret
         return numbers
 
     def _row(self, number: int) -> bytes:
-        changed = self._changes.get(number)
-        return self._encoder.encode(changed) if changed else self._unchanged(number)
+        changed = self._changed.get(number)
+        return self._encoder.encode(changed) if changed else self._encode_unchanged(number)
 
-    def _encoded(self, number: int) -> bytes:
-        return self._encoder.encode(self._population.customer(number))
+    def _encode(self, number: int) -> bytes:
+        return self._encoder.encode(self._fake_customers.customer(number))

@@ -1,4 +1,4 @@
-"""Changes to the list that happen while a client walks it."""
+"""Scripted changes to the list while a client reads it."""
 
 import attrs
 
@@ -15,23 +15,23 @@ class _Change:
 
 
 class Drift:
-    """Insertions and deletions that wait for a page to be asked for; each happens once."""
+    """Insertions and deletions, each applied once, when a certain page is requested."""
 
-    def __init__(self, directory: CustomerList) -> None:
-        self._directory = directory
-        self._waiting: dict[int, list[_Change]] = {}
+    def __init__(self, customer_list: CustomerList) -> None:
+        self._customer_list = customer_list
+        self._changes: dict[int, list[_Change]] = {}
 
     def script(self, page: int, insert: int, delete: int, at: int) -> None:
-        """Delete, then insert, right before ``page`` is answered."""
-        self._waiting.setdefault(page, []).append(_Change(insert, delete, at))
+        """Schedule a deletion, then an insertion, for right before ``page`` is read."""
+        self._changes.setdefault(page, []).append(_Change(insert, delete, at))
 
     @property
     def pending(self) -> list[int]:
-        """The pages that changes wait for."""
-        return sorted(self._waiting)
+        """The pages that still have changes scheduled."""
+        return sorted(self._changes)
 
-    def happen(self, page: int) -> None:
-        """Do what waits for ``page``."""
-        for change in self._waiting.pop(page, ()):
-            self._directory.delete(change.delete, at=change.at)
-            self._directory.insert(change.insert, at=change.at)
+    def apply(self, page: int) -> None:
+        """Apply the changes scheduled for ``page``."""
+        for change in self._changes.pop(page, ()):
+            self._customer_list.delete(change.delete, at=change.at)
+            self._customer_list.insert(change.insert, at=change.at)

@@ -1,4 +1,4 @@
-"""The one JSON shape of every error."""
+"""The JSON shape of every error."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-__all__ = ["envelope"]
+__all__ = ["error_response"]
 
 _MESSAGES = {
     400: "INTERNAL_SERVER_ERROR",
@@ -15,11 +15,11 @@ _MESSAGES = {
     429: "Too Many Attempts.",
 }
 
-Errors = Sequence[str] | Mapping[str, Sequence[str]]
+ErrorMessages = Sequence[str] | Mapping[str, Sequence[str]]
 
 
-def envelope(status: int, errors: Errors | None = None) -> web.Response:
-    """An error answer; its ``errors`` are the message alone unless given."""
+def error_response(status: int, errors: ErrorMessages | None = None) -> web.Response:
+    """Return an error response; its ``errors`` default to a list of the message alone."""
     message = _MESSAGES.get(status) or _standard_name(status)
     content = {
         "status": False,

@@ -1,20 +1,21 @@
 """Customers computed from a seed and a number, so that a million of them take no memory."""
 
+from bisect import bisect_right
 from hashlib import blake2b
 from typing import Any
 
-from customers_async.emulator.locales import REGIONS, Locale
-from customers_async.emulator.uuids import DOCUMENTED_UUID, Uuids, hyphenated
+from customers_async.emulator.locales import LOCALES, Locale
+from customers_async.emulator.uuids import DOCUMENTED_UUID, Uuids, hyphenate
 
-__all__ = ["TIES", "Customer", "FakeCustomers"]
+__all__ = ["TIES", "FakeCustomers", "Record"]
 
-Customer = dict[str, Any]
+Record = dict[str, Any]
 
 TIES = 37
-"""So many customers in a row have the same ``created_at``; a prime, so that ties straddle page borders."""
+"""How many of the first customers share a ``created_at``; a prime, so that ties straddle page boundaries."""
 
 _NEWEST = 1744373843
-_DOCUMENTED: Customer = {
+_DOCUMENTED: Record = {
     "uuid": DOCUMENTED_UUID,
     "identity_uuid": "123e4567-e89b-12d3-a456-426614174000",
     "type": "individual",
@@ -33,57 +34,70 @@ _DOCUMENTED: Customer = {
 
 
 class FakeCustomers:
-    """Every customer there is or may yet be, numbered from 0, which is the one the API reference documents.
+    """Customers by number. Number 0 is the customer in the API reference.
 
-    The first ``size`` customers are ordered from the newest to the oldest; those with higher numbers join later
-    and are newer still.
+    The first ``size`` customers are ordered from the newest to the oldest. Those that `create` adds have higher
+    numbers.
 
     Args:
-        size: How many customers there are at first.
-        seed: Another seed, other people.
+        size: Number of customers at first.
+        seed: Selects the customers.
 
     Example:
-        >>> population = FakeCustomers(size=1_000_000, seed=1)
-        >>> customer = population.customer(999_999)
-        >>> population.number(customer["uuid"])
+        >>> fake_customers = FakeCustomers(size=1_000_000, seed=1)
+        >>> record = fake_customers.customer(999_999)
+        >>> fake_customers.number(record["uuid"])
         999999
     """
 
     def __init__(self, size: int, seed: int) -> None:
-        self._size = size
+        self._size = self._total = size
         self._key = blake2b(str(seed).encode(), digest_size=32).digest()
         self._uuids = Uuids(self._key)
+        # The first number and the time of each run of customers created in the same second.
+        self._run_starts: list[int] = []
+        self._run_times: list[int] = []
+
+    def create(self, count: int, now: int) -> range:
+        """Create ``count`` customers at the Unix time ``now``; return their numbers."""
+        numbers = range(self._total, self._total + count)
+        self._total += count
+        if not self._run_times or self._run_times[-1] != now:
+            self._run_starts.append(numbers.start)
+            self._run_times.append(now)
+        return numbers
 
     def uuid(self, number: int) -> str:
-        """The uuid of customer ``number``."""
+        """Return the uuid of customer ``number``."""
         return self._uuids.uuid(number)
 
     def number(self, uuid: str) -> int | None:
-        """Whose uuid this is, among all numbers below 2^63; None if nobody's."""
+        """Return the number with that uuid, created or not; None if there is none below 2^63."""
         return self._uuids.number(uuid)
 
     def created_at(self, number: int) -> int:
-        """When customer ``number`` was entered, in Unix seconds."""
+        """Return when customer ``number`` was created, in Unix seconds."""
         if number < self._size:
             return _NEWEST - number // TIES * 3607
-        return _NEWEST + (number - self._size + 1) * 61
+        return self._run_times[bisect_right(self._run_starts, number) - 1]
 
-    def customer(self, number: int) -> Customer:
-        """The record of customer ``number``, a new dict each time."""
-        if number == 0:
-            return dict(_DOCUMENTED)
-        draw = blake2b(number.to_bytes(8, "big"), key=self._key, digest_size=40).digest()
-        region = REGIONS[draw[16] % len(REGIONS)]
-        is_company = draw[17] < 64
-        names = region.company_names if is_company else region.people_names
+    def customer(self, number: int) -> Record:
+        """Return the record of customer ``number``, a new dict each time."""
         created_at = self.created_at(number)
-        registration = _address(region, draw[24:29])
-        post = _post_address(registration, draw[29:36])
+        if number == 0:
+            return {**_DOCUMENTED, "created_at": created_at, "updated_at": created_at}
+        draw = blake2b(number.to_bytes(8, "big"), key=self._key, digest_size=40).digest()
+        locale = LOCALES[draw[16] % len(LOCALES)]
+        is_company = draw[17] < 64
+        names = locale.company_names if is_company else locale.people_names
+        was_updated = number < self._size and draw[21] % 2
+        registration = _draw_address(locale, draw[24:29])
+        post = _draw_post_address(registration, draw[29:36])
         return {
             "uuid": self._uuids.uuid(number),
-            "identity_uuid": hyphenated(draw[:16].hex()),
+            "identity_uuid": hyphenate(draw[:16].hex()),
             "type": "company" if is_company else "individual",
-            "updated_at": created_at + (int.from_bytes(draw[18:21], "big") if draw[21] % 2 else 0),
+            "updated_at": created_at + (int.from_bytes(draw[18:21], "big") if was_updated else 0),
             "created_at": created_at,
             "name": names[int.from_bytes(draw[22:24], "big") % len(names)],
             "risk_country_code": None,
@@ -100,21 +114,21 @@ class FakeCustomers:
 _Address = tuple[str | None, str | None, str | None]
 
 
-def _address(region: Locale, draw: bytes) -> _Address:
-    """Country, line and postal code; one in sixteen is unknown altogether, and one in eight lacks the code."""
+def _draw_address(locale: Locale, draw: bytes) -> _Address:
+    """Return country, line and postal code; one in sixteen has none of them, and one in eight lacks the code."""
     if draw[0] % 16 == 0:
         return None, None, None
-    line = region.streets[draw[0] % len(region.streets)] % (1 + draw[1] % 180)
+    line = locale.streets[draw[0] % len(locale.streets)] % (1 + draw[1] % 180)
     if draw[1] % 8 == 0:
-        return region.country, line, None
-    number = region.postal_codes[int.from_bytes(draw[2:5], "big") % len(region.postal_codes)]
-    return region.country, line, region.postal_code % divmod(number, 1000)
+        return locale.country, line, None
+    number = locale.postal_codes[int.from_bytes(draw[2:5], "big") % len(locale.postal_codes)]
+    return locale.country, line, locale.postal_code % divmod(number, 1000)
 
 
-def _post_address(registration: _Address, draw: bytes) -> _Address:
-    """Half have their post sent to the registered address, a quarter nowhere, a quarter elsewhere."""
+def _draw_post_address(registration: _Address, draw: bytes) -> _Address:
+    """Return the registered address for half of the customers, none for a quarter, another for a quarter."""
     if draw[0] < 64:
         return None, None, None
     if draw[0] < 128:
-        return _address(REGIONS[draw[1] % len(REGIONS)], draw[2:7])
+        return _draw_address(LOCALES[draw[1] % len(LOCALES)], draw[2:7])
     return registration

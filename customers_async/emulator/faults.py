@@ -1,4 +1,4 @@
-"""Ways to fail: what goes wrong with an answer, and when."""
+"""Faults: responses that fail, and which requests get them."""
 
 import asyncio
 import re
@@ -13,20 +13,20 @@ from socket import SO_LINGER, SOL_SOCKET
 import attrs
 from aiohttp import web
 
-__all__ = ["Exchange", "Fault", "Faults", "gzipped", "login_redirect"]
+__all__ = ["Exchange", "Fault", "Faults", "compress", "make_login_redirect"]
 
 _HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
-_SECONDS_BETWEEN_DRIPS = 1.0
+_DRIP_INTERVAL = 1.0
 
 
 @attrs.frozen
 class Exchange:
-    """One request, and what the service would say to it.
+    """One request, and the responses that the service would give.
 
     Attributes:
         request: The request.
-        answer: Awaited, works out the true answer; not called, the service never gets to see the request.
-        refuse: Makes the error answer with a given status, as the service itself would.
+        answer: Processes the request and returns the true response. Until it is awaited, the request has no effect.
+        refuse: Returns the service's error response with a given status.
     """
 
     request: web.Request
@@ -35,12 +35,12 @@ class Exchange:
 
 
 Fault = Callable[[Exchange], Awaitable[web.StreamResponse]]
-"""Answers a request in its own way, as in ``async def teapot(exchange): return exchange.refuse(418)``."""
+"""Responds to a request in its own way, as in ``async def teapot(exchange): return exchange.refuse(418)``."""
 
 
 @lru_cache(maxsize=128)
-def gzipped(body: bytes) -> bytes:
-    """``body`` compressed, quickly rather than well; the same body is compressed once."""
+def compress(body: bytes) -> bytes:
+    """Gzip ``body``, for speed rather than size."""
     compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
     return compressor.compress(body) + compressor.flush()
 
@@ -58,57 +58,57 @@ async def _html(status: int, exchange: Exchange) -> web.StreamResponse:
     return web.Response(status=status, text=_HTML.format(title), content_type="text/html")
 
 
-def login_redirect() -> web.Response:
-    """What Laravel sends to a browser that is not logged in."""
+def make_login_redirect() -> web.Response:
+    """Return what Laravel sends to a browser that is not logged in."""
     text = _HTML.format("Redirecting to /login")
     return web.Response(status=302, text=text, content_type="text/html", headers={"Location": "/login"})
 
 
 async def _redirect(exchange: Exchange) -> web.StreamResponse:
-    return login_redirect()
+    return make_login_redirect()
 
 
 async def _echo(exchange: Exchange) -> web.StreamResponse:
-    answer = exchange.refuse(400)
+    response = exchange.refuse(400)
     authorization = exchange.request.headers.get("Authorization", "").encode()
-    answer.body = _body(answer).replace(b"INTERNAL_SERVER_ERROR", authorization)
-    return answer
+    response.body = _read_body(response).replace(b"INTERNAL_SERVER_ERROR", authorization)
+    return response
 
 
-async def _rewritten(rewrite: Callable[[bytes], bytes], exchange: Exchange) -> web.StreamResponse:
-    answer = await exchange.answer()
-    answer.body = rewrite(_body(answer))
-    return answer
+async def _rewrite(rewrite: Callable[[bytes], bytes], exchange: Exchange) -> web.StreamResponse:
+    response = await exchange.answer()
+    response.body = rewrite(_read_body(response))
+    return response
 
 
 async def _cut(exchange: Exchange) -> web.StreamResponse:
-    stream, body = await _begun(exchange)
+    stream, body = await _send_headers(exchange)
     await stream.write(body[: len(body) // 2])
     return await _hang_up(exchange)
 
 
 async def _cut_gzip(exchange: Exchange) -> web.StreamResponse:
-    answer = await exchange.answer()
-    compressed = gzipped(_body(answer))
-    answer.body = compressed[: len(compressed) // 2]
-    answer.headers["Content-Encoding"] = "gzip"
-    return answer
+    response = await exchange.answer()
+    compressed = compress(_read_body(response))
+    response.body = compressed[: len(compressed) // 2]
+    response.headers["Content-Encoding"] = "gzip"
+    return response
 
 
 async def _stall(exchange: Exchange) -> web.StreamResponse:
-    return await _never()
+    return await _wait_for_disconnect()
 
 
 async def _stall_body(exchange: Exchange) -> web.StreamResponse:
-    stream, body = await _begun(exchange)
+    stream, body = await _send_headers(exchange)
     await stream.write(body[: len(body) // 2])
-    return await _never()
+    return await _wait_for_disconnect()
 
 
 async def _drip(exchange: Exchange) -> web.StreamResponse:
-    stream, body = await _begun(exchange)
+    stream, body = await _send_headers(exchange)
     for byte in body:
-        await asyncio.sleep(_SECONDS_BETWEEN_DRIPS)
+        await asyncio.sleep(_DRIP_INTERVAL)
         await stream.write(bytes([byte]))
     return stream
 
@@ -116,45 +116,45 @@ async def _drip(exchange: Exchange) -> web.StreamResponse:
 async def _hang_up(exchange: Exchange) -> web.StreamResponse:
     if transport := exchange.request.transport:
         transport.close()
-    return await _never()
+    return await _wait_for_disconnect()
 
 
 async def _reset(exchange: Exchange) -> web.StreamResponse:
     if transport := exchange.request.transport:
-        # Without lingering the kernel sends a reset, not an orderly end.
+        # With a linger time of 0 the kernel sends a reset instead of an orderly end.
         transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-    return await _never()
+    return await _wait_for_disconnect()
 
 
-async def _begun(exchange: Exchange) -> tuple[web.StreamResponse, bytes]:
-    """The true answer, of which the headers are sent and the body is not."""
-    answer = await exchange.answer()
-    body = _body(answer)
-    stream = web.StreamResponse(status=answer.status, headers=answer.headers)
+async def _send_headers(exchange: Exchange) -> tuple[web.StreamResponse, bytes]:
+    """Send the headers of the true response; return the open response and its body, which is not sent yet."""
+    response = await exchange.answer()
+    body = _read_body(response)
+    stream = web.StreamResponse(status=response.status, headers=response.headers)
     stream.content_length = len(body)
     await stream.prepare(exchange.request)
     return stream, body
 
 
-async def _never() -> web.StreamResponse:
-    """Wait until the connection is gone, which cancels the request."""
+async def _wait_for_disconnect() -> web.StreamResponse:
+    """Wait until the connection is closed, which cancels the request."""
     never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
     return await never
 
 
-def _body(answer: web.Response) -> bytes:
-    return answer.body if isinstance(answer.body, bytes) else b""
+def _read_body(response: web.Response) -> bytes:
+    return response.body if isinstance(response.body, bytes) else b""
 
 
-_KINDS: Mapping[str, Fault] = {
+_NAMED_FAULTS: Mapping[str, Fault] = {
     "html": partial(_html, 200),
     "maintenance": partial(_html, 503),
     "redirect": _redirect,
     "echo": _echo,
-    "bad_json": partial(_rewritten, lambda body: body[: len(body) // 2]),
-    "empty": partial(_rewritten, lambda body: b""),
-    "null": partial(_rewritten, lambda body: b"null"),
+    "bad_json": partial(_rewrite, lambda body: body[: len(body) // 2]),
+    "empty": partial(_rewrite, lambda body: b""),
+    "null": partial(_rewrite, lambda body: b"null"),
     "cut": _cut,
     "cut_gzip": _cut_gzip,
     "stall": _stall,
@@ -165,7 +165,7 @@ _KINDS: Mapping[str, Fault] = {
 }
 
 
-def _fault(fault: int | str | Fault) -> Fault:
+def _find_fault(fault: int | str | Fault) -> Fault:
     if callable(fault):
         return fault
     if isinstance(fault, bool) or not isinstance(fault, int | str):
@@ -178,13 +178,13 @@ def _fault(fault: int | str | Fault) -> Fault:
         return partial(_status, fault)
     if html := re.fullmatch(r"html_([2-9]\d\d)", fault):
         return partial(_html, int(html[1]))
-    if fault not in _KINDS:
-        raise ValueError(f"unknown fault {fault!r}; known are a status, html_<status> and {', '.join(_KINDS)}")
-    return _KINDS[fault]
+    if fault not in _NAMED_FAULTS:
+        raise ValueError(f"unknown fault {fault!r}; known are a status, html_<status> and {', '.join(_NAMED_FAULTS)}")
+    return _NAMED_FAULTS[fault]
 
 
 @attrs.define
-class _Scripted:
+class _ScriptedFault:
     name: object
     fault: Fault
     times: float
@@ -192,14 +192,15 @@ class _Scripted:
     page: int | None
     after: int
 
-    def concerns(self, request: web.Request) -> bool:
+    def matches(self, request: web.Request) -> bool:
         if not self.times or not fnmatchcase(request.path, self.path):
             return False
         if self.page is None:
             return True
         return request.path.endswith("/customers") and request.query.get("page", "1") == str(self.page)
 
-    def is_due(self) -> bool:
+    def count_request(self) -> bool:
+        """Count a matching request; return whether it fails."""
         if self.after:
             self.after -= 1
             return False
@@ -208,48 +209,48 @@ class _Scripted:
 
 
 class Faults:
-    """What is to go wrong, scripted or by chance.
+    """Chooses the requests that fail, by script or at random.
 
     Args:
-        seed: Makes chance repeatable.
+        seed: Makes random faults repeatable.
     """
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)  # noqa: S311  # repeatable failures, no secret
-        self._scripted: list[_Scripted] = []
+        self._scripted: list[_ScriptedFault] = []
         self._rates: dict[Fault, float] = {}
 
     def script(
         self, fault: int | str | Fault, times: int | None, path: str | None, page: int | None, after: int
     ) -> None:
-        """Let the next requests fail; see `Emulator.fail_next`."""
+        """Make the next requests fail; see `Emulator.fail_next`."""
         remaining = float("inf") if times is None else times
-        self._scripted.append(_Scripted(fault, _fault(fault), remaining, path or "*", page, after))
+        self._scripted.append(_ScriptedFault(fault, _find_fault(fault), remaining, path or "*", page, after))
 
     def randomize(self, rates: Mapping[int | str | Fault, float]) -> None:
-        """Let requests fail by chance; see `Emulator.fail_randomly`."""
+        """Make requests fail at random; see `Emulator.fail_randomly`."""
         if not all(rate >= 0 for rate in rates.values()) or sum(rates.values()) > 1:
             raise ValueError("the rates of faults are at least 0 and at most 1 together")
-        self._rates = {_fault(fault): rate for fault, rate in rates.items()}
+        self._rates = {_find_fault(fault): rate for fault, rate in rates.items()}
 
     def clear(self) -> None:
-        """Let nothing fail any more."""
+        """Remove all faults."""
         self._scripted.clear()
         self._rates.clear()
 
     @property
     def pending(self) -> list[str]:
-        """The scripted faults that have not struck as often as they were to."""
+        """The scripted faults that have not occurred as often as they should."""
         return [
             getattr(scripted.name, "__name__", repr(scripted.name))
             for scripted in self._scripted
             if 0 < scripted.times < float("inf")
         ]
 
-    def next(self, request: web.Request) -> Fault | None:
-        """What is to befall this request, if anything."""
+    def choose(self, request: web.Request) -> Fault | None:
+        """Return the fault for this request, or None."""
         for scripted in self._scripted:
-            if scripted.concerns(request) and scripted.is_due():
+            if scripted.matches(request) and scripted.count_request():
                 return scripted.fault
         chance = self._random.random()
         for fault, rate in self._rates.items():

@@ -1,31 +1,31 @@
-"""Names and addresses as they are written in fifteen countries and eight alphabets."""
+"""Names and addresses in the style of fifteen countries and eight alphabets."""
 
 from itertools import product
 
 import attrs
 
-__all__ = ["REGIONS", "Locale"]
+__all__ = ["LOCALES", "Locale"]
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(", "))
 
 
 @attrs.frozen
 class Locale:
-    """How people, companies and addresses are called in one country.
+    """The names of people and companies and the addresses of one country.
 
     Attributes:
         country: ISO 3166-1 alpha-2 code.
-        people: Given names, and the family names that go with them.
-        companies: Company names, with ``{}`` where one of the words goes.
-        words: Words companies are named for.
-        streets: Address lines, with ``%d`` where the house number goes.
-        postal_code: Format of a postal code, given its thousands and the rest.
-        postal_codes: Numbers that may be postal codes.
-        person: Order of the names of a person: ``{0}`` given, ``{1}`` family.
-        people_names: Every name a person may have.
-        company_names: Every name a company may have.
+        people: Pairs of given names and the family names that go with them.
+        companies: Templates of company names, with ``{}`` for one of ``words``.
+        words: Words used in company names.
+        streets: Templates of address lines, with ``%d`` for the house number.
+        postal_code: Template of a postal code, for its thousands and the rest.
+        postal_codes: The numbers that postal codes are drawn from.
+        person: Template of a person's name: ``{0}`` given, ``{1}`` family.
+        people_names: Every possible name of a person.
+        company_names: Every possible name of a company.
     """
 
     country: str
@@ -56,17 +56,17 @@ _LITHUANIA = Locale(
     country="LT",
     people=(
         (
-            _listed("Jonas, Žygimantas, Mindaugas, Tomas, Ąžuolas, Lukas, Paulius, Rokas, Šarūnas, Vytautas"),
-            _listed("Kazlauskas, Šeškevičius, Petrauskas, Žukauskas, Jankauskas, Stankevičius, Urbonas, Čepaitis"),
+            _split("Jonas, Žygimantas, Mindaugas, Tomas, Ąžuolas, Lukas, Paulius, Rokas, Šarūnas, Vytautas"),
+            _split("Kazlauskas, Šeškevičius, Petrauskas, Žukauskas, Jankauskas, Stankevičius, Urbonas, Čepaitis"),
         ),
         (
-            _listed("Ona, Živilė, Eglė, Rasa, Jūratė, Ieva, Gabija, Austėja, Ugnė, Danutė"),
-            _listed("Kazlauskienė, Petrauskaitė, Žukauskienė, Urbonaitė, Čepaitė, Šimkutė, Balčiūnienė, Ražanskė"),
+            _split("Ona, Živilė, Eglė, Rasa, Jūratė, Ieva, Gabija, Austėja, Ugnė, Danutė"),
+            _split("Kazlauskienė, Petrauskaitė, Žukauskienė, Urbonaitė, Čepaitė, Šimkutė, Balčiūnienė, Ražanskė"),
         ),
     ),
     companies=("UAB „{}“", "MB „{}“", "AB „{}“", "VšĮ „{}“"),
-    words=_listed("Šiaurės vėjas, Gintaro kelias, Ąžuolo medis, Žalia banga, Baltijos prekyba, Vilniaus duona"),
-    streets=_listed("Gedimino pr. %d, Žirmūnų g. %d, Šv. Jono g. %d, Konstitucijos pr. %d-4, Laisvės al. %d"),
+    words=_split("Šiaurės vėjas, Gintaro kelias, Ąžuolo medis, Žalia banga, Baltijos prekyba, Vilniaus duona"),
+    streets=_split("Gedimino pr. %d, Žirmūnų g. %d, Šv. Jono g. %d, Konstitucijos pr. %d-4, Laisvės al. %d"),
     postal_code="%02d%03d",
     postal_codes=range(1_001, 99_999),
 )
@@ -75,17 +75,17 @@ _LATVIA = Locale(
     country="LV",
     people=(
         (
-            _listed("Jānis, Andris, Mārtiņš, Kārlis, Edgars, Ģirts, Ņikita, Juris, Valdis, Uldis"),
-            _listed("Bērziņš, Kalniņš, Ozols, Liepiņš, Krūmiņš, Šmits, Ķēniņš, Žagars"),
+            _split("Jānis, Andris, Mārtiņš, Kārlis, Edgars, Ģirts, Ņikita, Juris, Valdis, Uldis"),
+            _split("Bērziņš, Kalniņš, Ozols, Liepiņš, Krūmiņš, Šmits, Ķēniņš, Žagars"),
         ),
         (
-            _listed("Līga, Inese, Ilze, Žanete, Kristīne, Dace, Elīna, Ērika, Zane, Aija"),
-            _listed("Bērziņa, Kalniņa, Ozola, Liepiņa, Krūmiņa, Ķēniņa, Žagare, Eglīte"),
+            _split("Līga, Inese, Ilze, Žanete, Kristīne, Dace, Elīna, Ērika, Zane, Aija"),
+            _split("Bērziņa, Kalniņa, Ozola, Liepiņa, Krūmiņa, Ķēniņa, Žagare, Eglīte"),
         ),
     ),
     companies=("SIA “{}”", "AS “{}”", "IK “{}”"),
-    words=_listed("Baltijas Koks, Daugavas Krasts, Ērgļu Ligzda, Ziemeļu Zvaigzne, Jūras Vārti, Rīgas Dzirnavas"),
-    streets=_listed("Brīvības iela %d, Čaka iela %d, Krišjāņa Barona iela %d-12, Ķīpsalas iela %d, Maskavas iela %d"),
+    words=_split("Baltijas Koks, Daugavas Krasts, Ērgļu Ligzda, Ziemeļu Zvaigzne, Jūras Vārti, Rīgas Dzirnavas"),
+    streets=_split("Brīvības iela %d, Čaka iela %d, Krišjāņa Barona iela %d-12, Ķīpsalas iela %d, Maskavas iela %d"),
     postal_code="LV-%d%03d",
     postal_codes=range(1_001, 5_750),
 )
@@ -94,17 +94,17 @@ _ESTONIA = Locale(
     country="EE",
     people=(
         (
-            _listed("Jüri, Tõnu, Mart, Andrus, Ants, Rasmus, Kaarel, Märt, Siim, Ülo"),
-            _listed("Tamm, Saar, Sepp, Mägi, Kask, Kukk, Rebane, Õunapuu, Pärn, Põder"),
+            _split("Jüri, Tõnu, Mart, Andrus, Ants, Rasmus, Kaarel, Märt, Siim, Ülo"),
+            _split("Tamm, Saar, Sepp, Mägi, Kask, Kukk, Rebane, Õunapuu, Pärn, Põder"),
         ),
         (
-            _listed("Kadri, Mari-Liis, Triin, Külli, Ülle, Õie, Liina, Maarja, Pille, Anneli"),
-            _listed("Tamm, Saar, Sepp, Mägi, Kask, Kukk, Rebane, Õunapuu, Pärn, Põder"),
+            _split("Kadri, Mari-Liis, Triin, Külli, Ülle, Õie, Liina, Maarja, Pille, Anneli"),
+            _split("Tamm, Saar, Sepp, Mägi, Kask, Kukk, Rebane, Õunapuu, Pärn, Põder"),
         ),
     ),
     companies=("OÜ {}", "AS {}", "{} OÜ", "MTÜ {}"),
-    words=_listed("Põhjatäht, Merevaik, Tõrva Puit, Öökull, Hansa Ehitus, Saaremaa Kivi"),
-    streets=_listed("Pärnu mnt %d, Viru tn %d, Õismäe tee %d, Ülikooli %d, Narva mnt %d-3"),
+    words=_split("Põhjatäht, Merevaik, Tõrva Puit, Öökull, Hansa Ehitus, Saaremaa Kivi"),
+    streets=_split("Pärnu mnt %d, Viru tn %d, Õismäe tee %d, Ülikooli %d, Narva mnt %d-3"),
     postal_code="%02d%03d",
     postal_codes=range(10_001, 96_999),
 )
@@ -113,17 +113,17 @@ _POLAND = Locale(
     country="PL",
     people=(
         (
-            _listed("Łukasz, Paweł, Michał, Stanisław, Grzegorz, Krzysztof, Józef, Wojciech"),
-            _listed("Kowalski, Wiśniewski, Wójcik, Kamiński, Dąbrowski, Zając, Król, Śliwa"),
+            _split("Łukasz, Paweł, Michał, Stanisław, Grzegorz, Krzysztof, Józef, Wojciech"),
+            _split("Kowalski, Wiśniewski, Wójcik, Kamiński, Dąbrowski, Zając, Król, Śliwa"),
         ),
         (
-            _listed("Małgorzata, Agnieszka, Zofia, Żaneta, Katarzyna, Elżbieta, Bożena, Ewa"),
-            _listed("Kowalska, Wiśniewska, Wójcik, Kamińska, Dąbrowska, Zając, Król, Nowak-Jędrzejewska"),
+            _split("Małgorzata, Agnieszka, Zofia, Żaneta, Katarzyna, Elżbieta, Bożena, Ewa"),
+            _split("Kowalska, Wiśniewska, Wójcik, Kamińska, Dąbrowska, Zając, Król, Nowak-Jędrzejewska"),
         ),
     ),
     companies=("{} Sp. z o.o.", "{} S.A.", "P.H.U. „{}”"),
-    words=_listed("Żubr, Bałtyk Logistyka, Śląskie Zakłady, Łódzka Przędza, Zielone Wzgórze, Orzeł"),
-    streets=_listed(
+    words=_split("Żubr, Bałtyk Logistyka, Śląskie Zakłady, Łódzka Przędza, Zielone Wzgórze, Orzeł"),
+    streets=_split(
         "ul. Świętokrzyska %d, ul. Długa %d/7, al. Jerozolimskie %d, ul. Piłsudskiego %d, pl. Żelaznej Bramy %d"
     ),
     postal_code="%02d-%03d",
@@ -134,17 +134,17 @@ _GERMANY = Locale(
     country="DE",
     people=(
         (
-            _listed("Jürgen, Björn, Hans-Peter, Lukas, Götz, Matthias, Jörg, Felix"),
-            _listed("Müller, Schröder, Weiß, Groß, von der Heide, Köhler, Jäger, Strauß"),
+            _split("Jürgen, Björn, Hans-Peter, Lukas, Götz, Matthias, Jörg, Felix"),
+            _split("Müller, Schröder, Weiß, Groß, von der Heide, Köhler, Jäger, Strauß"),
         ),
         (
-            _listed("Käthe, Anke, Dörte, Anna-Lena, Sabine, Heike, Bärbel, Jana"),
-            _listed("Müller, Schröder, Weiß, Groß, von der Heide, Köhler, Jäger, Strauß"),
+            _split("Käthe, Anke, Dörte, Anna-Lena, Sabine, Heike, Bärbel, Jana"),
+            _split("Müller, Schröder, Weiß, Groß, von der Heide, Köhler, Jäger, Strauß"),
         ),
     ),
     companies=("{} GmbH", "{} AG", "{} GmbH & Co. KG", "{} e.K."),
-    words=_listed("Bäckerei Süß, Gebrüder Weiß, Küstenfisch, Nordlicht Energie, Müller & Söhne, Übersee-Handel"),
-    streets=_listed("Hauptstraße %d, Königsallee %d, Große Bleichen %da, Am Mühlenweg %d, Schloßstr. %d"),
+    words=_split("Bäckerei Süß, Gebrüder Weiß, Küstenfisch, Nordlicht Energie, Müller & Söhne, Übersee-Handel"),
+    streets=_split("Hauptstraße %d, Königsallee %d, Große Bleichen %da, Am Mühlenweg %d, Schloßstr. %d"),
     postal_code="%02d%03d",
     postal_codes=range(1_067, 99_998),
 )
@@ -153,16 +153,16 @@ _UKRAINE = Locale(
     country="UA",
     people=(
         (
-            _listed("Олександр, Андрій, Сергій, Юрій, Ігор, Микола, Євген, Лук'ян"),
-            _listed("Шевченко, Коваленко, Ткачук, Бондаренко, Мельник, Григор'єв, Їжакевич, Гончар"),
+            _split("Олександр, Андрій, Сергій, Юрій, Ігор, Микола, Євген, Лук'ян"),
+            _split("Шевченко, Коваленко, Ткачук, Бондаренко, Мельник, Григор'єв, Їжакевич, Гончар"),
         ),
         (
-            _listed("Олена, Наталія, Ірина, Оксана, Юлія, Ганна, Соломія, Любов"),
-            _listed("Шевченко, Коваленко, Ткачук, Бондаренко, Мельник, Григор'єва, Їжакевич, Гончар"),
+            _split("Олена, Наталія, Ірина, Оксана, Юлія, Ганна, Соломія, Любов"),
+            _split("Шевченко, Коваленко, Ткачук, Бондаренко, Мельник, Григор'єва, Їжакевич, Гончар"),
         ),
     ),
     companies=("ТОВ «{}»", "ПП «{}»", "АТ «{}»"),
-    words=_listed("Зоря, Чорноморська хвиля, Київський хліб, Карпати, Золотий ключ, Їжачок"),
+    words=_split("Зоря, Чорноморська хвиля, Київський хліб, Карпати, Золотий ключ, Їжачок"),
     streets=("вул. Хрещатик, %d", "вул. Шевченка, %d", "просп. Перемоги, %d", "вул. Об'їзна, %d"),
     postal_code="%02d%03d",
     postal_codes=range(1_001, 99_999),
@@ -171,12 +171,12 @@ _UKRAINE = Locale(
 _BULGARIA = Locale(
     country="BG",
     people=(
-        (_listed("Георги, Иван, Димитър, Красимир, Петър"), _listed("Иванов, Петров, Щерев, Йорданов, Жеков")),
-        (_listed("Мария, Елена, Йорданка, Цветелина, Ралица"), _listed("Иванова, Петрова, Щерева, Йорданова, Жекова")),
+        (_split("Георги, Иван, Димитър, Красимир, Петър"), _split("Иванов, Петров, Щерев, Йорданов, Жеков")),
+        (_split("Мария, Елена, Йорданка, Цветелина, Ралица"), _split("Иванова, Петрова, Щерева, Йорданова, Жекова")),
     ),
     companies=("„{}“ ЕООД", "„{}“ АД"),
-    words=_listed("Роза, Черно море, Балкан Транс, Тракия, Златен лъв"),
-    streets=_listed("бул. Витоша %d, ул. Шипка %d, ул. Цар Асен %d"),
+    words=_split("Роза, Черно море, Балкан Транс, Тракия, Златен лъв"),
+    streets=_split("бул. Витоша %d, ул. Шипка %d, ул. Цар Асен %d"),
     postal_code="%d%03d",
     postal_codes=range(1_000, 9_999),
 )
@@ -185,17 +185,17 @@ _GREECE = Locale(
     country="GR",
     people=(
         (
-            _listed("Γιώργος, Δημήτρης, Νίκος, Ιωάννης, Κωνσταντίνος"),
-            _listed("Παπαδόπουλος, Οικονόμου, Γεωργίου, Βλάχος, Αγγελόπουλος"),
+            _split("Γιώργος, Δημήτρης, Νίκος, Ιωάννης, Κωνσταντίνος"),
+            _split("Παπαδόπουλος, Οικονόμου, Γεωργίου, Βλάχος, Αγγελόπουλος"),
         ),
         (
-            _listed("Μαρία, Ελένη, Αικατερίνη, Βασιλική, Σοφία"),
-            _listed("Παπαδοπούλου, Οικονόμου, Γεωργίου, Βλάχου, Αγγελοπούλου"),
+            _split("Μαρία, Ελένη, Αικατερίνη, Βασιλική, Σοφία"),
+            _split("Παπαδοπούλου, Οικονόμου, Γεωργίου, Βλάχου, Αγγελοπούλου"),
         ),
     ),
     companies=("{} Α.Ε.", "{} Ε.Π.Ε."),
-    words=_listed("Αιγαίο, Ελληνικά Έλαια, Όλυμπος, Φάρος Ναυτιλία, Ήλιος"),
-    streets=_listed("Ερμού %d, Λεωφόρος Κηφισίας %d, Οδός Αθηνάς %d"),
+    words=_split("Αιγαίο, Ελληνικά Έλαια, Όλυμπος, Φάρος Ναυτιλία, Ήλιος"),
+    streets=_split("Ερμού %d, Λεωφόρος Κηφισίας %d, Οδός Αθηνάς %d"),
     postal_code="%02d%03d",
     postal_codes=range(10_431, 85_999),
 )
@@ -204,13 +204,13 @@ _GEORGIA = Locale(
     country="GE",
     people=(
         (
-            _listed("გიორგი, ლევან, დავით, ნინო, თამარ"),
-            _listed("ბერიძე, კაპანაძე, გელაშვილი, მაისურაძე, ჯავახიშვილი"),
+            _split("გიორგი, ლევან, დავით, ნინო, თამარ"),
+            _split("ბერიძე, კაპანაძე, გელაშვილი, მაისურაძე, ჯავახიშვილი"),
         ),
     ),
     companies=("შპს „{}“",),
-    words=_listed("მზიური, კავკასია, ივერია"),
-    streets=_listed("რუსთაველის გამზირი %d, აღმაშენებლის %d"),
+    words=_split("მზიური, კავკასია, ივერია"),
+    streets=_split("რუსთაველის გამზირი %d, აღმაშენებლის %d"),
     postal_code="%d%03d",
     postal_codes=range(101, 6_400),
 )
@@ -219,33 +219,33 @@ _ARMENIA = Locale(
     country="AM",
     people=(
         (
-            _listed("Արամ, Հայկ, Տիգրան, Անահիտ, Նարե"),
-            _listed("Հակոբյան, Սարգսյան, Պետրոսյան, Գրիգորյան"),
+            _split("Արամ, Հայկ, Տիգրան, Անահիտ, Նարե"),
+            _split("Հակոբյան, Սարգսյան, Պետրոսյան, Գրիգորյան"),
         ),
     ),
     companies=("«{}» ՍՊԸ",),
-    words=_listed("Արարատ, Սևան, Նաիրի"),
-    streets=_listed("Աբովյան փող. %d, Մաշտոցի պող. %d"),
+    words=_split("Արարատ, Սևան, Նաիրի"),
+    streets=_split("Աբովյան փող. %d, Մաշտոցի պող. %d"),
     postal_code="%d%03d",
     postal_codes=range(1, 4_300),
 )
 
 _ISRAEL = Locale(
     country="IL",
-    people=((_listed("דוד, יוסף, שרה, רחל, משה"), _listed("כהן, לוי, מזרחי, פרץ, ביטון")),),
+    people=((_split("דוד, יוסף, שרה, רחל, משה"), _split("כהן, לוי, מזרחי, פרץ, ביטון")),),
     companies=("{} בע״מ",),
-    words=_listed("הים התיכון, כרמל, אור"),
-    streets=_listed("רחוב הרצל %d, שדרות רוטשילד %d"),
+    words=_split("הים התיכון, כרמל, אור"),
+    streets=_split("רחוב הרצל %d, שדרות רוטשילד %d"),
     postal_code="%04d%03d",
     postal_codes=range(100_000, 9_999_999),
 )
 
 _JAPAN = Locale(
     country="JP",
-    people=((_listed("太郎, 花子, 健一, さくら, 翔"), _listed("佐藤, 鈴木, 髙橋, 田中, 渡邊")),),
+    people=((_split("太郎, 花子, 健一, さくら, 翔"), _split("佐藤, 鈴木, 髙橋, 田中, 渡邊")),),
     companies=("株式会社{}", "{}有限会社"),
-    words=_listed("山本商店, 東海テクノロジー, さくら水産"),
-    streets=_listed("銀座4丁目%d番, 港区芝公園%d"),
+    words=_split("山本商店, 東海テクノロジー, さくら水産"),
+    streets=_split("銀座4丁目%d番, 港区芝公園%d"),
     postal_code="%04d%03d",
     postal_codes=range(100_001, 9_999_999),
     person="{1} {0}",
@@ -255,22 +255,22 @@ _FINLAND = Locale(
     country="FI",
     people=(
         (
-            _listed("Väinö, Mikko, Aino, Päivi, Åke"),
-            _listed("Virtanen, Mäkinen, Hämäläinen, Lindström, Ylä-Outinen"),
+            _split("Väinö, Mikko, Aino, Päivi, Åke"),
+            _split("Virtanen, Mäkinen, Hämäläinen, Lindström, Ylä-Outinen"),
         ),
     ),
     companies=("{} Oy", "Oy {} Ab"),
-    words=_listed("Järvisuomi, Pohjola Sähkö, Åbo Båtvarv"),
-    streets=_listed("Mannerheimintie %d A 5, Hämeenkatu %d, Itäväylä %d"),
+    words=_split("Järvisuomi, Pohjola Sähkö, Åbo Båtvarv"),
+    streets=_split("Mannerheimintie %d A 5, Hämeenkatu %d, Itäväylä %d"),
     postal_code="%02d%03d",
     postal_codes=range(100, 99_999),
 )
 
 _IRELAND = Locale(
     country="IE",
-    people=((_listed("Seán, Aoife, Pádraig, Niamh, Conor"), _listed("O'Brien, Ní Bhriain, MacCarthy, D'Arcy, Ó Sé")),),
+    people=((_split("Seán, Aoife, Pádraig, Niamh, Conor"), _split("O'Brien, Ní Bhriain, MacCarthy, D'Arcy, Ó Sé")),),
     companies=("{} Ltd", "{} DAC"),
-    words=_listed("Liffey & Sons, Shamrock Foods, O'Connell Freight"),
+    words=_split("Liffey & Sons, Shamrock Foods, O'Connell Freight"),
     streets=("%d O'Connell Street", "%d St. Stephen's Green", "Unit %d, Docklands"),
     postal_code="D%02d X%03d",
     postal_codes=range(1_101, 24_999),
@@ -278,15 +278,15 @@ _IRELAND = Locale(
 
 _FRANCE = Locale(
     country="FR",
-    people=((_listed("François, Zoé, Noël, Anaïs, Jean-Luc"), _listed("Lefèvre, L'Hôpital, Château, Muñoz, Garçon")),),
+    people=((_split("François, Zoé, Noël, Anaïs, Jean-Luc"), _split("Lefèvre, L'Hôpital, Château, Muñoz, Garçon")),),
     companies=("{} SARL", "Société {} S.A."),
-    words=_listed("L'Œuvre, Pâtisserie Élysée, Crédit & Dépôt"),
-    streets=_listed("%d rue de l'Église, %d bis avenue Foch, %d boulevard Saint-Michel"),
+    words=_split("L'Œuvre, Pâtisserie Élysée, Crédit & Dépôt"),
+    streets=_split("%d rue de l'Église, %d bis avenue Foch, %d boulevard Saint-Michel"),
     postal_code="%02d%03d",
     postal_codes=range(1_000, 97_680),
 )
 
-REGIONS = (
+LOCALES = (
     *(_LITHUANIA,) * 8,
     *(_LATVIA,) * 5,
     *(_ESTONIA,) * 5,
@@ -303,4 +303,4 @@ REGIONS = (
     _IRELAND,
     _FRANCE,
 )
-"""The regions, each as often as its share of the customers wants."""
+"""The locales, each as often as its share of the customers."""

@@ -1,4 +1,4 @@
-"""``per_page`` and ``page`` as PHP reads and Laravel validates them, and the ``X-Api-*`` headers."""
+"""The parameters ``per_page`` and ``page``, read and validated as by PHP and Laravel, and the ``X-Api-*`` headers."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["PARAMETERS", "Edition", "InvalidQueryError", "PageRequest", "page_headers", "page_request"]
+__all__ = ["PARAMETERS", "Edition", "InvalidQueryError", "PageRequest", "make_page_headers", "parse_query"]
 
 Edition = Literal["a", "b"]
 
@@ -18,10 +18,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class InvalidQueryError(ValueError):
-    """A query the service answers with a 422.
+    """A query that gets a 422.
 
     Attributes:
-        errors: What is wrong, for each parameter.
+        errors: The messages for each invalid parameter.
     """
 
     def __init__(self, errors: dict[str, list[str]]) -> None:
@@ -31,7 +31,7 @@ class InvalidQueryError(ValueError):
 
 @attrs.frozen
 class PageRequest:
-    """Which page is wanted: its number, from 1, and how many records make a page."""
+    """The requested page: its number, from 1, and the number of records in a page."""
 
     number: int = 1
     size: int = _DEFAULT_SIZE
@@ -45,11 +45,11 @@ class _Rule:
     default: int
     maximum: float = float("inf")
 
-    def complaints(self, value: str | None) -> list[str]:
-        """What Laravel says of ``value``; None stands for an array."""
+    def find_errors(self, value: str | None) -> list[str]:
+        """Return Laravel's messages for ``value``; None means an array."""
         name = self.parameter.replace("_", " ")
         is_integer = value is not None and _INTEGER.fullmatch(value) is not None and _fits(value)
-        size = 1.0 if value is None else _size(value)
+        size = 1.0 if value is None else _measure(value)
         return [
             *([] if is_integer else [f"The {name} must be an integer."]),
             *([] if size >= 1 else [f"The {name} must be at least 1."]),
@@ -59,32 +59,32 @@ class _Rule:
 
 _RULES = (_Rule("per_page", _DEFAULT_SIZE, _LARGEST_SIZE), _Rule("page", 1))
 PARAMETERS = frozenset(rule.parameter for rule in _RULES)
-"""What a query for the list may name."""
+"""The parameters of the customer list."""
 
 
-def page_request(query: Iterable[tuple[str, str]]) -> PageRequest:
-    """Read a query, given as its names and values in order.
+def parse_query(query: Iterable[tuple[str, str]]) -> PageRequest:
+    """Parse a query, given as its names and values in order.
 
     Raises:
-        InvalidQueryError: If a parameter is not a whole number in its range.
+        InvalidQueryError: A parameter is not a whole number in its range.
 
     Example:
-        >>> page_request([("per_page", "100"), ("page", "2"), ("page", "3")])
+        >>> parse_query([("per_page", "100"), ("page", "2"), ("page", "3")])
         PageRequest(number=3, size=100)
     """
-    values = _as_php_reads(query)
+    values = _read_like_php(query)
     given = [rule for rule in _RULES if rule.parameter in values]
-    errors = {rule.parameter: complaints for rule in given if (complaints := rule.complaints(values[rule.parameter]))}
+    errors = {rule.parameter: messages for rule in given if (messages := rule.find_errors(values[rule.parameter]))}
     if errors:
         raise InvalidQueryError(errors)
     size, number = (int(values.get(rule.parameter) or rule.default) for rule in _RULES)
     return PageRequest(number, size)
 
 
-def page_headers(edition: Edition, total: int, page: PageRequest, records: int) -> dict[str, str]:
-    """The headers that describe a page of ``records`` records, in either edition of the documentation.
+def make_page_headers(edition: Edition, total: int, page: PageRequest, records: int) -> dict[str, str]:
+    """Return the headers that describe a page of ``records`` records, in either edition of the documentation.
 
-    The editions also disagree on ``X-Api-Per-Page``: edition "a" gives the page size that was applied,
+    The editions also disagree on ``X-Api-Per-Page``: in edition "a" it is the page size that was applied, in
     edition "b" the number of records on this page.
     """
     last = max(-(-total // page.size), 1)
@@ -105,8 +105,8 @@ def page_headers(edition: Edition, total: int, page: PageRequest, records: int) 
     }
 
 
-def _as_php_reads(query: Iterable[tuple[str, str]]) -> dict[str, str | None]:
-    """The last value of each name, trimmed; None where ``name[]`` or ``name[key]`` makes it an array."""
+def _read_like_php(query: Iterable[tuple[str, str]]) -> dict[str, str | None]:
+    """Return the last value of each name, stripped; None for an array, such as ``name[]`` or ``name[key]``."""
     values: dict[str, str | None] = {}
     for name, value in query:
         scalar, bracket, _ = name.partition("[")
@@ -118,6 +118,6 @@ def _fits(integer: str) -> bool:
     return len(integer) <= 20 and abs(int(integer)) <= _LARGEST_INTEGER
 
 
-def _size(value: str) -> float:
-    """What ``min`` and ``max`` compare: the number, or the length of a text that is none."""
+def _measure(value: str) -> float:
+    """Return what ``min`` and ``max`` compare: the number, or the length of other text."""
     return float(value) if _NUMBER.fullmatch(value) else len(value)

@@ -1,4 +1,4 @@
-"""Which customer stands where in the list, at a cost that depends on the changes made to it only."""
+"""The order of the list, in memory that grows with the changes made, not with the list."""
 
 from collections.abc import Iterator
 
@@ -6,24 +6,23 @@ __all__ = ["Positions"]
 
 
 class Positions:
-    """The numbers 0, 1, 2 ... in order, with insertions and deletions, kept as runs of consecutive numbers.
+    """Customer numbers in list order, kept as runs of consecutive numbers.
 
     Args:
-        size: How many numbers there are at first.
+        size: The list begins as the numbers from 0 up to ``size``.
 
     Example:
-        >>> roster = Positions(1_000_000)
-        >>> roster.insert(2, at=0)
-        >>> roster.delete(1, at=3)
-        >>> list(roster.numbers(0, 5)), len(roster)
+        >>> positions = Positions(1_000_000)
+        >>> positions.insert(range(1_000_000, 1_000_002), at=0)
+        >>> positions.delete(1, at=3)
+        >>> list(positions.numbers(0, 5)), len(positions)
         ([1000000, 1000001, 0, 2, 3], 1000001)
-        >>> 1 in roster
+        >>> 1 in positions
         False
     """
 
     def __init__(self, size: int) -> None:
         self._runs = [range(size)]
-        self._next = size
 
     def __len__(self) -> int:
         return sum(map(len, self._runs))
@@ -32,7 +31,7 @@ class Positions:
         return any(number in run for run in self._runs)
 
     def numbers(self, start: int, stop: int) -> Iterator[int]:
-        """The numbers at the positions from ``start`` up to, not including, ``stop``."""
+        """Yield the numbers at the positions from ``start`` up to, not including, ``stop``."""
         for run in self._runs:
             if stop <= 0:
                 return
@@ -40,13 +39,12 @@ class Positions:
             start -= len(run)
             stop -= len(run)
 
-    def insert(self, count: int, at: int) -> None:
-        """Put ``count`` new numbers before position ``at``; beyond the end means at the end."""
-        self._runs.insert(self._split(at), range(self._next, self._next + count))
-        self._next += count
+    def insert(self, numbers: range, at: int) -> None:
+        """Insert ``numbers`` before position ``at``; beyond the end means at the end."""
+        self._runs.insert(self._split(at), numbers)
 
     def delete(self, count: int, at: int) -> None:
-        """Take away ``count`` numbers from position ``at`` on, or as many as there are."""
+        """Delete ``count`` numbers from position ``at`` on, or as many as there are."""
         first = self._split(at)
         del self._runs[first : self._split(at + count)]
 

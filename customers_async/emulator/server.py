@@ -1,4 +1,4 @@
-"""The emulator itself: a running server, and the levers to make its life hard."""
+"""The emulator: a server, and the methods that change its behaviour."""
 
 import asyncio
 import time
@@ -10,11 +10,11 @@ from typing import Any, Self
 import attrs
 from aiohttp import web
 
-from customers_async.emulator.checks import check_seconds, check_whole_number
+from customers_async.emulator.checks import check_duration, check_whole_number
 from customers_async.emulator.customer_list import CustomerList
 from customers_async.emulator.drift import Drift
 from customers_async.emulator.faults import Fault, Faults
-from customers_async.emulator.quota import Quota
+from customers_async.emulator.rate_limit import RateLimitWindows
 from customers_async.emulator.service import OWNER, Service
 from customers_async.emulator.settings import Settings, at_least
 from customers_async.emulator.stats import Stats
@@ -22,39 +22,40 @@ from customers_async.emulator.tokens import Tokens
 
 __all__ = ["Emulator"]
 
-_CLOSING_TAKES = 0.1
+_SHUTDOWN_TIMEOUT = 0.1
 
 
 class _Clock:
-    """Unix time that passes as the event loop's does."""
+    """Returns Unix time that advances with the event loop's clock."""
 
     def __init__(self) -> None:
-        self._passed: Callable[[], float] = time.monotonic
-        self._zero = time.time() - time.monotonic()
+        self._time: Callable[[], float] = time.monotonic
+        self._offset = time.time() - time.monotonic()
 
     def __call__(self) -> float:
-        return self._zero + self._passed()
+        return self._offset + self._time()
 
     def follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go on from now at the pace of ``loop``."""
-        now = self()
-        self._passed = loop.time
-        self._zero = now - loop.time()
+        """Advance with the clock of ``loop`` from now on."""
+        self._offset = self() - loop.time()
+        self._time = loop.time
 
 
 @attrs.define(slots=False, eq=False)
 class Emulator(Settings):
-    """A faithful local stand-in for the customers service.
+    """A local emulator of the customers service.
 
-    It listens on a real socket and answers as the service does: Laravel's fixed-window quota for each client
-    address, bearer tokens, pagination told in headers, one JSON shape for all errors. The customers are computed
-    from the seed, so a million of them cost nothing. The first is the one the API reference documents.
+    It listens on a real socket and responds like the service: Laravel's fixed-window rate limit for each client
+    address, bearer tokens, pagination in headers, one JSON shape for all errors. The customers are computed from
+    the seed, so a million of them take no memory. The first is the one in the API reference. The time in the
+    responses' ``Date`` and in new records follows the event loop, so it also fits a ``VirtualTimeLoop``.
 
-    Nothing is opened before `start`, which ``async with`` calls. All arguments are those of ``Settings``.
+    Nothing is opened before `start`, which ``async with`` calls. The arguments are `customers`, the number of
+    customers at first, and those of ``Settings``.
 
     Raises:
-        TypeError: If an argument is of another type.
-        ValueError: If an argument is out of its range.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of its range.
 
     Example:
         >>> import asyncio, aiohttp
@@ -71,16 +72,17 @@ class Emulator(Settings):
 
     def __attrs_post_init__(self) -> None:
         clock = _Clock()
-        directory = CustomerList(self.customers, self.seed)
+        customer_list = CustomerList(self.customers, self.seed, clock)
         secret = sha256(str(self.seed).encode()).digest()
         self._clock = clock
         self._runner: web.AppRunner | None = None
         self._port = self.port
         self._service = Service(
             settings=self,
-            directory=directory,
-            drift=Drift(directory),
-            quota=Quota(self.limit, self.window, clock),
+            clock=clock,
+            customer_list=customer_list,
+            drift=Drift(customer_list),
+            windows=RateLimitWindows(self.limit, self.window, clock),
             tokens=Tokens(secret, self.token_lifetime, clock, owner=str(OWNER["uuid"])),
             faults=Faults(self.seed),
             stats=Stats(),
@@ -96,19 +98,19 @@ class Emulator(Settings):
         await self.close()
 
     async def start(self) -> None:
-        """Begin to listen; does nothing when it already does. After `close`, the port stays the same.
+        """Start to listen, if not listening yet. After `close`, the port stays the same.
 
         Raises:
-            OSError: If the port is taken.
+            OSError: The port is in use.
         """
         if self._runner is not None:
             return
         self._clock.follow(asyncio.get_running_loop())
         self._runner = runner = web.AppRunner(
-            self._service.application(),
+            self._service.make_application(),
             access_log=None,
             handler_cancellation=True,
-            shutdown_timeout=_CLOSING_TAKES,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
         )
         try:
             await runner.setup()
@@ -119,7 +121,7 @@ class Emulator(Settings):
         self._port = runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop listening and drop every connection, stalled ones too; does nothing when closed."""
+        """Stop listening and close all connections, including stalled ones. Does nothing if already closed."""
         runner, self._runner = self._runner, None
         if runner is not None:
             self._service.hang_up()
@@ -130,7 +132,7 @@ class Emulator(Settings):
         """Base URL, such as ``"http://127.0.0.1:49152"``.
 
         Raises:
-            RuntimeError: If the emulator was never started, for then the port is not known.
+            RuntimeError: The emulator was never started, so its port is not known.
         """
         if not self._port:
             raise RuntimeError("the emulator has no URL before it is started")
@@ -139,76 +141,76 @@ class Emulator(Settings):
 
     @property
     def token(self) -> str:
-        """A bearer token that is valid now; a new one once the last has expired or was revoked."""
+        """A valid bearer token; a new one if the last has expired or was revoked."""
         return self._service.tokens.current
 
     @property
     def stats(self) -> Stats:
-        """What has arrived so far."""
+        """Counts of the requests received so far."""
         return self._service.stats
 
     @property
     def pending(self) -> list[str]:
-        """What was scripted and has not happened, such as ``"fail_next(503)"``; faults without an end do not count."""
+        """What was scripted and has not happened, such as ``"fail_next(503)"``; without faults that never end."""
         service = self._service
-        uses = service.tokens.uses_left
+        requests = service.tokens.requests_left
         return [
             *(f"fail_next({fault})" for fault in service.faults.pending),
             *(f"on_page({page})" for page in service.drift.pending),
-            *([] if uses is None else [f"expire_token(after={uses})"]),
+            *([] if requests is None else [f"expire_token(after={requests})"]),
         ]
 
     @property
     def total(self) -> int:
-        """How many customers are on the list now."""
-        return len(self._service.directory)
+        """The number of customers on the list now."""
+        return len(self._service.customer_list)
 
     def uuids(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
-        """The customers' uuids one by one, in list order, from position ``start`` up to ``stop``."""
-        return self._service.directory.uuids(start, self.total if stop is None else stop)
+        """Yield the customers' uuids in list order, from position ``start`` up to ``stop``."""
+        return self._service.customer_list.uuids(start, self.total if stop is None else stop)
 
     def issue_token(self, lifetime: float | None = None) -> str:
-        """Make one more valid token; with a ``lifetime`` in seconds it says so in ``exp`` and ends then."""
+        """Return one more valid token. A ``lifetime`` in seconds makes it expire, and sets its ``exp`` claim."""
         if lifetime is not None:
-            check_seconds("lifetime", lifetime)
+            check_duration("lifetime", lifetime)
         return self._service.tokens.issue(lifetime)
 
     def revoke(self, token: str) -> None:
-        """Answer ``token`` with 401 from now on."""
+        """Reject ``token`` with a 401 from now on."""
         self._service.tokens.revoke(token)
 
     def expire_token(self, after: int = 0) -> None:
-        """Let all tokens valid now end once ``after`` more requests came with any token or none."""
+        """Expire all currently valid tokens after ``after`` more requests, counting those without a token too."""
         check_whole_number("after", after, 0)
         self._service.tokens.expire(after)
 
     def rate_limit(self, limit: int, window: float = 60.0) -> None:
-        """Change the quota to ``limit`` requests in ``window`` seconds, and open new windows."""
+        """Change the rate limit to ``limit`` requests in ``window`` seconds, and discard all open windows."""
         check_whole_number("limit", limit, 1)
-        check_seconds("window", window)
-        self._service.quota.change(limit, window)
+        check_duration("window", window)
+        self._service.windows.change(limit, window)
 
     def insert(self, n: int = 1, at: int = 0) -> None:
-        """Put ``n`` new customers, created later than all others, before position ``at``."""
+        """Insert ``n`` customers before position ``at``. Their ``created_at`` is the emulator's time now."""
         check_whole_number("n", n, 0)
         check_whole_number("at", at, 0)
-        self._service.directory.insert(n, at)
+        self._service.customer_list.insert(n, at)
 
     def delete(self, n: int = 1, at: int = 0) -> None:
-        """Take ``n`` customers off the list, from position ``at`` on."""
+        """Delete ``n`` customers from position ``at`` on."""
         check_whole_number("n", n, 0)
         check_whole_number("at", at, 0)
-        self._service.directory.delete(n, at)
+        self._service.customer_list.delete(n, at)
 
     def touch(self, position: int = 0, **fields: Any) -> None:
-        """Move ``updated_at`` of the customer at ``position`` on, and set any other ``fields`` to any JSON value."""
+        """Advance ``updated_at`` of the customer at ``position``, and set any other ``fields`` to JSON values."""
         check_whole_number("position", position, 0)
         if position >= self.total:
             raise ValueError(f"there is no position {position} in a list of {self.total}")
-        self._service.directory.change(position, int(self._clock()), fields)
+        self._service.customer_list.change(position, fields)
 
     def on_page(self, page: int, *, insert: int = 0, delete: int = 0, at: int = 0) -> None:
-        """Once, right before ``page`` is answered, delete and then insert customers at position ``at``."""
+        """Delete, then insert customers at position ``at``, once, right before ``page`` is read."""
         check_whole_number("page", page, 1)
         for name, value in {"insert": insert, "delete": delete, "at": at}.items():
             check_whole_number(name, value, 0)
@@ -223,23 +225,23 @@ class Emulator(Settings):
         page: int | None = None,
         after: int = 0,
     ) -> None:
-        """Let requests fail that the quota admits.
+        """Make the next requests fail that the rate limit admits.
 
         Args:
-            fault: A status (204, or 400 and more: the error envelope); or a coroutine function that is given an
-                `Exchange`; or one of these names. Answers that are not the API's: ``html`` with status 200,
-                ``html_<status>``, ``maintenance`` (``html_503``), ``redirect`` to a login page. Spoilt bodies:
+            fault: A status (204, or from 400 on with the JSON error body); or a coroutine function that takes an
+                `Exchange`; or one of these names. Responses that the API does not give: ``html`` with status 200,
+                ``html_<status>``, ``maintenance`` (``html_503``), ``redirect`` to a login page. Broken bodies:
                 ``bad_json``, ``empty``, ``null``, ``cut_gzip``, ``echo`` (a 400 that repeats the authorization).
-                Spoilt connections: ``reset`` and ``hang_up`` before any answer, ``cut`` within the body,
+                Broken connections: ``reset`` and ``hang_up`` before the response, ``cut`` within the body,
                 ``stall`` before the headers, ``stall_body`` within the body, ``drip`` (one byte a second).
             times: How many requests fail; None means all until `recover`.
             path: Only requests for this path; may be a pattern such as ``/api/v1/customers/*``.
             page: Only requests for this page of the list.
-            after: How many such requests succeed first.
+            after: How many of these requests succeed first.
 
         Raises:
-            TypeError: If ``fault`` is neither.
-            ValueError: If no such fault is known.
+            TypeError: ``fault`` has another type.
+            ValueError: There is no such fault.
         """
         check_whole_number("times", 1 if times is None else times, 1)
         check_whole_number("page", 1 if page is None else page, 1)
@@ -247,14 +249,14 @@ class Emulator(Settings):
         self._service.faults.script(fault, times, path, page, after)
 
     def fail_randomly(self, rates: Mapping[int | str | Fault, float]) -> None:
-        """Let admitted requests fail by chance, as in ``{503: 0.2, "cut": 0.05}``; replaces earlier rates.
+        """Make admitted requests fail at random, as in ``{503: 0.2, "cut": 0.05}``; replaces earlier rates.
 
         Raises:
-            TypeError: If a key is no fault, see `fail_next`.
-            ValueError: If no such fault is known, or the rates are negative or add up to more than 1.
+            TypeError: A key is not a fault; see `fail_next`.
+            ValueError: There is no such fault, a rate is negative, or the rates add up to more than 1.
         """
         self._service.faults.randomize(rates)
 
     def recover(self) -> None:
-        """Forget all faults."""
+        """Remove all faults."""
         self._service.faults.clear()

@@ -1,11 +1,11 @@
-"""How the emulator behaves, checked when it is made and whenever it is changed."""
+"""The emulator's settings, validated when they are set."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import attrs
 
-from customers_async.emulator.checks import check_seconds, check_whole_number
+from customers_async.emulator.checks import check_duration, check_whole_number
 from customers_async.emulator.pagination import Edition
 
 __all__ = ["Settings", "at_least"]
@@ -18,17 +18,17 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def at_least(minimum: int) -> Validator:
-    """A validator of whole numbers from ``minimum`` on."""
+    """Return a validator of whole numbers of at least ``minimum``."""
     return lambda _, attribute, value: check_whole_number(attribute.name, value, minimum)
 
 
-def _seconds(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    check_seconds(attribute.name, value)
+def _validate_duration(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    check_duration(attribute.name, value)
 
 
-def _latency(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+def _validate_latency(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     if not callable(value):
-        check_seconds(attribute.name, value, positive=False)
+        check_duration(attribute.name, value, positive=False)
 
 
 _FLAG = attrs.validators.instance_of(bool)
@@ -39,37 +39,36 @@ _FIXED = attrs.setters.frozen
 
 @attrs.define(kw_only=True, slots=False, eq=False)
 class Settings:
-    """Everything about the emulator's behaviour that can be set; the second half also while it runs.
+    """The emulator's settings. Those from `edition` on can also be assigned while it runs.
 
     Attributes:
-        seed: Chooses the customers, the disorder of `unstable_order` and the faults by chance.
-        limit: Requests in a window of the quota at first.
-        window: Length of a window at first, in seconds.
-        token_lifetime: Seconds that the emulator's own token lives. None: for ever, and without an ``exp`` claim.
+        seed: Selects the customers, the order under `unstable_order`, and the random faults.
+        limit: Requests in a rate-limit window; see `Emulator.rate_limit` to change it.
+        window: Length of a rate-limit window in seconds.
+        token_lifetime: Seconds for which `Emulator.token` is valid. None means forever, without an ``exp`` claim.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose.
-        edition: Which edition of the ``X-Api-*`` headers is sent, "a" or "b".
-        capped: Whether only the first `cap` customers are served. The total and the has-more header go on
-            telling of all of them.
-        cap: How many customers are served when `capped`.
-        cap_refuses: Whether pages beyond the cap are refused with a 422 rather than empty.
-        latency: Seconds that an answer takes, or a callable that returns them.
-        gzip: Whether answers are compressed for clients that accept it.
-        retry_after: Whether a 429 carries ``Retry-After`` and ``X-RateLimit-Reset``.
-        unstable_order: Whether customers of equal ``created_at`` change places from request to request.
-        whitelisted: Whether the client's address is allowed; if not, 403.
-        trust_forwarded_for: Whether ``X-Forwarded-For`` tells the client's address.
+        edition: Which edition of the ``X-Api-*`` headers to send, "a" or "b".
+        capped: Whether to serve only the first `cap` customers. The total and the has-more header still count all.
+        cap: How many customers are served if `capped`.
+        cap_refuses: Whether a page beyond the cap gets a 422 instead of an empty page.
+        latency: Seconds until a response is sent, or a callable that returns them.
+        gzip: Whether to compress responses for clients that accept it.
+        retry_after: Whether a 429 has the headers ``Retry-After`` and ``X-RateLimit-Reset``.
+        unstable_order: Whether the order of customers with equal ``created_at`` changes with every request.
+        whitelisted: Whether the client's address is allowed; if not, every request gets a 403.
+        trust_forwarded_for: Whether to take the client's address from ``X-Forwarded-For``.
         login_redirect: Whether a 401 becomes a redirect to a login page unless the request accepts JSON.
-        ignore_per_page: A page size to apply whatever is asked for.
-        ignore_page: Whether to serve page 1 whatever is asked for.
-        headers: Headers to replace in answers that carry them: by a text, by a function of the true value,
-            or by nothing (None).
+        ignore_per_page: A page size to apply whatever page size is requested.
+        ignore_page: Whether to serve page 1 whatever page is requested.
+        headers: Headers to replace in the responses that have them. The value is a text, a function of the true
+            value, or None to remove the header.
     """
 
     seed: int = attrs.field(default=1, validator=attrs.validators.instance_of(int), on_setattr=_FIXED)
     limit: int = attrs.field(default=500, validator=at_least(1), on_setattr=_FIXED)
-    window: float = attrs.field(default=60.0, validator=_seconds, on_setattr=_FIXED)
-    token_lifetime: float | None = attrs.field(default=None, validator=_optional(_seconds), on_setattr=_FIXED)
+    window: float = attrs.field(default=60.0, validator=_validate_duration, on_setattr=_FIXED)
+    token_lifetime: float | None = attrs.field(default=None, validator=_optional(_validate_duration), on_setattr=_FIXED)
     host: str = attrs.field(default="127.0.0.1", validator=_TEXT, on_setattr=_FIXED)
     port: int = attrs.field(default=0, validator=at_least(0), on_setattr=_FIXED)
 
@@ -77,7 +76,7 @@ class Settings:
     capped: bool = attrs.field(default=False, validator=_FLAG)
     cap: int = attrs.field(default=10_000, validator=at_least(0))
     cap_refuses: bool = attrs.field(default=False, validator=_FLAG)
-    latency: Latency = attrs.field(default=0.0, validator=_latency)
+    latency: Latency = attrs.field(default=0.0, validator=_validate_latency)
     gzip: bool = attrs.field(default=True, validator=_FLAG)
     retry_after: bool = attrs.field(default=True, validator=_FLAG)
     unstable_order: bool = attrs.field(default=False, validator=_FLAG)

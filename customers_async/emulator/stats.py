@@ -1,4 +1,4 @@
-"""What the emulator saw, counted where the client cannot embellish it."""
+"""What the emulator received and sent, counted at the server."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,17 +11,18 @@ __all__ = ["Stats"]
 
 @attrs.define
 class Stats:
-    """Counts of everything that arrived, except requests for the description ``/openapi.yaml``.
+    """Counts of all requests, except those for the description ``/openapi.yaml``.
 
     Attributes:
-        requests: All requests, whatever became of them.
-        admitted: Those the quota let through.
-        rejected: Those the quota answered with a 429.
-        in_flight: Being answered right now.
-        peak_in_flight: The most that were ever being answered at one time.
-        statuses: How often each status was answered; a connection dropped or stalled before a status counts nowhere.
-        paths: How often each path was asked for, without its query.
-        unexpected: Requests for a path, with a method or with a parameter that the service does not have, such as
+        requests: Requests received, whatever their outcome.
+        admitted: Requests admitted by the rate limit.
+        rejected: Requests rejected by the rate limit with a 429.
+        in_flight: Requests being processed now.
+        peak_in_flight: The most requests that were ever processed at one time.
+        statuses: How many responses were sent with each status. A connection that is dropped or stalls before the
+            status is not counted.
+        paths: How many requests each path received, without its query.
+        unexpected: Requests with a path, a method or a parameter that the service does not have, such as
             ``"GET /api/v1/customers: no parameter perpage"``.
 
     Example:
@@ -44,7 +45,7 @@ class Stats:
 
     @contextmanager
     def counting(self, path: str) -> Iterator[None]:
-        """Count a request to ``path``, which is in flight for as long as the block runs."""
+        """Count a request to ``path`` that is in flight while the block runs."""
         self.requests += 1
         self.paths[path] += 1
         self.in_flight += 1

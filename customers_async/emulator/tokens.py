@@ -1,4 +1,4 @@
-"""The bearer tokens the emulator accepts: real-looking JWTs that live, expire and are revoked."""
+"""The bearer tokens that the emulator accepts: JWTs that expire and can be revoked."""
 
 import hmac
 import re
@@ -15,20 +15,19 @@ __all__ = ["Tokens"]
 _BEARER = re.compile(r"Bearer +([\w-]+\.[\w-]+\.[\w-]+) *", re.ASCII | re.IGNORECASE)
 
 
-def _encoded(data: bytes) -> bytes:
+def _encode(data: bytes) -> bytes:
     return urlsafe_b64encode(data).rstrip(b"=")
 
 
 class Tokens:
-    """Issues tokens and remembers which of them are good.
+    """Issues tokens and checks them.
 
-    A token carries ``exp`` only if it was given a lifetime: nothing promises that claim, so a client has to cope
-    with its absence.
+    Only a token with a lifetime has an ``exp`` claim: the API does not promise that claim.
 
     Args:
         secret: Key of the HS256 signatures.
-        lifetime: Seconds that `current` tokens live; None for ever.
-        clock: Tells the time in Unix seconds.
+        lifetime: Seconds for which `current` tokens are valid; None means forever.
+        clock: Returns the current Unix time in seconds.
         owner: The ``sub`` claim.
     """
 
@@ -40,23 +39,23 @@ class Tokens:
         self._serials = count(1)
         self._expiries: dict[str, float | None] = {}
         self._current = ""
-        self._doomed: set[str] = set()
-        self._uses_left: int | None = None
+        self._expiring: set[str] = set()
+        self._requests_left: int | None = None
 
     @property
     def current(self) -> str:
-        """A token that is valid now; a new one when the last has expired or was revoked."""
+        """A valid token; a new one if the last has expired or was revoked."""
         if not self._is_valid(self._current):
             self._current = self.issue(self._lifetime)
         return self._current
 
     def issue(self, lifetime: float | None = None) -> str:
-        """Make one more valid token, which expires ``lifetime`` seconds from now, or never."""
+        """Return a new valid token, which expires after ``lifetime`` seconds, or never."""
         now = self._clock()
         claims: dict[str, Any] = {"sub": self._owner, "iat": int(now), "jti": str(next(self._serials))}
         if lifetime is not None:
             claims["exp"] = int(now + lifetime)
-        token = self._signed(claims)
+        token = self._sign(claims)
         self._expiries[token] = None if lifetime is None else now + lifetime
         return token
 
@@ -65,37 +64,37 @@ class Tokens:
         self._expiries.pop(token, None)
 
     def expire(self, after: int) -> None:
-        """Stop accepting the tokens valid now, once ``after`` more requests were checked."""
-        self._doomed = {token for token in self._expiries if self._is_valid(token)}
-        self._uses_left = after
-        self._expire_when_due()
+        """Revoke all currently valid tokens after ``after`` more requests."""
+        self._expiring = {token for token in self._expiries if self._is_valid(token)}
+        self._requests_left = after
+        self._revoke_if_due()
 
     @property
-    def uses_left(self) -> int | None:
-        """How many more requests until the tokens expire that are to; None when none are."""
-        return self._uses_left
+    def requests_left(self) -> int | None:
+        """Requests left until `expire` takes effect; None if no expiry is pending."""
+        return self._requests_left
 
     def accept(self, authorization: str | None) -> bool:
-        """Check a request's ``Authorization`` header."""
+        """Return whether a request's ``Authorization`` header holds a valid token."""
         match = _BEARER.fullmatch(authorization or "")
         accepted = match is not None and self._is_valid(match[1])
-        if self._uses_left is not None:
-            self._uses_left -= 1
-            self._expire_when_due()
+        if self._requests_left is not None:
+            self._requests_left -= 1
+            self._revoke_if_due()
         return accepted
 
-    def _expire_when_due(self) -> None:
-        if self._uses_left == 0:
-            self._uses_left = None
-            for token in self._doomed:
+    def _revoke_if_due(self) -> None:
+        if self._requests_left == 0:
+            self._requests_left = None
+            for token in self._expiring:
                 self.revoke(token)
 
     def _is_valid(self, token: str) -> bool:
         expiry = self._expiries.get(token, 0.0)
         return expiry is None or self._clock() < expiry
 
-    def _signed(self, claims: dict[str, Any]) -> str:
+    def _sign(self, claims: dict[str, Any]) -> str:
         header = {"alg": "HS256", "typ": "JWT"}
-        signed = b".".join(_encoded(msgspec.json.encode(part)) for part in (header, claims))
+        signed = b".".join(_encode(msgspec.json.encode(part)) for part in (header, claims))
         signature = hmac.new(self._secret, signed, sha256).digest()
-        return (signed + b"." + _encoded(signature)).decode()
+        return (signed + b"." + _encode(signature)).decode()

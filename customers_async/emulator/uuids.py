@@ -1,8 +1,8 @@
-"""Customer numbers written as uuids, and read back without a table."""
+"""Maps customer numbers to uuids and back, without a table."""
 
 from hashlib import blake2b
 
-__all__ = ["DOCUMENTED_UUID", "Uuids", "hyphenated"]
+__all__ = ["DOCUMENTED_UUID", "Uuids", "hyphenate"]
 
 DOCUMENTED_UUID = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 
@@ -16,17 +16,17 @@ _FROM_MIXED = str.maketrans(_MIXED, _HEX)
 _DOCUMENTED = int(DOCUMENTED_UUID.replace("-", "")[:-1] + "0", 16)
 
 
-def hyphenated(digits: str) -> str:
-    """32 characters in the groups of a uuid."""
+def hyphenate(digits: str) -> str:
+    """Return 32 characters in the groups of a uuid."""
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class Uuids:
     """A keyed one-to-one map of numbers below 2^63 to uuids.
 
-    Most uuids are hex. Every eighth ends in a letter beyond ``f``, as the one in the API reference does, and every
-    eighth is written in letters of both cases; the last character tells which, so no two numbers share a uuid.
-    Number 0 has the uuid of the API reference under every key.
+    Most uuids are hex. One in eight ends in a letter beyond ``f``, like the one in the API reference, and one in
+    eight has letters of both cases. The last character shows which kind it is, so no two numbers share a uuid.
+    Number 0 has the uuid of the API reference, whatever the key.
 
     Example:
         >>> uuids = Uuids(b"key")
@@ -44,17 +44,17 @@ class Uuids:
         self._second_inverse = pow(self._second, -1, 1 << 128)
 
     def uuid(self, number: int) -> str:
-        """The uuid of customer ``number``."""
+        """Return the uuid of customer ``number``."""
         digits = f"{self._scatter(number):032x}"
         style = number % 8
         if style == 0:
             digits = digits[:-1] + _LOWER_LAST[int(digits[-1], 16)]
         elif style == 4:
             digits = digits[:-1].translate(_TO_MIXED) + _UPPER_LAST[int(digits[-1], 16)]
-        return hyphenated(digits)
+        return hyphenate(digits)
 
     def number(self, uuid: str) -> int | None:
-        """The number that `uuid` turned into ``uuid``; None for any other text."""
+        """Return the number whose uuid this is; None for any other text."""
         digits = uuid.replace("-", "")
         body, last = digits[:-1], digits[-1:]
         if last and last in _LOWER_LAST:
@@ -65,7 +65,7 @@ class Uuids:
             number = self._gather(int(body + last, 16))
         except ValueError:
             return None
-        # Other spellings of the same value, such as capital hex digits, are not this customer's uuid.
+        # Another spelling of the same value, such as capital hex digits, is another uuid.
         return number if number < 1 << 63 and self.uuid(number) == uuid else None
 
     def _scatter(self, number: int) -> int:

@@ -1,4 +1,4 @@
-"""What tests of your own code need: a customer out of nothing, and an event loop on which waiting takes no time."""
+"""Helpers for your own tests: a made-up customer, and an event loop that does not spend time waiting."""
 
 import asyncio
 import selectors
@@ -12,16 +12,16 @@ from customers_async.models import Customer, CustomerType
 
 __all__ = ["VirtualTimeLoop", "make_customer"]
 
-_PATIENCE = 0.0005
-_STEP = 0.5
+_SOCKET_WAIT = 0.0005
+_LARGEST_STEP = 0.5
 _numbers = count(1)
 
 
 def make_customer(**fields: Any) -> Customer:
-    """A plausible customer, for code that is given one; each has another uuid.
+    """Return a plausible customer with a new uuid.
 
     Args:
-        fields: What the test cares about. The other fields are made up.
+        fields: The fields that matter to the test. The others have default values.
 
     Raises:
         TypeError: There is no such field.
@@ -31,7 +31,7 @@ def make_customer(**fields: Any) -> Customer:
         >>> customer.name, customer.type, customer.registration_country_code
         ('Žygimantas', 'individual', 'LT')
     """
-    plausible = {
+    defaults = {
         "uuid": f"00000000-0000-4000-8000-{next(_numbers):012x}",
         "identity_uuid": f"00000000-0000-4000-9000-{next(_numbers):012x}",
         "type": CustomerType.INDIVIDUAL.value,
@@ -45,30 +45,30 @@ def make_customer(**fields: Any) -> Customer:
         "post_address_line": "Main Street 123",
         "post_address_index": "90210",
     }
-    return Customer(**{**plausible, **fields})
+    return Customer(**{**defaults, **fields})
 
 
 class _SkippingSelector(selectors.DefaultSelector):
-    """Waits a moment for sockets; when none has anything to say, moves the clock instead."""
+    """Waits a moment for sockets; if none is ready, advances the clock instead."""
 
     skipped = 0.0
-    threads_at_work = 0
+    busy_threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout <= 0 or self.threads_at_work:
+        if timeout is None or timeout <= 0 or self.busy_threads:
             return super().select(timeout)
-        ready = super().select(min(timeout, _PATIENCE))
+        ready = super().select(min(timeout, _SOCKET_WAIT))
         if not ready:
-            # Small steps: a busy kernel may need a moment to hand over what a socket was sent.
-            self.skipped += min(timeout, _STEP)
+            # Small steps: a busy kernel may need a moment to deliver what was sent to a socket.
+            self.skipped += min(timeout, _LARGEST_STEP)
         return ready
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock runs ahead while nothing happens, so that a minute's wait costs about 0.1 s.
+    """An event loop whose clock advances while nothing happens, so that waiting a minute takes about 0.1 s.
 
-    Sockets and threads work as ever, and the clock waits for both, provided the other end of each socket
-    lives in the same loop (as the emulator does when a test starts it).
+    Sockets and threads work as usual, and the clock waits for both, provided that the other end of each socket
+    is in the same loop (as with an emulator that the test starts).
 
     Example:
         >>> import asyncio, time
@@ -85,17 +85,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(self._skipping)
 
     def time(self) -> float:
-        """The loop's clock in seconds: the monotonic clock plus all that was skipped."""
+        """Return the loop's clock in seconds: the monotonic clock plus the time skipped."""
         return super().time() + self._skipping.skipped
 
     def run_in_executor(  # type: ignore[override]  # typeshed types the base with TypeVarTuple, in two editions
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
-        """Run ``func`` in a thread; the clock keeps real time until it is done."""
+        """Run ``func`` in a thread; the clock does not skip time until it is done."""
         future = super().run_in_executor(executor, func, *args)
-        self._skipping.threads_at_work += 1
-        future.add_done_callback(self._thread_done)
+        self._skipping.busy_threads += 1
+        future.add_done_callback(self._release_thread)
         return future
 
-    def _thread_done(self, _: asyncio.Future[Any]) -> None:
-        self._skipping.threads_at_work -= 1
+    def _release_thread(self, _: asyncio.Future[Any]) -> None:
+        self._skipping.busy_threads -= 1

@@ -1,6 +1,6 @@
-"""What stands behind the fixtures of the pytest plugin: an emulator for one test, and what to say of its end.
+"""Implements the pytest fixtures: starts an emulator for one test and reports anything unexpected or unused.
 
-The fixtures themselves are in `pytest_plugin`, which loads nothing of this before a test asks for it.
+The fixtures themselves are in `pytest_plugin`, which imports this module only for a test that uses them.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ import pytest
 from customers_async.client import CustomersClient
 from customers_async.emulator import Emulator
 
-__all__ = ["EmulatorFixture", "set_up", "set_up_in_a_thread"]
+__all__ = ["EmulatorFixture", "start_emulator", "start_emulator_in_thread"]
 
 _CUSTOMERS = 250
 
 
 @attrs.frozen
 class EmulatorFixture:
-    """What a test plays on.
+    """The emulator of one test.
 
     Attributes:
-        emulator: The service.
-        strict: Whether to complain.
-        in_loop: Whether it is set up in the event loop of the test.
-        clients: Those to be closed after the test.
+        emulator: The emulator.
+        strict: Whether to report unexpected requests and unused scripts.
+        in_loop: Whether the emulator runs in the event loop of the test.
+        clients: The clients to close after the test.
     """
 
     emulator: Emulator
@@ -36,46 +36,46 @@ class EmulatorFixture:
     in_loop: bool
     clients: list[CustomersClient] = attrs.field(factory=list)
 
-    def client_of(self, emulator: Emulator) -> CustomersClient:
-        """A client of the emulator that the test uses, which may be another than ours."""
+    def make_client(self, emulator: Emulator) -> CustomersClient:
+        """Return a client of ``emulator``, which the test may have replaced by its own."""
         client = CustomersClient(emulator.token, base_url=emulator.url)
         self.clients.append(client)
         return client
 
-    def complaint(self) -> str:
-        """What the test did that the service does not know, and what was scripted in vain; empty when all is well."""
+    def find_problems(self) -> str:
+        """Return a report of unexpected requests and unused scripts; empty if there are none."""
         if not self.strict:
             return ""
         unexpected, pending = self.emulator.stats.unexpected, self.emulator.pending
         return "\n".join(
             [
-                *(["Requests that the service does not know:"] if unexpected else []),
+                *(["Unexpected requests:"] if unexpected else []),
                 *(f"  {request}" for request in unexpected),
-                *(["Scripted, but it never happened:"] if pending else []),
+                *(["Unused scripts:"] if pending else []),
                 *(f"  {script}" for script in pending),
             ]
         )
 
 
 @asynccontextmanager
-async def set_up(test: pytest.Item) -> AsyncIterator[EmulatorFixture]:
-    """An emulator in the running event loop."""
+async def start_emulator(test: pytest.Item) -> AsyncIterator[EmulatorFixture]:
+    """Run an emulator in the running event loop."""
     settings, strict = _read_marker(test)
     async with Emulator(**settings) as emulator:
-        stage = EmulatorFixture(emulator, strict, in_loop=True)
+        fixture = EmulatorFixture(emulator, strict, in_loop=True)
         try:
-            yield stage
+            yield fixture
         finally:
-            for client in stage.clients:
+            for client in fixture.clients:
                 await client.close()
 
 
 @contextmanager
-def set_up_in_a_thread(test: pytest.Item) -> Iterator[EmulatorFixture]:
-    """The emulator in an event loop of its own, for tests that have none or one in another thread."""
+def start_emulator_in_thread(test: pytest.Item) -> Iterator[EmulatorFixture]:
+    """Run an emulator in an event loop of its own, for tests that have no event loop when it starts."""
     settings, strict = _read_marker(test)
     emulator = Emulator(**settings)
-    with _loop_in_a_thread() as loop:
+    with _run_loop_in_thread() as loop:
         asyncio.run_coroutine_threadsafe(emulator.start(), loop).result()
         try:
             yield EmulatorFixture(emulator, strict, in_loop=False)
@@ -84,8 +84,8 @@ def set_up_in_a_thread(test: pytest.Item) -> Iterator[EmulatorFixture]:
 
 
 @contextmanager
-def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # which leaves the thread's current loop alone
+def _run_loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # with a factory it sets no current loop
         loop = runner.get_loop()
         thread = Thread(target=loop.run_forever, name="customers_emulator")
         thread.start()
@@ -97,8 +97,8 @@ def _loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def _read_marker(test: pytest.Item) -> tuple[dict[str, Any], bool]:
-    """The settings of the emulator, and whether the test is watched."""
+    """Return the settings of the emulator, and whether the test is strict."""
     settings: dict[str, Any] = {"customers": _CUSTOMERS}
-    for marker in reversed(list(test.iter_markers("customers_emulator"))):  # the closest comes last, and wins
+    for marker in reversed(list(test.iter_markers("customers_emulator"))):  # the closest marker comes last and wins
         settings |= marker.kwargs
     return settings, settings.pop("strict", True)

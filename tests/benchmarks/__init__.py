@@ -1,1 +1,1 @@
-"""Figures that the documentation states, each produced by a command: ``python -m tests.benchmarks.<name>``."""
+"""Measures the figures in the documentation, each by a command: ``python -m tests.benchmarks.<name>``."""

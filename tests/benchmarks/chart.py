@@ -1,4 +1,4 @@
-"""Draws bars, as SVG, on a ground of its own: to be read on a light page and on a dark one."""
+"""Draws bar charts as SVG on a white background, for light and dark pages."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ WIDTH, LEFT, RIGHT, ROW = 360, 280, 110, 26
 
 @attrs.frozen
 class Bar:
-    """One bar: what it stands for, how long it is, what is written at its end, and its colour."""
+    """One bar: its title, its length, the caption at its end, and its colour."""
 
     title: str
     length: float
@@ -20,7 +20,7 @@ class Bar:
 
 
 def draw(bars: Sequence[Bar], *, unit: float, caption: str) -> str:
-    """Bars below one another, with a line at each ``unit`` of length."""
+    """Return bars below one another, with a line for each ``unit`` of length."""
     longest = max(bar.length for bar in bars)
     height = ROW * len(bars) + 40
     parts = ['<rect width="100%" height="100%" fill="white"/>']

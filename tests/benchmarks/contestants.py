@@ -1,7 +1,7 @@
-"""Who is measured: each opens what it needs once, and then reads the list of 10,000 customers as often as asked.
+"""The contestants: each opens its connection once, and then reads the list of 10,000 customers repeatedly.
 
-The hand-written ones are as good as one can sensibly make them, the others as good as their settings allow: one
-connection kept alive, no cookies, no proxies from the environment, validators made once.
+The hand-written ones are as fast as is sensible, the others as fast as their settings allow: one connection kept alive,
+no cookies, no proxies from the environment, validators created once.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -16,19 +16,19 @@ from customers_async import CustomersClient, RateLimiter
 from tests.benchmarks.service import LIMIT, PER_PAGE, TOKEN
 
 __all__ = [
-    *("CONTESTANTS", "FLOOR", "GET_CUSTOMER", "LOOK_UP_FLOOR", "PAGES", "Contestant", "Turn"),
+    *("BASELINE", "CONTESTANTS", "GET_CUSTOMER", "LOOK_UP_BASELINE", "PAGES", "Contestant", "Turn"),
     *("aiohttp_session", "client", "read_bodies"),
 ]
 
 PAGES = 100
-"""The list's length: 10,000 customers are the most that the service gives, says one edition of the vendor's pages."""
+"""The length of the list: 10,000 customers are the most that the service returns, by one edition of its pages."""
 _LOOK_UPS = 200
 
 _PATH = "/api/v1/customers"
 _HEADERS = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json"}
 
 Turn = Callable[[], Awaitable[int]]
-"""Reads the list, or looks customers up; returns how many customers it read."""
+"""Reads the list, or looks customers up; returns the number of customers read."""
 
 
 @attrs.frozen
@@ -36,10 +36,10 @@ class Contestant:
     """One way to read the service.
 
     Attributes:
-        title: What tables call it.
-        at: Opens what it needs at a base URL.
-        needs: The modules without which it can't take part.
-        generator: Arguments of the program that generates it, with places for ``description`` and ``directory``.
+        title: Its name in the tables.
+        at: Opens its connection to a base URL.
+        needs: The modules that it requires.
+        generator: Command that generates its client, with ``{description}`` and ``{directory}`` to fill in.
     """
 
     title: str
@@ -54,17 +54,17 @@ class Contestant:
 
 
 def client(url: str, session: aiohttp.ClientSession | None = None) -> CustomersClient:
-    """This package's client with its default options, and a quota that is never spent."""
+    """Return this package's client with its default options and a rate limit that is never reached."""
     return CustomersClient(TOKEN, base_url=url, rate_limiter=RateLimiter(LIMIT), session=session)
 
 
 def aiohttp_session(connector: aiohttp.BaseConnector | None = None) -> aiohttp.ClientSession:
-    """What a careful author opens once."""
+    """Return a session with sensible settings, which is opened once."""
     return aiohttp.ClientSession(connector=connector, headers=_HEADERS, cookie_jar=aiohttp.DummyCookieJar())
 
 
 async def read_bodies(session: aiohttp.ClientSession, url: str, pages: int = PAGES) -> AsyncGenerator[bytes, None]:
-    """The pages as they come, one request after another."""
+    """Yield the bodies of the pages, one request after another."""
     for page in range(1, pages + 1):
         async with session.get(f"{url}{_PATH}?per_page={PER_PAGE}&page={page}") as response:
             response.raise_for_status()
@@ -135,7 +135,7 @@ def _pydantic_reader() -> Callable[[bytes], list[object]]:
         post_address_index: str | None = None
         related_persons: object = None
 
-    return TypeAdapter(list[Customer]).validate_json  # type: ignore[no-any-return]  # mypy does not see pydantic
+    return TypeAdapter(list[Customer]).validate_json  # type: ignore[no-any-return]  # mypy skips pydantic
 
 
 @asynccontextmanager
@@ -244,13 +244,13 @@ async def get_customer(url: str) -> AsyncIterator[Turn]:
         yield look_up
 
 
-FLOOR = Contestant("aiohttp + orjson, untyped: the floor", aiohttp_orjson, needs=("orjson",))
+BASELINE = Contestant("aiohttp + orjson, untyped (baseline)", aiohttp_orjson, needs=("orjson",))
 CONTESTANTS = {
     "bytes": Contestant("aiohttp, bytes only", aiohttp_bytes),
     "pages": Contestant("customers_async, page by page", customers_by_page),
     "customers": Contestant("customers_async, customer by customer", customers_one_by_one),
     "aiohttp-pydantic": Contestant("aiohttp + pydantic", aiohttp_pydantic, needs=("pydantic",)),
-    # Without sniffio, httpcore tries to import it at each request.
+    # Without sniffio, httpcore tries to import it for each request.
     "httpx-pydantic": Contestant("httpx + pydantic", httpx_pydantic, needs=("httpx", "pydantic", "sniffio")),
     "openapi-generator": Contestant(
         "OpenAPI Generator, asyncio",
@@ -272,6 +272,6 @@ CONTESTANTS = {
     ),
     "dlt": Contestant("dlt's RESTClient", dlt_rest_client, needs=("dlt",)),
 }
-"""Who reads pages, by the names that the command line takes."""
-LOOK_UP_FLOOR = Contestant("aiohttp + orjson, untyped", look_up_by_hand, needs=("orjson",))
+"""The contestants that read pages, by their names on the command line."""
+LOOK_UP_BASELINE = Contestant("aiohttp + orjson, untyped", look_up_by_hand, needs=("orjson",))
 GET_CUSTOMER = Contestant("`get_customer`", get_customer)

@@ -1,9 +1,9 @@
-"""The page path beside the floor, without a network: ``python -m tests.benchmarks.guard`` prints three figures.
+"""Measures reading pages beside the baseline, without a network: ``python -m tests.benchmarks.guard``.
 
-They are the floor's CPU time for a page in microseconds, this client's as a multiple of it, and that of the same client
-when its reader spends another 30 % on each page. Both ends live in one process and what one writes the other has at
-once, so the kernel has no part in it. Whole walks of a short list take turns, and the medians of the ratios are taken:
-they hardly move when other processes want the processor.
+It prints the baseline's CPU time for a page in microseconds, this client's as a multiple of it, and the multiple of the
+same client if its caller spends another 30 % on each page. Client and service run in one process without sockets, so
+the kernel does not count. Listings of a short list take turns, and the medians of the ratios are printed, which hardly
+change under other load.
 """
 
 import asyncio
@@ -19,29 +19,29 @@ from orjson import loads
 
 from customers_async import CustomersClient
 from tests.benchmarks.contestants import aiohttp_session, client, read_bodies
-from tests.benchmarks.service import PER_PAGE, Answers
+from tests.benchmarks.service import PER_PAGE, Responses
 
 __all__ = ["Figures", "measure"]
 
-PAGES, WALKS = 40, 16
+PAGES, LISTINGS = 40, 16
 SLOWER = 0.3
 _URL = "http://127.0.0.1"
 
 
-_answer = cache(Answers(PAGES).answer)
+_respond = cache(Responses(PAGES).respond)
 
 
 @attrs.frozen
 class Figures:
-    """Medians: the floor's microseconds a page, and two multiples of it."""
+    """Medians: the baseline's microseconds for a page, and two multiples of it."""
 
-    floor: float
+    baseline: float
     ratio: float
     slowed_ratio: float
 
 
-class _Wire(asyncio.Transport):
-    """A connection whose other end answers in the next round of the loop."""
+class _Connection(asyncio.Transport):
+    """A connection whose other end responds in the next iteration of the loop."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         target = bytes(data).split(b" ", 2)[1]
-        asyncio.get_running_loop().call_soon(self._protocol.data_received, _answer(target))
+        asyncio.get_running_loop().call_soon(self._protocol.data_received, _respond(target))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         self.write(b"".join(list_of_data))
@@ -66,33 +66,33 @@ class _Wire(asyncio.Transport):
     abort = close
 
     def pause_reading(self) -> None:
-        """Nothing to hold back: an answer comes whole."""
+        """Do nothing: a response is sent as a whole."""
 
     resume_reading = pause_reading
 
 
-class _ClosedWorld(asyncio.SelectorEventLoop):
-    """An event loop in which connections lead to a service inside this process."""
+class _InProcessLoop(asyncio.SelectorEventLoop):
+    """An event loop whose connections lead to a service in this process."""
 
-    async def create_unix_connection(  # type: ignore[override]  # as far as aiohttp calls it
+    async def create_unix_connection(  # type: ignore[override]  # the arguments that aiohttp passes
         self, protocol_factory: Callable[[], asyncio.Protocol], path: str
-    ) -> tuple[_Wire, asyncio.Protocol]:
+    ) -> tuple[_Connection, asyncio.Protocol]:
         protocol = protocol_factory()
-        wire = _Wire(protocol)
-        protocol.connection_made(wire)
-        return wire, protocol
+        connection = _Connection(protocol)
+        protocol.connection_made(connection)
+        return connection, protocol
 
 
 def _session() -> aiohttp.ClientSession:
     return aiohttp_session(aiohttp.UnixConnector("anywhere", limit=0))
 
 
-async def _walk_by_hand(session: aiohttp.ClientSession) -> int:
+async def _read_by_hand(session: aiohttp.ClientSession) -> int:
     return sum([len(loads(body)) async for body in read_bodies(session, _URL, PAGES)])
 
 
-async def _walk(customers: CustomersClient, burden: float) -> int:
-    """Read the list; spend so many seconds on each page."""
+async def _read(customers: CustomersClient, burden: float) -> int:
+    """Read the list; spend ``burden`` seconds on each page."""
     read = 0
     async for page in customers.list_customers().pages():
         until = time.process_time() + burden
@@ -102,31 +102,31 @@ async def _walk(customers: CustomersClient, burden: float) -> int:
     return read
 
 
-async def measure(walks: int = WALKS) -> Figures:
-    """The figures of so many walks of each kind, after one that warms up."""
+async def measure(listings: int = LISTINGS) -> Figures:
+    """Return the figures of that many listings of each kind, after one that warms up."""
     costs: list[tuple[float, float, float]] = []
-    async with _session() as floor, _session() as session, client(_URL, session) as customers:
-        for _ in range(1 + walks):
-            by_hand = await _cost(_walk_by_hand(floor))
-            plain = await _cost(_walk(customers, 0.0))
-            slowed = await _cost(_walk(customers, SLOWER * plain))
+    async with _session() as baseline, _session() as session, client(_URL, session) as customers:
+        for _ in range(1 + listings):
+            by_hand = await _measure_page(_read_by_hand(baseline))
+            plain = await _measure_page(_read(customers, 0.0))
+            slowed = await _measure_page(_read(customers, SLOWER * plain))
             costs.append((by_hand, plain / by_hand, slowed / by_hand))
-    floors, ratios, slowed_ratios = (statistics.median(figures) for figures in zip(*costs[1:], strict=True))
-    return Figures(floors * 1e6, ratios, slowed_ratios)
+    baselines, ratios, slowed_ratios = (statistics.median(figures) for figures in zip(*costs[1:], strict=True))
+    return Figures(baselines * 1e6, ratios, slowed_ratios)
 
 
-async def _cost(walk: Awaitable[int]) -> float:
-    """Seconds of CPU for each page of a walk."""
+async def _measure_page(listing: Awaitable[int]) -> float:
+    """Return the seconds of CPU time for each page of a listing."""
     started = time.process_time()
-    assert await walk == PAGES * PER_PAGE
+    assert await listing == PAGES * PER_PAGE
     return (time.process_time() - started) / PAGES
 
 
 def main() -> None:
     """Measure and print."""
-    with asyncio.Runner(loop_factory=_ClosedWorld) as runner:
+    with asyncio.Runner(loop_factory=_InProcessLoop) as runner:
         figures = runner.run(measure())
-    print(f"{figures.floor:.0f} {figures.ratio:.3f} {figures.slowed_ratio:.3f}")
+    print(f"{figures.baseline:.0f} {figures.ratio:.3f} {figures.slowed_ratio:.3f}")
 
 
 if __name__ == "__main__":

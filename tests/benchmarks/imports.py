@@ -1,11 +1,11 @@
-"""What it costs to import the package, beside aiohttp alone."""
+"""Measures the import of the package beside aiohttp alone."""
 
 import os
 import statistics
 import subprocess
 import sys
 
-__all__ = ["import_costs"]
+__all__ = ["measure_imports"]
 
 _SCRIPT = "import time; started = time.process_time(); {statement}; print(time.process_time() - started)"
 
@@ -13,14 +13,14 @@ _SCRIPT = "import time; started = time.process_time(); {statement}; print(time.p
 STATEMENTS = ("import aiohttp", "from customers_async import CustomersClient")
 
 
-def import_costs(rounds: int) -> list[float]:
-    """Seconds of CPU for each statement: medians over fresh processes, in turn; the first of each fills the caches."""
-    turns = [[_cost(statement) for statement in STATEMENTS] for _ in range(rounds + 1)][1:]
-    return [statistics.median(costs) for costs in zip(*turns, strict=True)]
+def measure_imports(rounds: int) -> list[float]:
+    """Return the seconds of CPU time for each statement: medians over fresh processes that take turns."""
+    turns = [[_measure(statement) for statement in STATEMENTS] for _ in range(rounds + 1)]
+    return [statistics.median(costs[1:]) for costs in zip(*turns, strict=True)]  # the first turn fills the caches
 
 
-def _cost(statement: str) -> float:
+def _measure(statement: str) -> float:
     command = [sys.executable, "-c", _SCRIPT.format(statement=statement)]
-    # An installed package has its bytecode; without leave to write it, a checkout would be compiled each time.
+    # An installed package has bytecode; with this variable a checkout would be compiled each time.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603  # ours
+    return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603  # a fixed command

@@ -1,4 +1,4 @@
-"""How much of a far service's latency the walk hides."""
+"""Measures how much of a distant service's latency a listing hides."""
 
 import asyncio
 import statistics
@@ -7,37 +7,37 @@ import time
 import attrs
 
 from tests.benchmarks.contestants import client
-from tests.benchmarks.service import Service, serving
+from tests.benchmarks.service import Service, run_service
 
-__all__ = ["FAR", "IDEAL", "PAGES", "Walk", "walk_far"]
+__all__ = ["IDEAL", "LATENCY", "PAGES", "ListingTime", "measure_listing"]
 
 PAGES = 100
-FAR = 0.05
-"""Seconds that an answer takes."""
+LATENCY = 0.05
+"""Seconds that a response takes."""
 IDEAL = 14
-"""Round trips: page 1 alone, since it tells the total, and 99 more, 8 at a time."""
+"""Round trips: page 1 alone, since it has the total, and 99 more pages, 8 at a time."""
 
 
 @attrs.frozen
-class Walk:
-    """A walk of the list, in round trips: until its end, and until the first customer."""
+class ListingTime:
+    """The time of a listing in round trips, and the time until its first customer."""
 
     whole: float
     first: float
 
 
-def walk_far(rounds: int) -> Walk:
-    """The medians over so many walks, each with a connection of its own."""
-    with serving(pages=PAGES, latency=FAR) as service:
-        walks = [asyncio.run(_walk(service)) for _ in range(rounds)]
-    return Walk(statistics.median(walk.whole for walk in walks), statistics.median(walk.first for walk in walks))
+def measure_listing(rounds: int) -> ListingTime:
+    """Return the medians over that many listings, each with a connection of its own."""
+    with run_service(pages=PAGES, latency=LATENCY) as service:
+        times = [asyncio.run(_measure(service)) for _ in range(rounds)]
+    return ListingTime(statistics.median(time.whole for time in times), statistics.median(time.first for time in times))
 
 
-async def _walk(service: Service) -> Walk:
+async def _measure(service: Service) -> ListingTime:
     async with client(service.url) as customers, customers.list_customers() as pager:
         started = time.perf_counter()
         await anext(aiter(pager))
         first = time.perf_counter()
         async for _ in pager:
             pass
-    return Walk((time.perf_counter() - started) / FAR, (first - started) / FAR)
+    return ListingTime((time.perf_counter() - started) / LATENCY, (first - started) / LATENCY)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.simulation import Gate, LaravelWindow, back_off, pace
+from tests.simulation import LaravelWindow, LimiterSimulation, back_off, pace
 
 TARGET = Path(__file__).parents[2] / "docs" / "explanation" / "limiter.svg"
 CALLS, LIMIT = 2_000, 500
@@ -12,18 +12,18 @@ COLOURS = {"the gate": "#2a7f62", "pacing": "#3566a8", "back-off": "#c2512f"}
 
 
 def simulate() -> dict[str, LaravelWindow]:
-    """2,000 requests under 500 a minute, in three ways."""
-    gate = Gate(LIMIT, CALLS, seed=1, slowest=0.04, places=8)
-    gate.run()
-    return {"the gate": gate.server, "pacing": pace(LIMIT, CALLS), "back-off": back_off(LIMIT, CALLS)}
+    """Simulate 2,000 requests under 500 a minute with three strategies."""
+    simulation = LimiterSimulation(LIMIT, CALLS, seed=1, slowest=0.04, slots=8)
+    simulation.run()
+    return {"the gate": simulation.server, "pacing": pace(LIMIT, CALLS), "back-off": back_off(LIMIT, CALLS)}
 
 
 def draw(servers: dict[str, LaravelWindow]) -> str:
-    """Answered requests against time, as SVG."""
+    """Return requests with a response against time, as SVG."""
     parts = [_grid()]
     for row, (name, server) in enumerate(servers.items()):
         points = [(0.0, 0), *((moment, count) for count, moment in enumerate(server.admitted, 1))]
-        kept = [point for index, point in enumerate(points) if index % 20 == 0 or _turns(points, index)]
+        kept = [point for index, point in enumerate(points) if index % 20 == 0 or _is_corner(points, index)]
         line = " ".join(f"{_x(moment):.1f},{_y(count):.1f}" for moment, count in kept)
         colour = COLOURS[name]
         caption = f"{name}: {server.admitted[-1]:.0f} s, {server.rejected} × 429"
@@ -37,7 +37,7 @@ def draw(servers: dict[str, LaravelWindow]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
 
 
-def _turns(points: list[tuple[float, int]], index: int) -> bool:
+def _is_corner(points: list[tuple[float, int]], index: int) -> bool:
     """Whether a pause begins or ends here."""
     neighbours = points[max(index - 1, 0) : index + 2]
     return neighbours[-1][0] - neighbours[0][0] > 1.0

@@ -1,11 +1,10 @@
-"""How well the limiter uses the quota: ``python -m tests.benchmarks.quota`` prints it, and writes it into the docs.
+"""Measures how well the limiter uses the quota: ``python -m tests.benchmarks.quota`` prints and writes the figures.
 
-It takes about five minutes. Every row runs over real sockets against the emulator. Those on *virtual* time run under
-the real quota of 500 requests in 60 s, on an event loop whose clock runs ahead while nothing happens, and their
-"processes" are clients of one event loop, each with a limiter of its own. Those in *real* time wait for real, one
-process under a window scaled down to 10 s, four processes of the operating system under the real one: whole seconds
-of ``Retry-After`` do not scale. The ideal is one window after another, each spent at once, and the rest of the
-requests at the speed of a server without a quota.
+It takes about five minutes. Every row runs over real sockets against the emulator. Rows on *virtual* time run under the
+real limit of 500 requests in 60 s, on an event loop whose clock skips waiting times, and their "processes" are clients
+in one event loop, each with a limiter of its own. Rows in *real* time run one process under a window of 10 s, and four
+processes of the operating system under the real window, because whole seconds of ``Retry-After`` do not scale. The
+ideal is full windows, each used up at once, and the rest of the requests at the speed of a server without a limit.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ LATENCY = 0.04
 
 @attrs.frozen
 class Run:
-    """One run: seconds from the first request to the last answer, and how many answers were 429."""
+    """One run: seconds from the first request to the last response, and the number of 429s."""
 
     seconds: float
     rejected: int
@@ -43,10 +42,10 @@ class Run:
         return self.rejected / max(1, self.windows - 1)
 
 
-async def pull(
+async def fetch(
     requests: int, *, processes: int = 1, limit: int = LIMIT, window: float = WINDOW, latency: float = LATENCY
 ) -> Run:
-    """Fetch so many pages, by so many clients that do not talk to one another."""
+    """Fetch that many pages, by clients with a limiter each."""
     started = asyncio.get_running_loop().time()
     async with Emulator(customers=requests, limit=limit, window=window, latency=latency) as emulator:
         work = (_work(emulator.url, emulator.token, requests // processes, window) for _ in range(processes))
@@ -55,8 +54,8 @@ async def pull(
         return Run(seconds, emulator.stats.rejected, -(-requests // limit))
 
 
-async def pull_by_processes(requests: int, processes: int) -> Run:
-    """The same by processes of the operating system, in real time and under the real window."""
+async def fetch_by_processes(requests: int, processes: int) -> Run:
+    """Fetch by several processes, in real time and under the real window."""
     async with Emulator(customers=requests, limit=LIMIT, window=WINDOW, latency=LATENCY) as emulator:
         command = (sys.executable, "-m", __spec__.name, emulator.url, str(requests // processes))
         environment = {**os.environ, "CUSTOMERS_TOKEN": emulator.token}
@@ -65,8 +64,8 @@ async def pull_by_processes(requests: int, processes: int) -> Run:
             for _ in range(processes)
         ]
         printed = [(await worker.communicate())[0].split() for worker in workers]
-        begun, ended = zip(*((float(begun), float(ended)) for begun, ended in printed), strict=True)
-        return Run(max(ended) - min(begun), emulator.stats.rejected, -(-requests // LIMIT))
+        starts, ends = zip(*((float(start), float(end)) for start, end in printed), strict=True)
+        return Run(max(ends) - min(starts), emulator.stats.rejected, -(-requests // LIMIT))
 
 
 async def _work(url: str, token: str, requests: int, window: float) -> None:
@@ -81,14 +80,14 @@ async def _work(url: str, token: str, requests: int, window: float) -> None:
         await asyncio.gather(*(worker() for _ in range(8)))
 
 
-def ideal(requests: int, *, processes: int = 1, window: float = WINDOW) -> float:
-    """Whole windows, and the last one at the speed of a server without a quota."""
+def ideal_seconds(requests: int, *, processes: int = 1, window: float = WINDOW) -> float:
+    """Return the time of full windows, and of the last one without a rate limit."""
     full = (requests - 1) // LIMIT
-    rest = virtually(lambda: pull(requests - full * LIMIT, processes=processes, limit=UNLIMITED))
+    rest = run_virtually(lambda: fetch(requests - full * LIMIT, processes=processes, limit=UNLIMITED))
     return full * window + rest.seconds
 
 
-def virtually(work: Callable[[], Awaitable[Run]]) -> Run:
+def run_virtually(work: Callable[[], Awaitable[Run]]) -> Run:
     """Run on virtual time."""
 
     async def main() -> Run:
@@ -98,17 +97,17 @@ def virtually(work: Callable[[], Awaitable[Run]]) -> Run:
         return runner.run(main())
 
 
-def burst_ratio(rounds: int = 5) -> float:
-    """400 requests within the quota against the same without one, in real time, alternating: the median ratio."""
+def measure_burst(rounds: int = 5) -> float:
+    """Return the median ratio of 400 requests within the limit to the same without one, in real time."""
     ratios = []
     for _ in range(rounds):
-        limited = asyncio.run(pull(400, latency=0.0)).seconds
-        ratios.append(limited / asyncio.run(pull(400, limit=UNLIMITED, latency=0.0)).seconds)
+        limited = asyncio.run(fetch(400, latency=0.0)).seconds
+        ratios.append(limited / asyncio.run(fetch(400, limit=UNLIMITED, latency=0.0)).seconds)
     return statistics.median(ratios)
 
 
-def permit_cost(permits: int = 100_000) -> float:
-    """Microseconds of CPU for one permit, taken and given back."""
+def measure_permit(permits: int = 100_000) -> float:
+    """Return the microseconds of CPU time to acquire and release a permit."""
 
     async def main() -> float:
         limiter, slots = RateLimiter(10**9), Slots(8)
@@ -122,49 +121,49 @@ def permit_cost(permits: int = 100_000) -> float:
     return min(asyncio.run(main()) for _ in range(3))
 
 
-def row(clock: str, requests: int, processes: int, window: float, run: Run) -> str:
-    """A line of the table."""
-    best = ideal(requests, processes=processes, window=window)
+def format_row(clock: str, requests: int, processes: int, window: float, run: Run) -> str:
+    """Return a line of the table."""
+    best = ideal_seconds(requests, processes=processes, window=window)
     figures = (
         f"{run.seconds:.1f} | {best:.1f} | {run.seconds / best:.4f} | {run.rejected} | {run.rejected_a_window:.1f}"
     )
     return f"| {clock} | {window:g} s | {requests:,} | {processes} | {figures} |"
 
 
-async def in_real_time() -> list[tuple[int, int, float, Run]]:
-    """The runs in real time; the two longest side by side, since both do little but wait."""
-    short = [(requests, 1, SCALED_WINDOW, await pull(requests, window=SCALED_WINDOW)) for requests in (600, 2_000)]
-    alone, together = await asyncio.gather(pull(10_000, window=SCALED_WINDOW), pull_by_processes(2_000, 4))
+async def run_in_real_time() -> list[tuple[int, int, float, Run]]:
+    """Run in real time; the two longest at once, since both mostly wait."""
+    short = [(requests, 1, SCALED_WINDOW, await fetch(requests, window=SCALED_WINDOW)) for requests in (600, 2_000)]
+    alone, together = await asyncio.gather(fetch(10_000, window=SCALED_WINDOW), fetch_by_processes(2_000, 4))
     return [*short, (10_000, 1, SCALED_WINDOW, alone), (2_000, 4, WINDOW, together)]
 
 
 def report() -> str:
-    """The figures, as Markdown."""
+    """Return the figures as Markdown."""
     lines = [
-        "| time | window | requests | processes | seconds | ideal | ratio | 429s | 429s a spent window |",
+        "| time | window | requests | processes | seconds | ideal | ratio | 429s | 429s in a used-up window |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for requests, processes in ((600, 1), (2_000, 1), (10_000, 1), (2_000, 4)):
-        run = virtually(lambda r=requests, p=processes: pull(r, processes=p))  # type: ignore[misc]  # bound at once
-        lines.append(row("virtual", requests, processes, WINDOW, run))
-    lines += [row("real", *figures) for figures in asyncio.run(in_real_time())]
-    lines += ["", f"400 requests take {burst_ratio():.2f} times as long as without a quota."]
-    lines += [f"A permit costs {permit_cost():.1f} µs of CPU."]
+        run = run_virtually(lambda r=requests, p=processes: fetch(r, processes=p))  # type: ignore[misc]  # the values are bound
+        lines.append(format_row("virtual", requests, processes, WINDOW, run))
+    lines += [format_row("real", *figures) for figures in asyncio.run(run_in_real_time())]
+    lines += ["", f"400 requests take {measure_burst():.2f} times as long as without a rate limit."]
+    lines += [f"A permit costs {measure_permit():.1f} µs of CPU time."]
     return "\n".join(lines) + "\n"
 
 
-def work_as_a_process(url: str, requests: str) -> None:
-    """What one of several processes does; prints when it began and ended, by the clock that they share."""
-    begun = time.monotonic()
+def run_process(url: str, requests: str) -> None:
+    """Run one of several processes; print its start and end on their common clock."""
+    start = time.monotonic()
     asyncio.run(_work(url, os.environ["CUSTOMERS_TOKEN"], int(requests), WINDOW))
-    print(begun, time.monotonic())
+    print(start, time.monotonic())
 
 
 def main() -> None:
     """Print the figures, and write them into the docs."""
     logging.getLogger("customers_async").addHandler(logging.NullHandler())
     if sys.argv[1:]:
-        work_as_a_process(*sys.argv[1:])
+        run_process(*sys.argv[1:])
         return
     figures = report()
     TARGET.write_text(figures, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The figures in words and tables, as Markdown, and in a picture."""
+"""Formats the figures as Markdown, and draws their draw_pages."""
 
 import os
 import platform
@@ -10,10 +10,18 @@ from pathlib import Path
 
 from tests.benchmarks import chart, latency, memory
 from tests.benchmarks.contest import Score
-from tests.benchmarks.contestants import CONTESTANTS, FLOOR, GET_CUSTOMER, LOOK_UP_FLOOR
+from tests.benchmarks.contestants import BASELINE, CONTESTANTS, GET_CUSTOMER, LOOK_UP_BASELINE
 from tests.benchmarks.service import PER_PAGE
 
-__all__ = ["of_imports", "of_latency", "of_look_ups", "of_memory", "of_pages", "of_surroundings", "picture"]
+__all__ = [
+    "describe_environment",
+    "describe_imports",
+    "describe_latency",
+    "describe_look_ups",
+    "describe_memory",
+    "describe_pages",
+    "draw_pages",
+]
 
 _PACKAGES = (
     *("customers-async", "aiohttp", "attrs", "msgspec", "orjson", "pydantic", "httpx", "dlt"),
@@ -23,108 +31,112 @@ _PLAIN, _PEER = "#888", "#3566a8"
 _COLOURS = {"bytes": _PLAIN, "pages": "#2a7f62", "customers": "#2a7f62"}
 
 
-def of_surroundings(rounds: int, turns: int) -> str:
-    """When, where and with what."""
-    packages = ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name)))
+def describe_environment(rounds: int, turns: int) -> str:
+    """Describe the date, the machine and the packages."""
+    packages = ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _find_version(name)))
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {rounds} rounds of {turns} turns, on {os.cpu_count()} processors "
-        f"({_processor()}), {platform.system()} {platform.release()}, {platform.python_implementation()} "
+        f"({_find_processor()}), {platform.system()} {platform.release()}, {platform.python_implementation()} "
         f"{platform.python_version()}. Packages: {packages}."
     )
 
 
-def of_pages(scores: Mapping[str, Score | str], service: float, capacity: float) -> str:
-    """Each contestant's CPU time for a page.
+def describe_pages(scores: Mapping[str, Score | str], service: float, capacity: float) -> str:
+    """Describe each contestant's CPU time for a page.
 
     Args:
-        scores: By contestant.
-        service: Seconds of CPU that the service spends on a page.
-        capacity: Pages that it can give in a second.
+        scores: Scores by contestant.
+        service: Seconds of CPU time that the service spends on a page.
+        capacity: Pages that the service can send in a second.
     """
     measured = [score for score in scores.values() if isinstance(score, Score)]
-    floor = statistics.median(score.floor.cpu for score in measured) * PER_PAGE
-    quickest = min(cost.passed for score in measured for cost in (score.cost, score.floor)) * PER_PAGE
-    lines = ["| a page of 100 customers | µs of CPU | times the floor | in the rounds |", "|---|--:|--:|--:|"]
-    lines.append(f"| {FLOOR.title} | {floor:,.0f} | 1.00 | |")
+    baseline = statistics.median(score.baseline.cpu for score in measured) * PER_PAGE
+    fastest = min(cost.elapsed for score in measured for cost in (score.cost, score.baseline)) * PER_PAGE
+    lines = [
+        "| a page of 100 customers | µs of CPU time | times the baseline | range over the rounds |",
+        "|---|--:|--:|--:|",
+    ]
+    lines.append(f"| {BASELINE.title} | {baseline:,.0f} | 1.00 | |")
     for name, score in scores.items():
-        figures = f"– | – | {score}" if isinstance(score, str) else _cpu_of(score)
+        figures = f"– | – | {score}" if isinstance(score, str) else _format_cpu(score)
         lines.append(f"| {CONTESTANTS[name].title} | {figures} |")
     return "\n".join(lines) + (
-        f"\n\nThe service, a process of its own, spends {service * 1e6:.0f} µs of CPU a page. To a client that only "
-        f"reads its socket it gives {capacity:,.0f} pages a second; the quickest contestant took {1e6 / quickest:,.0f}."
+        f"\n\nThe service, which is a process of its own, spends {service * 1e6:.0f} µs of CPU time a page. It sends "
+        f"{capacity:,.0f} pages a second to a client that only reads its socket; the fastest contestant read "
+        f"{1e6 / fastest:,.0f}."
     )
 
 
-def _cpu_of(score: Score) -> str:
+def _format_cpu(score: Score) -> str:
     ratios = [ratio.cpu for ratio in score.ratios]
     return f"{score.cost.cpu * PER_PAGE:,.0f} | {score.ratio.cpu:.2f} | {min(ratios):.2f} to {max(ratios):.2f}"
 
 
-def of_look_ups(score: Score | str) -> str:
-    """One customer at a time."""
+def describe_look_ups(score: Score | str) -> str:
+    """Describe the look-ups of single customers."""
     if isinstance(score, str):
         return f"{GET_CUSTOMER.title}: {score}"
     return "\n".join(
         (
-            "| one customer | µs of CPU | times the floor | µs of latency | times the floor |",
+            "| one customer | µs of CPU time | times the baseline | µs of latency | times the baseline |",
             "|---|--:|--:|--:|--:|",
-            f"| {LOOK_UP_FLOOR.title} | {score.floor.cpu:.0f} | 1.00 | {score.floor.passed:.0f} | 1.00 |",
+            f"| {LOOK_UP_BASELINE.title} | {score.baseline.cpu:.0f} | 1.00 | {score.baseline.elapsed:.0f} | 1.00 |",
             f"| {GET_CUSTOMER.title} | {score.cost.cpu:.0f} | {score.ratio.cpu:.2f} "
-            f"| {score.cost.passed:.0f} | {score.ratio.passed:.2f} |",
+            f"| {score.cost.elapsed:.0f} | {score.ratio.elapsed:.2f} |",
         )
     )
 
 
-def of_latency(walk: latency.Walk) -> str:
-    """A service that is far away."""
+def describe_latency(listing: latency.ListingTime) -> str:
+    """Describe a listing from a distant service."""
     return (
-        f"{latency.PAGES} pages from a service {latency.FAR * 1000:.0f} ms away, 8 in flight: {walk.whole:.1f} round "
-        f"trips, {walk.whole / latency.IDEAL:.2f} times the ideal {latency.IDEAL}. The first customer comes after "
-        f"{walk.first:.2f} round trips."
+        f"{latency.PAGES} pages from a service {latency.LATENCY * 1000:.0f} ms away, 8 in flight: "
+        f"{listing.whole:.1f} round trips, {listing.whole / latency.IDEAL:.2f} times the ideal {latency.IDEAL}. "
+        f"The first customer arrives after {listing.first:.2f} round trips."
     )
 
 
-def of_memory(unique: list[int], repeating: list[int]) -> str:
-    """What a walk grows by from its first 10,000 customers on."""
+def describe_memory(unique: list[int], repeating: list[int]) -> str:
+    """Describe how a listing's memory grows after its first 10,000 customers."""
     first, *later = memory.MILESTONES
     lines = [
         f"| memory from {first:,} customers on | `unique=True` | a customer | `unique=False` |",
         "|---|--:|--:|--:|",
     ]
-    for customers, remembering, forgetting in zip(later, unique[1:], repeating[1:], strict=True):
-        grown, flat = remembering - unique[0], forgetting - repeating[0]
+    for customers, with_uuids, without in zip(later, unique[1:], repeating[1:], strict=True):
+        grown, flat = with_uuids - unique[0], without - repeating[0]
         figures = f"{grown / 2**20:.1f} MiB | {grown / (customers - first):.0f} bytes | {flat / 2**20:.1f} MiB"
         lines.append(f"| to {customers:,} | {figures} |")
     return "\n".join(lines)
 
 
-def of_imports(aiohttp: float, customers_async: float) -> str:
-    """The price of the import."""
+def describe_imports(aiohttp: float, customers_async: float) -> str:
+    """Describe the time of the import."""
     return (
-        f"`from customers_async import CustomersClient` takes {customers_async * 1000:.0f} ms of CPU, "
+        f"`from customers_async import CustomersClient` takes {customers_async * 1000:.0f} ms of CPU time, "
         f"{customers_async / aiohttp:.2f} times `import aiohttp`, which it includes."
     )
 
 
-def picture(scores: Mapping[str, Score | str]) -> str:
-    """The CPU time for a page, as bars."""
+def draw_pages(scores: Mapping[str, Score | str]) -> str:
+    """Draw the CPU time for a page as bars."""
     ratios = {name: score.ratio.cpu for name, score in scores.items() if isinstance(score, Score)}
-    bars = [chart.Bar(FLOOR.title, 1.0, "1", _PLAIN)] + [
+    bars = [chart.Bar(BASELINE.title, 1.0, "1", _PLAIN)] + [
         chart.Bar(CONTESTANTS[name].title, ratio, f"{ratio:.2f}", _COLOURS.get(name, _PEER))
         for name, ratio in ratios.items()
     ]
-    return chart.draw(bars, unit=1.0, caption="CPU time for a page of 100 customers, as multiples of the floor")
+    return chart.draw(bars, unit=1.0, caption="CPU time for a page of 100 customers, as multiples of the baseline")
 
 
-def _version(package: str) -> str:
+def _find_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return ""
 
 
-def _processor() -> str:
-    """The processor's name, as well as the system tells it."""
+def _find_processor() -> str:
+    """Return the name of the processor, as far as the system has one."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""The service that benchmarks read from: a process of its own that answers with prepared bytes.
+"""The service that the benchmarks read: a process of its own that sends prepared bytes.
 
-It says what the real service says, headers and all, at a fraction of what any client spends to read it. The quota that
-its headers tell of is never spent. The list has as many pages as asked for, each customer a uuid of its own.
+Its responses have the headers and bodies of the real service, and cost a fraction of the time that any client needs to
+read them. Its rate limit is never reached. Each customer of the list has a uuid of its own.
 """
 
 import argparse
@@ -21,37 +21,37 @@ import msgspec
 
 from customers_async.emulator.fake_customers import FakeCustomers
 
-__all__ = ["LIMIT", "PER_PAGE", "TOKEN", "Service", "pages_a_second", "serving"]
+__all__ = ["LIMIT", "PER_PAGE", "TOKEN", "Service", "measure_capacity", "run_service"]
 
 PER_PAGE = 100
 LIMIT = 10**9
 TOKEN = "a-token-of-no-account"
 _USAGE = b"/usage"
-_STAMP = b"@@@@@@@@"
-"""Stands where a page's number goes, as the first eight characters of each uuid, or the uuid that is asked for."""
+_PLACEHOLDER = b"@@@@@@@@"
+"""A placeholder for the page number, in the first eight characters of each uuid, or for the requested uuid."""
 
 
 @attrs.frozen
 class Service:
-    """A running service, as its users see it."""
+    """A running service."""
 
     url: str
     port: int
 
     def usage(self) -> tuple[float, int]:
-        """The seconds of CPU that the service's process has spent so far, and the answers that it gave."""
+        """Return the seconds of CPU time that the service has used, and the responses it has sent."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
         connection.request("GET", _USAGE.decode())
-        seconds, answers = connection.getresponse().read().split()
+        seconds, responses = connection.getresponse().read().split()
         connection.close()
-        return float(seconds), int(answers)
+        return float(seconds), int(responses)
 
 
 @contextmanager
-def serving(*, pages: int, latency: float = 0.0) -> Iterator[Service]:
-    """Start the service with so many pages, each answer ``latency`` seconds away; stop it at the end."""
+def run_service(*, pages: int, latency: float = 0.0) -> Iterator[Service]:
+    """Run the service with that many pages, each response ``latency`` seconds late."""
     command = [sys.executable, "-m", "tests.benchmarks.service", str(pages), str(latency)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # ours
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # a fixed command
         assert process.stdin is not None
         assert process.stdout is not None
         port = int(process.stdout.readline())
@@ -61,66 +61,66 @@ def serving(*, pages: int, latency: float = 0.0) -> Iterator[Service]:
             process.stdin.close()
 
 
-def pages_a_second(service: Service, pages: int = 2_000) -> float:
-    """The most that the service gives: to a client that asks for one page again and again and only reads its socket."""
+def measure_capacity(service: Service, pages: int = 2_000) -> float:
+    """Return the pages a second for a client that repeatedly requests one page and only reads its socket."""
     request = b"GET /api/v1/customers?per_page=100&page=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     started = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", service.port)) as connection, connection.makefile("rb") as answers:
+    with socket.create_connection(("127.0.0.1", service.port)) as connection, connection.makefile("rb") as stream:
         for _ in range(pages):
             connection.sendall(request)
             size = 0
-            while (line := answers.readline()) != b"\r\n":
+            while (line := stream.readline()) != b"\r\n":
                 if line.startswith(b"Content-Length: "):
                     size = int(line[16:])
-            answers.read(size)
+            stream.read(size)
     return pages / (time.perf_counter() - started)
 
 
-class Answers:
-    """What the service says: heads and bodies prepared as far as they can be."""
+class Responses:
+    """The service's responses, prepared as far as possible."""
 
     _page_of = re.compile(rb"[?&]page=([0-9]+)").search
 
     def __init__(self, pages: int) -> None:
         self._pages = pages
-        population = FakeCustomers(PER_PAGE, seed=1)
-        records = [population.customer(number) for number in range(PER_PAGE)]
+        fake_customers = FakeCustomers(PER_PAGE, seed=1)
+        records = [fake_customers.customer(number) for number in range(PER_PAGE)]
         for record in records:
-            record["uuid"] = f"{_STAMP.decode()}{record['uuid'][8:]}"
+            record["uuid"] = f"{_PLACEHOLDER.decode()}{record['uuid'][8:]}"
         self._page = msgspec.json.encode(records)
-        self._customer = msgspec.json.encode(records[1] | {"uuid": _STAMP.decode()})
+        self._customer = msgspec.json.encode(records[1] | {"uuid": _PLACEHOLDER.decode()})
         self._date = formatdate(usegmt=True)
-        self._given = 0
+        self._sent = 0
 
-    def answer(self, target: bytes) -> bytes:
-        """The whole answer to a GET."""
-        self._given += 1
+    def respond(self, target: bytes) -> bytes:
+        """Return the whole response to a GET."""
+        self._sent += 1
         if target == _USAGE:
-            return self._with_head(f"{time.process_time()} {self._given}".encode())
+            return self._add_head(f"{time.process_time()} {self._sent}".encode())
         found = self._page_of(target)
         if found is None:
-            return self._with_head(self._customer.replace(_STAMP, target.rpartition(b"/")[2]))
+            return self._add_head(self._customer.replace(_PLACEHOLDER, target.rpartition(b"/")[2]))
         number = int(found[1])
-        body = self._page.replace(_STAMP, b"%08d" % number) if number <= self._pages else b"[]"
-        return self._with_head(
+        body = self._page.replace(_PLACEHOLDER, b"%08d" % number) if number <= self._pages else b"[]"
+        return self._add_head(
             body,
             f"X-Api-Total: {self._pages * PER_PAGE}\r\nX-Api-Per-Page: {PER_PAGE}\r\nX-Api-Current-Page: {number}\r\n"
             f"X-Api-Has-More-Pages: {'true' if number < self._pages else 'false'}\r\n",
         )
 
-    def _with_head(self, body: bytes, more: str = "") -> bytes:
+    def _add_head(self, body: bytes, more: str = "") -> bytes:
         head = (
             "HTTP/1.1 200 OK\r\nServer: prepared\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: keep-alive\r\nCache-Control: no-cache, private\r\n"
             f"Date: {self._date}\r\n{more}"
-            f"X-RateLimit-Limit: {LIMIT}\r\nX-RateLimit-Remaining: {LIMIT - self._given}\r\n\r\n"
+            f"X-RateLimit-Limit: {LIMIT}\r\nX-RateLimit-Remaining: {LIMIT - self._sent}\r\n\r\n"
         )
         return head.encode() + body
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, answers: Answers, latency: float) -> None:
-        self._answers = answers
+    def __init__(self, responses: Responses, latency: float) -> None:
+        self._responses = responses
         self._latency = latency
         self._received = b""
 
@@ -132,20 +132,20 @@ class _Connection(asyncio.Protocol):
         self._received += data
         if not self._received.endswith(b"\r\n\r\n"):  # clients send one request and wait
             return
-        answer = self._answers.answer(self._received.split(b" ", 2)[1])
+        response = self._responses.respond(self._received.split(b" ", 2)[1])
         self._received = b""
         if self._latency:
-            asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer)
+            asyncio.get_running_loop().call_later(self._latency, self._transport.write, response)
         else:
-            self._transport.write(answer)
+            self._transport.write(response)
 
 
 async def _serve(pages: int, latency: float) -> None:
-    answers = Answers(pages)
+    responses = Responses(pages)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(answers, latency), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _Connection(responses, latency), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)  # whoever started this process closes it to end it
+    await loop.run_in_executor(None, sys.stdin.read)  # the parent process closes it to stop the service
     server.close()
 
 

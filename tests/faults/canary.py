@@ -1,4 +1,4 @@
-"""The search for leaks: a token and customers that can be recognised anywhere, and a watch over all that gets out."""
+"""The search for leaks: recognisable tokens and customers, and a watch over logs, output and exceptions."""
 
 import functools
 import inspect
@@ -15,11 +15,11 @@ from customers_async.emulator.fake_customers import FakeCustomers
 from customers_async.emulator.tokens import Tokens
 from tests.wire import TOKEN
 
-__all__ = ["DATA", "EXAMPLE", "NAME", "Canary", "customer", "page", "with_marked_customers"]
+__all__ = ["DATA", "EXAMPLE", "NAME", "Canary", "customer", "mark_customers", "page"]
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 DATA = "Kan4ri"
-"""Stands in every name and address that a fault test serves."""
+"""Part of every name and address that a fault test serves."""
 NAME = f"Eve {DATA}"
 
 _TESTS = str(Path(__file__).parents[1])
@@ -29,61 +29,61 @@ _PERSONAL = ("name", "registration_address_line", "post_address_line", "post_add
 
 
 def customer(uuid: str = EXAMPLE, name: str = NAME) -> bytes:
-    """A customer as JSON."""
+    """Return a customer as JSON."""
     return f'{{"uuid":"{uuid}","name":"{name}","post_address_line":"{DATA} Street 1"}}'.encode()
 
 
 def page(*customers: bytes) -> bytes:
-    """A page of them, or of the one above."""
+    """Return a page of customers as JSON, by default of one."""
     return b"[" + b",".join(customers or [customer()]) + b"]"
 
 
-def with_marked_customers(make: Callable[[FakeCustomers, int], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """The emulator's population, every personal text of which can be recognised."""
+def mark_customers(make: Callable[[FakeCustomers, int], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Wrap ``FakeCustomers.customer`` to mark all personal data."""
 
     @functools.wraps(make)
-    def marked(population: FakeCustomers, number: int) -> dict[str, Any]:
-        record = make(population, number)
+    def marked(fake_customers: FakeCustomers, number: int) -> dict[str, Any]:
+        record = make(fake_customers, number)
         return record | {field: f"{DATA} {record[field]}" for field in _PERSONAL}
 
     return marked
 
 
 class Canary(logging.Handler):
-    """Looks at each log record, each output and each exception of the code under test, and notes what leaks."""
+    """Scans each log record, output and exception of the code under test, and records leaks."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.secrets = [TOKEN, DATA]
         self.leaks: list[str] = []
 
-    def look(self, text: str, where: str) -> None:
-        """Note the secrets in a text."""
+    def scan(self, text: str, where: str) -> None:
+        """Record the secrets found in a text."""
         for secret in self.secrets:
             if secret in text:
                 found = text.index(secret)
                 self.leaks.append(f"{where} shows {secret!r}: ...{text[max(0, found - 300) : found + 80]}...")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look at a log record, its arguments and its exception; from INFO on not even a uuid may stand in it."""
+        """Scan a log record, its arguments and its exception; from INFO on a uuid is a leak, too."""
         where = f"a record of {record.name} at {record.levelname}"
-        self.look(self.format(record), where)
-        self.look(repr(record.args), where)
+        self.scan(self.format(record), where)
+        self.scan(repr(record.args), where)
         if record.name == "customers_async" and record.levelno >= logging.INFO and _UUID.search(record.getMessage()):
             self.leaks.append(f"{where} shows a uuid: {record.getMessage()}")
         if record.exc_info and record.exc_info[1] is not None:
-            self.look_at_error(record.exc_info[1])
+            self.scan_error(record.exc_info[1])
 
-    def look_at_error(self, error: BaseException) -> None:
-        """Look at an exception and all it hangs together with: message, attributes, locals of each frame, pickle."""
+    def scan_error(self, error: BaseException) -> None:
+        """Scan an exception and its chain: messages, attributes, the locals of each frame, pickles."""
         for link in _chain(error, set()):
             where = f"{type(link).__name__} in the chain of {type(error).__name__}"
-            self.look(f"{link!r} {link} {link.args!r} {vars(link)!r} {getattr(link, '__notes__', '')!r}", where)
-            self.look(_frames(link), f"a frame under {where}")
-            self.look(_pickled(link), f"the pickle of {where}")
+            self.scan(f"{link!r} {link} {link.args!r} {vars(link)!r} {getattr(link, '__notes__', '')!r}", where)
+            self.scan(_format_frames(link), f"a frame under {where}")
+            self.scan(_pickle(link), f"the pickle of {where}")
 
-    def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function; what it raises is looked at."""
+    def watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a function to scan the exceptions it raises."""
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -91,7 +91,7 @@ class Canary(logging.Handler):
                 try:
                     return await function(*args, **kwargs)
                 except BaseException as error:
-                    self.look_at_error(error)
+                    self.scan_error(error)
                     raise
 
             return awaited
@@ -101,13 +101,13 @@ class Canary(logging.Handler):
             try:
                 return function(*args, **kwargs)
             except BaseException as error:
-                self.look_at_error(error)
+                self.scan_error(error)
                 raise
 
         return called
 
-    def noting_tokens(self, issue: Callable[..., str]) -> Callable[..., str]:
-        """The emulator's tokens are real-looking JWTs: each one is looked for, too."""
+    def record_tokens(self, issue: Callable[..., str]) -> Callable[..., str]:
+        """Wrap ``Tokens.issue`` to add each token to the secrets."""
 
         @functools.wraps(issue)
         def noted(tokens: Tokens, lifetime: float | None = None) -> str:
@@ -129,8 +129,8 @@ def _chain(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
             yield from _chain(link, seen)
 
 
-def _frames(error: BaseException) -> str:
-    """The traceback with all locals, save for frames of the tests and the emulator: these know the secrets."""
+def _format_frames(error: BaseException) -> str:
+    """Return the traceback with all locals, without frames of the tests and the emulator, which hold secrets."""
     frames = (
         (frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -139,9 +139,9 @@ def _frames(error: BaseException) -> str:
     return "".join(traceback.StackSummary.extract(frames, capture_locals=True).format())
 
 
-def _pickled(error: BaseException) -> str:
+def _pickle(error: BaseException) -> str:
     try:
         return pickle.dumps(error).decode("latin-1")
     except (TypeError, AttributeError, pickle.PicklingError):
-        assert not isinstance(error, CustomersError), "each error of ours pickles"
+        assert not isinstance(error, CustomersError), "every error of the package pickles"
         return ""

@@ -1,4 +1,4 @@
-"""Every fault test is a search for leaks, too: neither the token nor a customer's data may turn up anywhere."""
+"""Every fault test also searches for leaks: no output may hold the token or a customer's data."""
 
 import logging
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from customers_async import (
 from customers_async.emulator.fake_customers import FakeCustomers
 from customers_async.emulator.tokens import Tokens
 from customers_async.listing import pager
-from tests.faults.canary import Canary, with_marked_customers
+from tests.faults.canary import Canary, mark_customers
 
 WATCHED = [
     (Completeness, "raise_if_incomplete"),
@@ -44,12 +44,12 @@ WATCHED = [
 
 @pytest.fixture(autouse=True)
 def canary(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Canary]:
-    """Serves recognisable secrets, listens at DEBUG to all loggers, and fails the test if one got out."""
+    """Serve recognisable secrets, watch all loggers at DEBUG, and fail the test if a secret leaks."""
     canary = Canary()
-    monkeypatch.setattr(FakeCustomers, "customer", with_marked_customers(FakeCustomers.customer))
-    monkeypatch.setattr(Tokens, "issue", canary.noting_tokens(Tokens.issue))
+    monkeypatch.setattr(FakeCustomers, "customer", mark_customers(FakeCustomers.customer))
+    monkeypatch.setattr(Tokens, "issue", canary.record_tokens(Tokens.issue))
     for owner, name in WATCHED:
-        monkeypatch.setattr(owner, name, canary.watched(getattr(owner, name)))
+        monkeypatch.setattr(owner, name, canary.watch(getattr(owner, name)))
     root = logging.getLogger()
     level = root.level
     root.addHandler(canary)
@@ -57,5 +57,5 @@ def canary(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
     yield canary
     root.setLevel(level)
     root.removeHandler(canary)
-    canary.look("".join(capfd.readouterr()), "the output")
+    canary.scan("".join(capfd.readouterr()), "the output")
     assert not canary.leaks, "\n".join(canary.leaks)

@@ -1,4 +1,4 @@
-"""Cancels a coroutine at each of its await points in turn, and looks at what it leaves behind."""
+"""Cancels a coroutine at each of its await points in turn, and checks what remains."""
 
 import asyncio
 import itertools
@@ -11,18 +11,18 @@ from typing import Any
 import customers_async
 from customers_async import CustomersClient
 
-__all__ = ["Interrupted", "check_nothing_held", "interruptions", "tasks_of_the_client"]
+__all__ = ["Interrupted", "check_nothing_held", "find_client_tasks", "interrupt_at_each_await"]
 
 _PACKAGE = Path(customers_async.__file__).parent
 
 
 class Interrupted:
-    """A coroutine whose task is cancelled the n-th time that it has to wait.
+    """A coroutine whose task is cancelled at its n-th wait.
 
     Args:
-        coroutine: What to run.
-        at: Which wait, from 0.
-        late: Cancel when what was waited for has come, and the coroutine does not know it yet.
+        coroutine: The coroutine to run.
+        at: The number of the wait, from 0.
+        late: Cancel after the awaited future is done, right before the coroutine resumes.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], at: int, *, late: bool) -> None:
@@ -32,7 +32,7 @@ class Interrupted:
         self.fired = False
 
     async def run(self) -> Any:
-        """Run it in the present task."""
+        """Run the coroutine in the current task."""
         return await self._steps()
 
     @types.coroutine
@@ -40,31 +40,31 @@ class Interrupted:
         resume = partial(self._coroutine.send, None)
         for step in itertools.count():
             try:
-                waits_for = resume()
+                awaited = resume()
             except StopIteration as stop:
                 return stop.value
             if step == self._at:
-                self._cancel(waits_for)
+                self._cancel(awaited)
             try:
-                yield waits_for
-            except BaseException as error:  # passed on to the coroutine, whatever it is
+                yield awaited
+            except BaseException as error:  # the coroutine handles it
                 resume = partial(self._coroutine.throw, error)
             else:
                 resume = partial(self._coroutine.send, None)
         return None
 
-    def _cancel(self, waits_for: Any) -> None:
+    def _cancel(self, awaited: Any) -> None:
         self.fired = True
         task = asyncio.current_task()
         assert task is not None
-        if self._late and waits_for is not None:
-            waits_for.add_done_callback(lambda _: task.cancel())  # runs right before the task is woken
+        if self._late and awaited is not None:
+            awaited.add_done_callback(lambda _: task.cancel())  # runs right before the task is woken
         else:
             task.cancel()
 
 
-async def interruptions(work: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncIterator[asyncio.Task[Any]]:
-    """A cancelled task for each await point of the work, early and late; ends with the run that has no more."""
+async def interrupt_at_each_await(work: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncIterator[asyncio.Task[Any]]:
+    """Yield a cancelled task for each await point of the work, early and late, until a run completes."""
     for late in (False, True):
         for at in itertools.count():
             interrupted = Interrupted(work(), at, late=late)
@@ -76,18 +76,18 @@ async def interruptions(work: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncIt
             yield task
 
 
-def tasks_of_the_client() -> list[asyncio.Task[Any]]:
-    """The tasks under way in the code under test; those of the emulator are aiohttp's."""
-    return [task for task in asyncio.all_tasks() if _PACKAGE in _file_of(task).parents]
+def find_client_tasks() -> list[asyncio.Task[Any]]:
+    """Return the running tasks of the package; those of the emulator are aiohttp's."""
+    return [task for task in asyncio.all_tasks() if _PACKAGE in _find_file(task).parents]
 
 
-def _file_of(task: asyncio.Task[Any]) -> Path:
+def _find_file(task: asyncio.Task[Any]) -> Path:
     code = getattr(task.get_coro(), "cr_code", None)
     return Path(code.co_filename) if code is not None else Path()
 
 
 def check_nothing_held(client: CustomersClient) -> None:
-    """No place, no request of the quota, no waiter, no call, shared or not, and no task of the client is left."""
+    """Check that the client has no slot in use, request in flight, waiter, call, shared look-up or task left."""
     limiter = client._api.session.limiter
     assert client._api.slots.used == 0
     waiters = itertools.chain.from_iterable(line.waiters for line in client._api.slots.lines.values())
@@ -95,4 +95,4 @@ def check_nothing_held(client: CustomersClient) -> None:
     assert limiter._window.in_flight == 0
     assert not client._api.session._calls
     assert not client._flights._flights
-    assert tasks_of_the_client() == []
+    assert find_client_tasks() == []

@@ -1,4 +1,4 @@
-"""Row 48: what a caller may pass, refused before anything is sent and without showing a secret."""
+"""Row 48: invalid arguments are refused before anything is sent, without showing a secret."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from customers_async import (
 )
 from customers_async.emulator import Emulator
 from tests.faults.canary import EXAMPLE, customer
-from tests.wire import TOKEN, answer, client_of
+from tests.wire import TOKEN, make_response, serve
 
 
 @pytest.mark.parametrize(
@@ -42,17 +42,17 @@ from tests.wire import TOKEN, answer, client_of
 async def test_fault_48_bad_uuids_are_refused(
     emulator: Emulator, client: CustomersClient, uuid: Any, kind: type[Exception]
 ) -> None:
-    """They never get into a URL."""
+    """A malformed uuid never becomes part of a URL."""
     with pytest.raises(kind, match=r"^uuid must be ") as caught:
         await client.get_customer(uuid)
     assert type(caught.value) is kind
     assert emulator.stats.requests == 0
 
 
-async def test_fault_48_a_uuid_need_not_be_hexadecimal() -> None:
-    """Letters beyond f, and capitals: the documented example ends in "g"."""
+async def test_fault_48_uuid_need_not_be_hexadecimal() -> None:
+    """Letters beyond f and capitals are accepted; the documented example ends in "g"."""
     for uuid in (EXAMPLE, EXAMPLE.upper(), "zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz"):
-        async with client_of(answer(customer(uuid))) as (client, server):
+        async with serve(make_response(customer(uuid))) as (client, server):
             assert (await client.get_customer(uuid)).uuid == uuid
             assert server.targets == [f"/api/v1/customers/{uuid}"]
 
@@ -81,7 +81,7 @@ async def test_fault_48_a_uuid_need_not_be_hexadecimal() -> None:
 async def test_fault_48_bad_list_options_are_refused(
     emulator: Emulator, client: CustomersClient, name: str, value: Any, kind: type[Exception]
 ) -> None:
-    """At the call, not at the first page; the same for a single page."""
+    """The call itself refuses them, not the first page; so does the call for a single page."""
     with pytest.raises(kind):
         client.list_customers(**{name: value})
     page_arguments = {"number": 1, "per_page": 100} | {"number" if name == "first_page" else name: value}
@@ -121,7 +121,7 @@ async def test_fault_48_bad_list_options_are_refused(
     ],
 )
 def test_fault_48_bad_base_urls_are_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain http to a host that is not this one, no host, user info, a query; the same from the environment."""
+    """Plain http to another host, no host, user info or a query is refused, also from the environment."""
     with pytest.raises(ValueError, match="base_url") as caught:
         CustomersClient(TOKEN, base_url=url)
     assert TOKEN not in str(caught.value)
@@ -146,13 +146,13 @@ def test_fault_48_bad_base_urls_are_refused(url: str, monkeypatch: pytest.Monkey
     ],
 )
 def test_fault_48_good_base_urls_are_accepted(url: str) -> None:
-    """Http to loopback is allowed, and trailing slashes are fine."""
+    """Http to loopback is allowed, and trailing slashes are removed."""
     assert repr(CustomersClient(TOKEN, base_url=url)) == f"<CustomersClient {url.rstrip('/')}>"
 
 
-async def test_fault_48_trailing_slashes_do_not_reach_the_wire() -> None:
+async def test_fault_48_trailing_slashes_are_not_sent() -> None:
     """The path is the documented one."""
-    async with client_of(answer()) as (_, server):
+    async with serve(make_response()) as (_, server):
         async with CustomersClient(TOKEN, base_url=f"{server.url}//") as client:
             await client.get_page(1)
         assert server.targets == ["/api/v1/customers?per_page=100&page=1"]
@@ -179,8 +179,8 @@ BAD_TOKENS = [
 
 
 @pytest.mark.parametrize(("token", "kind"), BAD_TOKENS)
-def test_fault_48_a_token_that_no_header_takes_is_refused(token: Any, kind: type[Exception]) -> None:
-    """When the client is made, and without the token in message or traceback."""
+def test_fault_48_token_that_fits_no_header_is_refused(token: Any, kind: type[Exception]) -> None:
+    """The constructor raises, without the token in the message or the traceback."""
     for make in (StaticToken, CustomersClient):
         with pytest.raises(kind, match=r"^token ") as caught:
             make(token)
@@ -188,10 +188,10 @@ def test_fault_48_a_token_that_no_header_takes_is_refused(token: Any, kind: type
 
 
 @pytest.mark.parametrize("token", [token for token, _ in BAD_TOKENS if isinstance(token, str)])
-async def test_fault_48_a_bad_token_from_elsewhere_is_refused(
+async def test_fault_48_bad_token_from_a_source_is_refused(
     emulator: Emulator, token: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """From a variable, a file or a source of one's own: a ConfigurationError, and nothing is sent."""
+    """A bad token from a variable, a file or another source is a ConfigurationError, and nothing is sent."""
 
     class Own:
         async def get(self, *, rejected: str | None = None) -> str:
@@ -201,7 +201,7 @@ async def test_fault_48_a_bad_token_from_elsewhere_is_refused(
     if "\0" not in token:
         monkeypatch.setenv("SOME_TOKEN", token)
         sources.append(EnvToken("SOME_TOKEN"))
-    if token.strip() not in (TOKEN, ""):  # white space around it is dropped
+    if token.strip() not in (TOKEN, ""):  # surrounding white space is removed
         (tmp_path / "token").write_text(token, newline="")
         sources.append(FileToken(tmp_path / "token"))
     for source in sources:
@@ -239,13 +239,13 @@ async def test_fault_48_a_bad_token_from_elsewhere_is_refused(
     ],
 )
 def test_fault_48_bad_settings_are_refused(name: str, value: Any, kind: type[Exception]) -> None:
-    """Wrong types and values out of range, when the client is made."""
+    """The constructor refuses wrong types and values out of range."""
     with pytest.raises(kind, match=name):
         CustomersClient(TOKEN, **{name: value})
 
 
 def test_fault_48_good_settings_are_accepted() -> None:
-    """All arguments at once, without a running loop."""
+    """All arguments together are accepted without a running loop."""
     CustomersClient(
         TOKEN,
         base_url="https://example.com/",

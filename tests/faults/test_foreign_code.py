@@ -40,7 +40,7 @@ from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 from tests.faults.canary import DATA, EXAMPLE, customer
 from tests.faults.interruption import check_nothing_held
-from tests.wire import TOKEN, answer, client_of, raw_server
+from tests.wire import TOKEN, make_response, raw_server, serve
 
 
 class OddError(Exception):
@@ -131,7 +131,7 @@ class Hanging:
 async def test_fault_54_token_source_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     """``timeout`` bounds it: the first token is an error, a renewal leaves the token in use."""
     async with (
-        raw_server(answer(b"{}", "401 No")) as server,
+        raw_server(make_response(b"{}", "401 No")) as server,
         CustomersClient(CallableToken(never), base_url=server.url, timeout=5) as client,
         CustomersClient(Hanging(), base_url=server.url, timeout=5) as renewing,
     ):
@@ -172,9 +172,9 @@ async def test_fault_54_other_files_are_no_tokens(device: str) -> None:
 
 async def test_fault_54_absurd_retry_after_is_tested_once_a_window() -> None:
     """A wait until the year 2026 is believed for five windows, then one request per window tests it."""
-    absurd = answer(b"", "429 Too Many Requests", Retry_After="1760000000")
-    replies = [absurd, absurd, absurd, answer(customer())]
-    async with client_of(*replies, max_rate_limit_wait=10_000) as (client, server):
+    absurd = make_response(b"", "429 Too Many Requests", Retry_After="1760000000")
+    replies = [absurd, absurd, absurd, make_response(customer())]
+    async with serve(*replies, max_rate_limit_wait=10_000) as (client, server):
         started = asyncio.get_running_loop().time()
         await client.get_customer(EXAMPLE)
         waited = asyncio.get_running_loop().time() - started

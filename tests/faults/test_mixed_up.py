@@ -34,15 +34,15 @@ from customers_async.calls.responses import (
 from customers_async.export import diff_exports, verify_export
 from tests.faults.canary import DATA, EXAMPLE, customer, page
 from tests.faults.interruption import check_nothing_held
-from tests.wire import TOKEN, Reply, answer, client_of, raw_server, then
+from tests.wire import TOKEN, Reply, make_response, raw_server, send_then, serve
 
 OTHER = EXAMPLE.replace("2g", "2h")
 UNSOLICITED = {
-    "a count": answer(b"[]", X_Api_Total="250", X_Api_Current_Page="1"),
-    "another customer": answer(customer(uuid=OTHER)),
-    "a 404": answer(b'{"status":false,"message":"NOT_FOUND"}', "404 Not Found"),
-    "a 500": answer(b"", "500 Oops"),
-    "half a response": answer(customer(uuid=OTHER))[:-10],
+    "a count": make_response(b"[]", X_Api_Total="250", X_Api_Current_Page="1"),
+    "another customer": make_response(customer(uuid=OTHER)),
+    "a 404": make_response(b'{"status":false,"message":"NOT_FOUND"}', "404 Not Found"),
+    "a 500": make_response(b"", "500 Oops"),
+    "half a response": make_response(customer(uuid=OTHER))[:-10],
     "no HTTP": b"ping\r\n",
 }
 
@@ -55,8 +55,8 @@ async def test_fault_51_data_on_an_idle_connection_is_not_a_response(unsolicited
         await asyncio.sleep(0.05)  # after the client has released the connection
         writer.write(unsolicited)
 
-    replies = [then(answer(customer()), and_more), *[answer(customer())] * 5]
-    async with client_of(*replies) as (client, server):
+    replies = [send_then(make_response(customer()), and_more), *[make_response(customer())] * 5]
+    async with serve(*replies) as (client, server):
         for _ in range(4):
             assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
             await asyncio.sleep(0.2)
@@ -66,14 +66,14 @@ async def test_fault_51_data_on_an_idle_connection_is_not_a_response(unsolicited
 @pytest.mark.parametrize(
     ("call", "wrong", "right"),
     [
-        ("get_customer", answer(customer(uuid=OTHER)), answer(customer())),
-        ("get_page", answer(page(), X_Api_Current_Page="1"), answer(page(), X_Api_Current_Page="2")),
-        ("get_page", answer(page(), X_Api_Page="3"), answer(page(), X_Api_Page="2")),
+        ("get_customer", make_response(customer(uuid=OTHER)), make_response(customer())),
+        ("get_page", make_response(page(), X_Api_Current_Page="1"), make_response(page(), X_Api_Current_Page="2")),
+        ("get_page", make_response(page(), X_Api_Page="3"), make_response(page(), X_Api_Page="2")),
     ],
 )
 async def test_fault_51_response_to_another_request_is_retried(call: str, wrong: bytes, right: bytes) -> None:
     """Another uuid or page number: the next attempt gets the right response."""
-    async with client_of(wrong, right) as (client, server):
+    async with serve(wrong, right) as (client, server):
         found: Any = await getattr(client, call)(EXAMPLE if call == "get_customer" else 2)
         assert EXAMPLE in (getattr(found, "uuid", None), *(one.uuid for one in getattr(found, "customers", ())))
         assert len(server.requests) == 2
@@ -81,7 +81,7 @@ async def test_fault_51_response_to_another_request_is_retried(call: str, wrong:
 
 async def test_fault_51_another_customer_for_ever_is_an_error() -> None:
     """It is never taken for the requested one, with a borrowed session neither."""
-    async with client_of(answer(customer(uuid=OTHER)), retry=RetryPolicy(base_delay=0)) as (client, server):
+    async with serve(make_response(customer(uuid=OTHER)), retry=RetryPolicy(base_delay=0)) as (client, server):
         with pytest.raises(APIResponseError, match="another customer"):
             await client.get_customer(EXAMPLE)
         assert len(server.requests) == 4
@@ -89,20 +89,20 @@ async def test_fault_51_another_customer_for_ever_is_an_error() -> None:
 
 async def test_fault_51_service_that_numbers_pages_wrongly_costs_one_retry() -> None:
     """The page says which number it claims to have; later pages are not requested twice."""
-    async with client_of(answer(page(), X_Api_Current_Page="1")) as (client, server):
+    async with serve(make_response(page(), X_Api_Current_Page="1")) as (client, server):
         assert [(await client.get_page(number)).current_page for number in (2, 3, 4)] == [1, 1, 1]
         assert len(server.requests) == 4
-    async with client_of(answer(page(), X_Api_Current_Page="1"), retry=RetryPolicy(max_attempts=1)) as (client, _):
+    async with serve(make_response(page(), X_Api_Current_Page="1"), retry=RetryPolicy(max_attempts=1)) as (client, _):
         with pytest.raises(APIResponseError, match="page 1, not page 2"):
             await client.get_page(2)
 
 
 async def test_fault_51_uuid_in_another_case_is_the_services_decision() -> None:
     """A look-up accepts the customer that the service returns for it, in the service's spelling."""
-    async with client_of(answer(customer())) as (client, server):
+    async with serve(make_response(customer())) as (client, server):
         assert (await client.get_customer(EXAMPLE.upper())).uuid == EXAMPLE
         assert len(server.requests) == 1
-    async with client_of(answer(b'{"message":"NOT_FOUND"}', "404 Not Found")) as (client, _):
+    async with serve(make_response(b'{"message":"NOT_FOUND"}', "404 Not Found")) as (client, _):
         with pytest.raises(NotFoundError):
             await client.get_customer(EXAMPLE.upper())
 
@@ -171,7 +171,7 @@ async def test_fault_52_json_cut_at_the_connections_end_is_transient(body: bytes
         writer.write(head + page())
         writer.close()
 
-    async with client_of(cut, whole) as (client, server):
+    async with serve(cut, whole) as (client, server):
         assert len((await client.get_page(1)).customers) == 1
         assert len(server.requests) == 2
 
@@ -201,7 +201,7 @@ def test_fault_52_redirect_names_its_host_and_no_more(location: str, named: str)
 
 async def test_fault_52_long_header_is_named() -> None:
     """Aiohttp reads headers of up to 8,190 bytes: the error says so, and shows none of it."""
-    async with client_of(answer(X_Trace=DATA * 2000)) as (client, server):
+    async with serve(make_response(X_Trace=DATA * 2000)) as (client, server):
         with pytest.raises(APIResponseError, match="header that is too long") as caught:
             await client.get_page(1)
         assert DATA not in str(caught.value)
@@ -225,7 +225,7 @@ async def test_fault_52_half_a_character_makes_one_record_bad(record: dict[str, 
     """The rest of the page is kept with ``on_bad_record``; without it, the error names the record and the field."""
     body = page(customer(), json.dumps({"uuid": OTHER, **record}).encode())
     rejected: list[Any] = []
-    async with client_of(answer(body, X_Api_Total="2")) as (client, _):
+    async with serve(make_response(body, X_Api_Total="2")) as (client, _):
         pager = client.list_customers(on_bad_record=lambda raw, error: rejected.append((raw["uuid"], error.field)))
         assert [found.uuid async for found in pager] == [EXAMPLE]
         assert rejected == [(OTHER, next(iter(record)))]
@@ -252,7 +252,7 @@ async def test_fault_53_no_body_holds_the_loop(shape: tuple[bytes, str], zipped:
     """Whatever a body holds, the event loop runs at least every 100 ms of CPU time."""
     body, status = shape
     fields = {"Content_Encoding": "gzip"} if zipped else {}
-    reply = answer(gzip.compress(body, 1) if zipped else body, status, **fields)
+    reply = make_response(gzip.compress(body, 1) if zipped else body, status, **fields)
     longest, last = 0.0, time.process_time()
 
     async def watch() -> None:
@@ -262,7 +262,7 @@ async def test_fault_53_no_body_holds_the_loop(shape: tuple[bytes, str], zipped:
             now = time.process_time()
             longest, last = max(longest, now - last), now
 
-    async with client_of(reply, retry=RetryPolicy(max_attempts=1)) as (client, _):
+    async with serve(reply, retry=RetryPolicy(max_attempts=1)) as (client, _):
         watcher = asyncio.create_task(watch())
         with pytest.raises(Exception, match=r"response|record|page|422"):
             await getattr(client, call)(*{"get_page": (1,), "get_customer": (EXAMPLE,), "whoami": ()}[call])
@@ -273,16 +273,16 @@ async def test_fault_53_no_body_holds_the_loop(shape: tuple[bytes, str], zipped:
 async def test_fault_53_many_gzip_members_are_refused() -> None:
     """Each member copies what follows it, however empty it is."""
     body = gzip.compress(b"") * 99 + gzip.compress(b"[]" + os.urandom(100_000).hex().encode())
-    async with client_of(answer(body, Content_Encoding="gzip")) as (client, _):
+    async with serve(make_response(body, Content_Encoding="gzip")) as (client, _):
         with pytest.raises(APIResponseError, match="too many pieces"):
             await client.get_page(1)
 
 
-@pytest.mark.parametrize("reply", [answer(customer())])
+@pytest.mark.parametrize("reply", [make_response(customer())])
 async def test_fault_51_borrowed_session_gets_no_wrong_customer(reply: Reply) -> None:
     """A borrowed aiohttp session is used as it is; a mismatch is still noticed and retried."""
     async with (
-        raw_server(answer(customer(uuid=OTHER)), reply) as server,
+        raw_server(make_response(customer(uuid=OTHER)), reply) as server,
         aiohttp.ClientSession() as session,
         CustomersClient(TOKEN, base_url=server.url, session=session) as client,
     ):
@@ -294,8 +294,8 @@ TWINS = page(customer(), customer(uuid=EXAMPLE.upper()))
 
 async def test_fault_51_uuids_that_differ_in_case_are_different_customers(tmp_path: Path) -> None:
     """The list, an export in any format, and a diff compare uuids exactly, as the service wrote them."""
-    reply = answer(TWINS, X_Api_Total="2", X_Api_Has_More_Pages="false")
-    async with client_of(reply) as (client, _):
+    reply = make_response(TWINS, X_Api_Total="2", X_Api_Has_More_Pages="false")
+    async with serve(reply) as (client, _):
         pager = client.list_customers()
         assert [found.uuid async for found in pager] == [EXAMPLE, EXAMPLE.upper()]
         assert pager.completeness.verdict is Verdict.COMPLETE
@@ -310,8 +310,12 @@ async def test_fault_51_uuids_that_differ_in_case_are_different_customers(tmp_pa
 @pytest.mark.parametrize("strategy", ["lookups", "list"])
 async def test_fault_51_batch_leaves_the_case_of_uuids_to_the_service(strategy: Any) -> None:
     """A uuid that the list has in another case only is looked up; the result has the uuid that was passed in."""
-    replies = [answer(page(), X_Api_Total="1"), answer(customer())] if strategy == "list" else [answer(customer())]
-    async with client_of(*replies) as (client, server):
+    replies = (
+        [make_response(page(), X_Api_Total="1"), make_response(customer())]
+        if strategy == "list"
+        else [make_response(customer())]
+    )
+    async with serve(*replies) as (client, server):
         [result] = [result async for result in client.get_customers([EXAMPLE.upper()], strategy=strategy)]
         assert (result.uuid, result.customer and result.customer.uuid) == (EXAMPLE.upper(), EXAMPLE)
         assert len(server.requests) == len(replies)
@@ -339,7 +343,7 @@ async def test_fault_52_borrowed_session_fails_within_our_errors(
     """Whatever its settings make aiohttp raise, callers see a `CustomersError` without the token, or a result."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    async with raw_server(answer(customer())) as server, aiohttp.ClientSession(**settings) as session:
+    async with raw_server(make_response(customer())) as server, aiohttp.ClientSession(**settings) as session:
         if closed:
             await session.close()
         async with CustomersClient(TOKEN, base_url=server.url, session=session) as client:

@@ -1,4 +1,4 @@
-"""Row 49: where a token or a customer might get out. The scan of `conftest` runs over these tests as over all."""
+"""Row 49: no token and no customer data leaks. The scan in `conftest` covers these tests and all other fault tests."""
 
 import asyncio
 import contextlib
@@ -32,21 +32,21 @@ from customers_async.calls.session import Session
 from customers_async.calls.timeouts import Timeouts
 from customers_async.emulator import Emulator
 from tests.faults.canary import DATA, EXAMPLE, Canary, customer, page
-from tests.wire import TOKEN, answer, client_of, hang_up, stall, then
+from tests.wire import TOKEN, hang_up, make_response, send_then, serve, stall
 
 
-class Own:
-    """A token source of one's own."""
+class CustomSource:
+    """A token source that is not from the package."""
 
     async def get(self, *, rejected: str | None = None) -> str:
         await asyncio.sleep(0)
         return TOKEN
 
 
-async def test_fault_49_the_scan_finds_what_is_planted(
+async def test_fault_49_scan_finds_planted_leaks(
     canary: Canary, monkeypatch: pytest.MonkeyPatch, client: CustomersClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The scan itself: a leak in a log, in a message, an attribute, a local, a context, a note or a group is found."""
+    """The scan finds a leak in a log, a message, an attribute, a local, a context, a note or a group."""
     planted = {
         "a log record": "log.debug('sent %s', secret)",
         "its argument": "log.debug('sent %.1s', secret)",
@@ -66,53 +66,53 @@ async def test_fault_49_the_scan_finds_what_is_planted(
             lines = "import asyncio, logging\nfrom customers_async import APIConnectionError\n"
             body = f"  log = logging.getLogger('customers_async')\n  secret = {secret!r}\n  {code}\n"
             source = f"{lines}async def leak(*_, **__):\n{body}"
-            exec(compile(source, "planted.py", "exec"), names)  # noqa: S102  # code that is not a test's
+            exec(compile(source, "planted.py", "exec"), names)  # noqa: S102  # code outside the tests
             monkeypatch.setattr(Session, "call", names["leak"])
-            with pytest.raises(BaseException):  # noqa: B017, PT011  # whatever was planted
+            with pytest.raises(BaseException):  # noqa: B017, PT011  # any planted error
                 await client.whoami()
             assert canary.leaks, where
             assert all(repr(secret) in leak for leak in canary.leaks)
             canary.leaks.clear()
-    canary.look("".join(capfd.readouterr()), "the output")
+    canary.scan("".join(capfd.readouterr()), "the output")
     canary.leaks.clear()  # pytest shows what was logged on purpose
 
 
 @pytest.mark.parametrize("strategy", ["lookups", "list"])
-async def test_fault_49_a_batch_shows_nothing(
+async def test_fault_49_batch_leaks_nothing(
     emulator: Emulator, client: CustomersClient, canary: Canary, strategy: Any
 ) -> None:
-    """Bad records, missing customers, failures, a refused token: neither what is raised nor what is yielded leaks."""
+    """Results and errors of a batch leak nothing, with bad records, missing customers and a revoked token."""
     uuids = [*emulator.uuids(0, 20), "00000000-0000-0000-0000-00000000000z"]
     emulator.touch(3, post_address_index=5)
     emulator.fail_next("echo", path=f"/api/v1/customers/{uuids[4]}")
     batch = client.get_customers(uuids, strategy=strategy, on_missing="raise")
     with pytest.raises(NotFoundError):
         async for result in batch:
-            canary.look(repr(result), "the repr of a result")
+            canary.scan(repr(result), "the repr of a result")
             if result.error is not None:
-                canary.look_at_error(result.error)
+                canary.scan_error(result.error)
     emulator.revoke(emulator.token)
     with pytest.raises(AuthenticationError):
         await anext(client.get_customers(uuids, strategy=strategy))
-    canary.look(repr(batch), "the repr of a batch")
+    canary.scan(repr(batch), "the repr of a batch")
 
 
-async def test_fault_49_the_scan_finds_what_is_printed(canary: Canary, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_fault_49_scan_finds_printed_leaks(canary: Canary, capfd: pytest.CaptureFixture[str]) -> None:
     """A leak on stdout or stderr is found at the end."""
     for stream in (sys.stdout, sys.stderr):
         stream.write(f"Bearer {TOKEN}\n")
-        canary.look("".join(capfd.readouterr()), "the output")
+        canary.scan("".join(capfd.readouterr()), "the output")
         assert canary.leaks
         canary.leaks.clear()
 
 
 async def test_fault_49_sources_and_clients_show_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repr and vars of sources, credential and client, at any depth; those that hold a secret do not pickle."""
+    """Repr and vars of sources, credentials and clients hold no token; objects with a secret do not pickle."""
     monkeypatch.setenv("SOME_TOKEN", TOKEN)
     (tmp_path / "token").write_text(TOKEN)
-    held, called = StaticToken(TOKEN), CallableToken(Own().get)
-    for source in (held, called, EnvToken("SOME_TOKEN"), FileToken(tmp_path / "token"), Own()):
-        async with client_of(answer(page())) as (_, server):
+    static, called = StaticToken(TOKEN), CallableToken(CustomSource().get)
+    for source in (static, called, EnvToken("SOME_TOKEN"), FileToken(tmp_path / "token"), CustomSource()):
+        async with serve(make_response(page())) as (_, server):
             client = CustomersClient(source, base_url=server.url)
             await client.get_page(1)
             await client.close()
@@ -120,7 +120,7 @@ async def test_fault_49_sources_and_clients_show_no_token(tmp_path: Path, monkey
         credential = await keeper.current(30.0)
         assert credential.header == f"Bearer {TOKEN}"
         for thing in (source, client, client.with_options(timeout=1), keeper, credential):
-            shown = _shown(thing, set())
+            shown = _show(thing, set())
             assert TOKEN not in shown
             assert DATA not in shown
             try:
@@ -128,29 +128,29 @@ async def test_fault_49_sources_and_clients_show_no_token(tmp_path: Path, monkey
             except (TypeError, AttributeError, pickle.PicklingError):
                 continue
             assert TOKEN.encode() not in pickled
-    for holder in (held, called):
+    for holder in (static, called):
         with pytest.raises(TypeError, match="does not pickle"):
             pickle.dumps(holder)
         with pytest.raises(TypeError, match="does not pickle"):
             copy.deepcopy(holder)
 
 
-def _shown(thing: Any, seen: set[int]) -> str:
-    """Repr and attributes of a thing of ours, and of what it holds."""
+def _show(thing: Any, seen: set[int]) -> str:
+    """Return repr and attributes of an object of the package and of the objects it holds."""
     if id(thing) in seen:
         return ""
     seen.add(id(thing))
     names = [*getattr(thing, "__dict__", ()), *getattr(type(thing), "__slots__", ())]
     values = [getattr(thing, name, None) for name in names if isinstance(name, str) and not name.startswith("__")]
-    ours = [value for value in values if type(value).__module__.startswith("customers_async")]
-    return " ".join([repr(thing), repr(values), *(_shown(value, seen) for value in ours)])
+    own = [value for value in values if type(value).__module__.startswith("customers_async")]
+    return " ".join([repr(thing), repr(values), *(_show(value, seen) for value in own)])
 
 
 @pytest.mark.parametrize(
     "status", ["200 OK", "204 No", "302 Found", "400 Bad", "401 No", "422 No", "429 Many", "500 Oh"]
 )
-async def test_fault_49_a_server_that_echoes_the_token_leaks_nothing(status: str, impatient: RetryPolicy) -> None:
-    """In the body in every shape, in each header that is read, and in the reason phrase."""
+async def test_fault_49_body_that_echoes_the_token_leaks_nothing(status: str, impatient: RetryPolicy) -> None:
+    """The token is in the body, in every shape, and in the reason phrase."""
     bearer = f"Bearer {TOKEN}"
     bodies: list[Any] = [
         {"message": bearer, "errors": {bearer: [bearer], "x": bearer}},
@@ -162,9 +162,12 @@ async def test_fault_49_a_server_that_echoes_the_token_leaks_nothing(status: str
         bearer,
     ]
     for body in [json.dumps(body).encode() for body in bodies] + [f"<html>{bearer}".encode(), bearer.encode()]:
-        async with client_of(answer(body, f"{status} {bearer}"), retry=impatient, max_rate_limit_wait=0) as (client, _):
+        async with serve(make_response(body, f"{status} {bearer}"), retry=impatient, max_rate_limit_wait=0) as (
+            client,
+            _,
+        ):
             for call in (client.get_page(1), client.get_customer(EXAMPLE), client.whoami()):
-                with contextlib.suppress(CustomersError):  # an object with fields unknown may be the owner
+                with contextlib.suppress(CustomersError):  # an object with unknown fields is accepted as the owner
                     await call
 
 
@@ -186,27 +189,27 @@ async def test_fault_49_a_server_that_echoes_the_token_leaks_nothing(status: str
     ],
 )
 @pytest.mark.parametrize("value", [f"Bearer {TOKEN}", f"text/{TOKEN}", f"text/html; charset={TOKEN}"])
-async def test_fault_49_a_header_that_echoes_the_token_leaks_nothing(
+async def test_fault_49_header_that_echoes_the_token_leaks_nothing(
     name: str, value: str, impatient: RetryPolicy
 ) -> None:
-    """Whatever header it is in, and whether the answer is an error or not."""
+    """The token is in a header, of error responses and of others."""
     for status in ("200 OK", "302 Found", "400 Bad", "429 Many", "500 Oh"):
         for body in (b"<html>", b"{}", customer()):
-            async with client_of(
-                then(answer(body, status, **{name: value}), hang_up), retry=impatient, max_rate_limit_wait=0
+            async with serve(
+                send_then(make_response(body, status, **{name: value}), hang_up), retry=impatient, max_rate_limit_wait=0
             ) as (client, _):
                 with pytest.raises(CustomersError):
                     await client.get_page(1)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 500])
-async def test_fault_49_a_server_that_tells_of_customers_leaks_nothing(status: int) -> None:
-    """A server in trouble may put a statement of its database, with customers in it, into the message."""
+async def test_fault_49_error_message_with_customer_data_leaks_nothing(status: int) -> None:
+    """A failing server may put an SQL statement with customer data into its message."""
     if status == 422:
         body: Any = {"message": "VALIDATION_ERROR", "errors": []}
     else:
         body = {"message": f"Duplicate entry '{DATA}' for key name", "errors": [DATA], "trace": [DATA]}
-    async with client_of(answer(json.dumps(body).encode(), f"{status} No"), retry=RetryPolicy(max_attempts=1)) as (
+    async with serve(make_response(json.dumps(body).encode(), f"{status} No"), retry=RetryPolicy(max_attempts=1)) as (
         client,
         _,
     ):
@@ -214,8 +217,8 @@ async def test_fault_49_a_server_that_tells_of_customers_leaks_nothing(status: i
             await client.get_customer(EXAMPLE)
 
 
-async def test_fault_49_the_emulators_echo_leaks_nothing(emulator: Emulator, client: CustomersClient) -> None:
-    """The same against the emulator, whose token looks like a real one."""
+async def test_fault_49_echo_of_the_emulator_leaks_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """The same with the emulator, whose token looks like a real one."""
     emulator.fail_next("echo", times=None)
     with pytest.raises(APIStatusError):
         await client.whoami()
@@ -224,7 +227,7 @@ async def test_fault_49_the_emulators_echo_leaks_nothing(emulator: Emulator, cli
 
 
 async def test_fault_49_logs_hold_no_secret(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """At DEBUG the path of each request, at INFO and above not even a uuid; the token and names nowhere."""
+    """Paths are logged at DEBUG only, uuids never from INFO on, and tokens and names never."""
     emulator.fail_next(503)
     async with CustomersClient(emulator.token, base_url=emulator.url) as client:
         found = await client.get_customer(EXAMPLE)
@@ -237,13 +240,13 @@ async def test_fault_49_logs_hold_no_secret(emulator: Emulator, caplog: pytest.L
     assert found.name not in caplog.text
 
 
-@pytest.mark.parametrize("reply", [stall, then(answer(page(), Content_Length="1000"), stall)])
-@pytest.mark.parametrize("end", ["timeout", "cancel", "close", "own timeout"])
-async def test_fault_49_an_interrupted_answer_leaks_nothing(reply: Any, end: str) -> None:
-    """Cancelled, timed out or closed while headers or customers are on their way through aiohttp."""
-    async with client_of(reply, timeout=5.0, retry=RetryPolicy(max_attempts=1)) as (client, server):
+@pytest.mark.parametrize("reply", [stall, send_then(make_response(page(), Content_Length="1000"), stall)])
+@pytest.mark.parametrize("end", ["timeout", "cancel", "close", "asyncio.timeout"])
+async def test_fault_49_interrupted_response_leaks_nothing(reply: Any, end: str) -> None:
+    """The call is cancelled, timed out or closed while it receives headers or customers."""
+    async with serve(reply, timeout=5.0, retry=RetryPolicy(max_attempts=1)) as (client, server):
         call = asyncio.ensure_future(client.get_page(1))
-        while not server.requests:  # noqa: ASYNC110  # the server is no event's to set
+        while not server.requests:  # noqa: ASYNC110  # the server sets no event
             await asyncio.sleep(0)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -256,7 +259,7 @@ async def test_fault_49_an_interrupted_answer_leaks_nothing(reply: Any, end: str
                 await client.close()
                 with pytest.raises(RuntimeError, match="client is closed"):
                     await call
-            case "own timeout":
+            case "asyncio.timeout":
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(call, 1)
             case _:
@@ -264,8 +267,8 @@ async def test_fault_49_an_interrupted_answer_leaks_nothing(reply: Any, end: str
                     await call
 
 
-async def test_fault_49_an_interrupted_walk_leaks_nothing(emulator: Emulator, client: CustomersClient) -> None:
-    """Pages that have come and wait for their turn are in the frames of the walk."""
+async def test_fault_49_interrupted_listing_leaks_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """Pages that were received but not yielded yet are in the frames of the listing."""
     emulator.fail_next("stall_body", page=2, times=None)
     for ordered in (True, False):
         async with client.list_customers(per_page=50, ordered=ordered) as pager:
@@ -275,7 +278,7 @@ async def test_fault_49_an_interrupted_walk_leaks_nothing(emulator: Emulator, cl
 
 
 async def test_fault_49_bad_records_leak_nothing(emulator: Emulator, client: CustomersClient) -> None:
-    """The error names page, index and field, and its frames hold no record, on either way."""
+    """The error names page, index and field, and its frames hold no record, with either decoder."""
     emulator.touch(7, name=5)
     for keep_unknown in (False, True):
         view = client.with_options(keep_unknown=keep_unknown)
@@ -286,10 +289,8 @@ async def test_fault_49_bad_records_leak_nothing(emulator: Emulator, client: Cus
             [found async for found in view.list_customers()]
 
 
-async def test_fault_49_a_bad_record_handler_that_fails_leaks_nothing(
-    emulator: Emulator, client: CustomersClient
-) -> None:
-    """What ``on_bad_record`` raises passes through our frames, which hold no record."""
+async def test_fault_49_failing_bad_record_handler_leaks_nothing(emulator: Emulator, client: CustomersClient) -> None:
+    """An error from ``on_bad_record`` passes through frames that hold no record."""
     emulator.touch(7, name=5)
 
     def refuse(raw: object, error: CustomersError) -> None:
@@ -299,11 +300,11 @@ async def test_fault_49_a_bad_record_handler_that_fails_leaks_nothing(
         [found async for found in client.list_customers(on_bad_record=refuse)]
 
 
-async def test_fault_49_a_failing_token_source_leaks_nothing(emulator: Emulator) -> None:
-    """A source that gives nonsense, or fails when asked for a newer token."""
+async def test_fault_49_failing_token_source_leaks_nothing(emulator: Emulator) -> None:
+    """The source returns an invalid token, or fails when a newer one is requested."""
 
     class Failing:
-        """First a token that is refused, then an error."""
+        """Returns a token that is rejected, then raises."""
 
         async def get(self, *, rejected: str | None = None) -> str:
             if rejected is not None:
@@ -313,10 +314,10 @@ async def test_fault_49_a_failing_token_source_leaks_nothing(emulator: Emulator)
     async with CustomersClient(Failing(), base_url=emulator.url) as client:
         with pytest.raises((AuthenticationError, ConfigurationError)):
             await client.whoami()
-    answers = iter([TOKEN, f"{TOKEN} {TOKEN}"])
+    tokens = iter([TOKEN, f"{TOKEN} {TOKEN}"])
 
     async def mint() -> str:
-        return next(answers)
+        return next(tokens)
 
     async with CustomersClient(CallableToken(mint), base_url=emulator.url) as client:
         with pytest.raises((AuthenticationError, ConfigurationError)):

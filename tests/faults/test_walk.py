@@ -13,7 +13,7 @@ from customers_async import CustomerPager, CustomersClient, CustomersError, Verd
 from customers_async.emulator import Emulator
 from customers_async.emulator.faults import Exchange, Fault
 from tests.faults.canary import DATA, EXAMPLE
-from tests.wire import answer, client_of
+from tests.wire import make_response, serve
 
 METADATA = ("Total", "Per-Page", "Has-More-Pages", "Current-Page")
 
@@ -218,7 +218,7 @@ async def test_fault_40_later_version_on_a_page_is_kept(later_first: bool) -> No
     versions = [{"uuid": EXAMPLE, "name": f"{DATA} {year}", "updated_at": year} for year in (2024, 2025)]
     body = json.dumps(versions[::-1] if later_first else versions).encode()
     fields = {"X_Api_Total": "2", "X_Api_Has_More_Pages": "false"}
-    async with client_of(answer(body, **fields), answer(b"[]", **fields)) as (client, _):
+    async with serve(make_response(body, **fields), make_response(b"[]", **fields)) as (client, _):
         pager = client.list_customers(on_incomplete="ignore")
         assert [customer.name async for customer in pager] == [f"{DATA} 2025"]
     assert pager.completeness.verdict is not Verdict.COMPLETE
