@@ -63,8 +63,8 @@ class _Timeout:
     def __init__(self, deadlines: Timeouts, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._deadlines = deadlines
         self._seconds = seconds
-        self.loop = loop
-        self.has_expired = False
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.has_expired: bool = False
 
     def __enter__(self) -> float:
         """When it ends, on the loop's clock."""
@@ -72,7 +72,7 @@ class _Timeout:
         if task is None:
             raise RuntimeError("a deadline needs a task to cancel, on the event loop that came first")
         self._task, self._cancelled_before = task, task.cancelling()
-        self.at = self.loop.time() + self._seconds
+        self.at: float = self.loop.time() + self._seconds
         self._deadlines.watch(self)
         return self.at
 

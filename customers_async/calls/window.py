@@ -50,20 +50,22 @@ class Window:
     """
 
     def __init__(self, limit: int, length: float) -> None:
-        self.limit = limit
+        self.limit: int = limit
         self.length = length
-        self.share = 1.0
-        self.in_flight = 0
-        self.closed_until = 0.0
-        self.count = 0
-        self.known = self.is_ours = False
-        self.due = -math.inf  # when one more request may go out, though those in flight have no answer
+        self.share: float = 1.0
+        self.in_flight: int = 0
+        self.closed_until: float = 0.0
+        self.count: int = 0
+        self.known: bool = False
+        self.is_ours: bool = False
+        self.due: float = -math.inf  # when one more request may go out, though those in flight have no answer
         self.floor: int | None = None
-        self.sent = 0
-        self.stalls_at = math.inf  # while nothing is known: when the first request has been out for too long
-        self.untold = 0  # requests since the last telling answer whose own told nothing of what remains
+        self.sent: int = 0
+        self.stalls_at: float = math.inf  # while nothing is known: when the first request has been out for too long
+        self.untold: int = 0  # requests since the last telling answer whose own told nothing of what remains
         self._untold_since = -math.inf
-        self.earliest, self.latest = -math.inf, math.inf
+        self.earliest: float = -math.inf
+        self.latest: float = math.inf
         self._first: int | None = None
         self._not_before = -math.inf  # the next window cannot have begun earlier
 

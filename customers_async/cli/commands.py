@@ -26,9 +26,11 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 _SERVICE = Connection()
 
-app = App(name="customers-async", help="Look into the customers API.", version=__version__)
-for command in (export, verify, diff, demo):
-    app.command(command)
+app: App = App(name="customers-async", help="Look into the customers API.", version=__version__)
+app.command(export)
+app.command(verify)
+app.command(diff)
+app.command(demo)
 
 
 @app.command

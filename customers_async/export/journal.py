@@ -81,8 +81,8 @@ class Journal:
         self._writing: asyncio.Task[None] | None = None
         self._database: sqlite3.Connection
         self.numbers: set[int] = set()
-        self.concluded = False
-        self.cost = Cost()
+        self.concluded: bool = False
+        self.cost: Cost = Cost()
 
     @classmethod
     async def open(cls, target: Path, *, base_url: str, account: str, per_page: int, resume: bool) -> Self:

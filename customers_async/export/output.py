@@ -27,8 +27,8 @@ class Output:
     def __init__(self, target: Path, format_: str, fields: tuple[str, ...]) -> None:
         self._target = target
         self._format, self._fields = format_, fields
-        self.path = self._partial("data")
-        self.rows = 0
+        self.path: Path = self._partial("data")
+        self.rows: int = 0
         self._sink: AbstractContextManager[Write] | None = None
         self._aside: BinaryIO | None = None
 

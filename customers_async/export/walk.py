@@ -48,9 +48,9 @@ class ExportWalk:
         self._cost = journal.cost
         self._seconds_before = journal.cost.seconds
         self.source: PageSource = PageSource.of(self._api, MAX_PER_PAGE, tolerant=order.on_bad_record == "reject")
-        self.resumed = len(journal.numbers)
-        self.walks = 0
-        self.numbers = array("Q")  # of the pages of the last walk, in the order of the list
+        self.resumed: int = len(journal.numbers)
+        self.walks: int = 0
+        self.numbers: array[int] = array("Q")  # of the pages of the last walk, in the order of the list
 
     async def walk_until_whole(self) -> Completeness:
         """Walk, and again where that may help; returns the verdict on the last walk, if it is to be written.

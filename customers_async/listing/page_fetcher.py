@@ -110,7 +110,7 @@ class PageFetcher:
         self._handed_on: list[Memory] = []  # by the walks before this one
         self._held: Page | None = None  # noted, and still to be handed on
         self._reported = 0  # of its bad records
-        self.walk = Walk(first_page, per_page, unique=unique, seen=seen)
+        self.walk: Walk = Walk(first_page, per_page, unique=unique, seen=seen)
         self.completeness: Completeness | None = None
 
     @property
