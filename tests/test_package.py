@@ -1,6 +1,7 @@
 """The package as a whole: its surface, what it loads, and the habits of its tests."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,11 @@ def test_each_test_says_what_it_shows() -> None:
         and not ast.get_docstring(node)
     ]
     assert silent == []
+
+
+def test_workers_run_in_development_mode() -> None:
+    """The processes of pytest-xdist report what only Python's development mode reports."""
+    assert sys.flags.dev_mode or "PYTEST_XDIST_WORKER" not in os.environ
 
 
 def test_the_overrides_of_a_view_are_the_options() -> None:
