@@ -219,11 +219,18 @@ def test_every_public_name_is_in_the_reference() -> None:
     }
 
 
-def test_every_room_is_on_the_map() -> None:
-    """The page about the design names each module."""
+def test_the_design_page_lists_every_module() -> None:
+    """The page about the design names each module, and the layers in the order of the import contract."""
     design = (ROOT / "docs/explanation/design.md").read_text(encoding="utf-8")
-    rooms = {path.stem for path in (ROOT / "customers_async").iterdir() if not path.name.startswith(("_", "py."))}
-    assert {room for room in rooms if f"`{room}`" not in design} == set()
+    package = ROOT / "customers_async"
+    for folder in (package, package / "calls", package / "listing"):
+        modules = {path.stem for path in folder.iterdir() if not path.name.startswith(("_", "py."))}
+        assert {module for module in modules if f"| `{module}` |" not in design} == set(), folder
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    assert contract["containers"] == ["customers_async"]
+    layers = re.findall(r"\w+", " ".join(contract["layers"]))
+    assert re.findall(r"^\| `(\w+)` \|", design, re.MULTILINE)[: len(layers)] == layers
 
 
 def test_every_command_is_documented() -> None:
