@@ -167,7 +167,7 @@ class Verdict(StrEnum):
     COMPLETE = "COMPLETE"
     """Every response named the same total, and exactly that many distinct customers were seen."""
     DRIFTED = "DRIFTED"
-    """The list changed during the listing: the totals differed, or customers appeared twice."""
+    """The list changed during the listing. The totals differed, or customers appeared twice."""
     CAPPED = "CAPPED"
     """The service stopped returning records before its own total was reached."""
     INCONSISTENT = "INCONSISTENT"

@@ -31,8 +31,14 @@ class CustomerList:
         self._changes: dict[int, Customer] = {}
         self._encoder = msgspec.json.Encoder()
         self._unchanged = lru_cache(_CACHED_ROWS)(self._encoded)
-        self.insert = self._roster.insert
-        self.delete = self._roster.delete
+
+    def insert(self, count: int, at: int) -> None:
+        """Insert new customers at a position."""
+        self._roster.insert(count, at)
+
+    def delete(self, count: int, at: int) -> None:
+        """Delete customers from a position on."""
+        self._roster.delete(count, at)
 
     def __len__(self) -> int:
         return len(self._roster)

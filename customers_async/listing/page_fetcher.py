@@ -112,7 +112,7 @@ class PageFetcher:
         self._seen_earlier: list[Seen] = []  # by the passes before this one
         self._ready: Page | None = None  # added to the walk, and not yielded yet
         self._reported = 0  # of its rejected records
-        self.walk = Walk(first_page, per_page, unique=unique, keys=keys)
+        self.walk: Walk = Walk(first_page, per_page, unique=unique, keys=keys)
         self.completeness: Completeness | None = None
 
     @property
