@@ -239,7 +239,8 @@ class IncompleteListError(CustomersError):
     """
 
     def __init__(self, completeness: "Completeness", *, next_page: int | None = None) -> None:
-        super().__init__(f"the list is not complete: {completeness.describe()}")
+        problem = "not proven complete" if completeness.verdict == "COMPLETE" else "not complete"
+        super().__init__(f"the list is {problem}: {completeness.describe()}")
         self.completeness = completeness
         self.next_page = next_page
 

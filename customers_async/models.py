@@ -165,9 +165,15 @@ class Verdict(StrEnum):
     """The result of a listing."""
 
     COMPLETE = "COMPLETE"
-    """Every response named the same total, and exactly that many distinct customers were seen."""
+    """Everybody who was on the list at the first response, and still is, was seen.
+
+    That is proven if ``Completeness.proven`` is True. Otherwise the service sent no ``Date`` or not every
+    ``created_at``, and the verdict rests on evidence: every response named the same total, and exactly that many
+    distinct customers were seen.
+    """
     DRIFTED = "DRIFTED"
-    """The list changed during the listing. The totals differed, or customers appeared twice."""
+    """The list changed during the listing, so customers may have been missed. The totals differed, customers appeared
+    twice, a page changed, or newcomers took the places of others."""
     CAPPED = "CAPPED"
     """The service stopped returning records before its own total was reached."""
     INCONSISTENT = "INCONSISTENT"
@@ -187,6 +193,9 @@ class Completeness:
         duplicates: Records that repeated a customer already seen.
         pages: Pages read.
         rejected: Records that do not fit the model and were passed to ``on_bad_record``; they count as seen.
+        newcomers: Customers seen that were created after the first response, or in the two seconds before it.
+        proven: Whether it is proven that everybody who was on the list at the first response, and still is, was seen.
+            The proof needs the service's ``created_at`` and ``Date`` to be right, and ``unique=True``.
     """
 
     verdict: Verdict
@@ -197,14 +206,19 @@ class Completeness:
     duplicates: int
     pages: int
     rejected: int = 0
+    newcomers: int = 0
+    proven: bool = False
 
-    def raise_if_incomplete(self) -> None:
+    def raise_if_incomplete(self, *, proven: bool = False) -> None:
         """Raise unless the verdict is COMPLETE.
 
+        Args:
+            proven: Insist on a proof: raise for a COMPLETE listing, too, that is not ``proven``.
+
         Raises:
-            IncompleteListError: The verdict is not COMPLETE.
+            IncompleteListError: The verdict is not COMPLETE, or not proven.
         """
-        if self.verdict is not Verdict.COMPLETE:
+        if self.verdict is not Verdict.COMPLETE or (proven and not self.proven):
             raise IncompleteListError(self)
 
     def describe(self) -> str:
@@ -213,5 +227,6 @@ class Completeness:
         changed = f", total changed from {self.first_total}" if self.first_total != self.last_total else ""
         twice = f", {self.duplicates} seen twice" if self.duplicates else ""
         rejected = f", {self.rejected} rejected" if self.rejected else ""
+        newcomers = f", {self.newcomers} new" if self.newcomers else ""
         pages = "1 page" if self.pages == 1 else f"{self.pages} pages"
-        return f"{self.verdict}, {self.distinct} of {total} customers{changed}{twice}{rejected}, {pages}"
+        return f"{self.verdict}, {self.distinct} of {total} customers{changed}{twice}{rejected}{newcomers}, {pages}"

@@ -5,6 +5,7 @@ import itertools
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -79,7 +80,11 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "retry_pages": False,
         "on_event": None,
     }
-    source: Any = PageSource("", fetch, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
+
+    async def respond(number: int) -> Any:
+        return SimpleNamespace(page=await fetch(number), headers={}, sent_at=None)
+
+    source = PageSource("", respond, lambda number, response: response.page)  # type: ignore[attr-defined]  # decoded
     return CustomerPager(PageFetcher(source, **{**defaults, **options}))
 
 

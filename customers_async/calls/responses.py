@@ -51,11 +51,19 @@ _MEDIA_TYPE = re.compile(
 
 @attrs.define
 class Response:
-    """One HTTP response with its whole body, decompressed."""
+    """One HTTP response with its whole body, decompressed.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers.
+        body: The body, in bytes.
+        sent_at: When its request was sent, in seconds on the event loop's clock; None if it comes from a journal.
+    """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
+    sent_at: float | None = None
 
 
 @attrs.define
@@ -169,9 +177,9 @@ def decode_body(response: Response, max_body: int) -> Response:
     except (APIConnectionError, APIResponseError) as error:
         failure = error
     else:
-        return response if body is response.body else Response(response.status, response.headers, body)
+        return response if body is response.body else attrs.evolve(response, body=body)
     if response.status >= 400:
-        return Response(response.status, response.headers, b"")
+        return attrs.evolve(response, body=b"")
     raise with_location(failure, response) if isinstance(failure, APIResponseError) else failure
 
 

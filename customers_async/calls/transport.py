@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Self
 
 import aiohttp
+import attrs
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict
@@ -79,7 +80,7 @@ class Transport:
         head: Response | None = None
         body = _Body()
         try:
-            with self.timeouts.limit(timeout):
+            with self.timeouts.limit(timeout) as ends_at:
                 response = await self._open().get(
                     self._url_for(request),
                     headers=self._headers_for(credential),
@@ -89,7 +90,7 @@ class Transport:
                     timeout=_NO_TIMEOUT,
                 )
                 try:
-                    head = Response(response.status, response.headers, b"")
+                    head = Response(response.status, response.headers, b"", ends_at - timeout)
                     if head.status < 400:
                         await body.read(response.content, max_body)
                     else:
@@ -101,7 +102,7 @@ class Transport:
             failure = _translate(error, request.path, timeout)
         else:
             if body.size <= max_body:
-                return decode_body(Response(head.status, head.headers, body.joined()), max_body)
+                return decode_body(attrs.evolve(head, body=body.joined()), max_body)
             failure = with_location(too_large_error(max_body), head)
         if head is not None and head.status >= 400:  # the status is enough, whatever happened to the body
             return head

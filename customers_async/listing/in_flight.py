@@ -1,7 +1,7 @@
 """A bounded set of tasks, received in the order of their start or as they complete."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +35,11 @@ class InFlight(Generic[Key, Result]):
     def is_full(self) -> bool:
         """Whether `limit` is reached."""
         return len(self._tasks) >= self._limit
+
+    @property
+    def pending(self) -> Iterable[Key]:
+        """The keys of the tasks that have not been received."""
+        return self._tasks.values()
 
     def start(self, key: Key, work: Coroutine[Any, Any, Result]) -> None:
         """Start a task; `next` returns it with its key."""

@@ -3,15 +3,17 @@
 The functions that fetch and decode a page are passed in; there is no HTTP here.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from inspect import iscoroutinefunction
 from typing import Any, Literal, Self
 
 import attrs
 
 from customers_async.calls.api import Api
-from customers_async.calls.responses import Response
+from customers_async.calls.responses import Response, read_date
 from customers_async.calls.retry import is_transient
 from customers_async.checks import check_choice, check_flag
 from customers_async.errors import APIStatusError, CustomersError, RecordError
@@ -27,6 +29,8 @@ OnIncomplete = Literal["warn", "raise", "reconcile", "ignore"]
 OnBadRecord = Callable[[Any, RecordError], None]
 """Called with the raw record, and the error that names its page, index and field."""
 
+_Fetches = InFlight[tuple[int, bool], Response]  # by number, and whether the page is read a second time
+
 _log = logging.getLogger("customers_async")
 
 
@@ -39,11 +43,13 @@ class PageSource:
         fetch: Fetches a page by its number.
         decode: Decodes a page, just before it is yielded. Until then only its bytes are kept; afterwards its objects
             are still in the processor's cache when they are used.
+        refetch: Fetches a page a second time, after a pause; None: as ``fetch`` does.
     """
 
     base_url: str
     fetch: Callable[[int], Awaitable[Response]]
     decode: Callable[[int, Response], Page]
+    refetch: Callable[[int], Awaitable[Response]] | None = None
 
     @classmethod
     def of(cls, api: Api, per_page: int, *, tolerant: bool) -> Self:
@@ -70,11 +76,16 @@ class PageFetcher:
         retry_pages: Request a page again after its call has failed, if most other pages arrive.
         on_event: The client's listener.
         keys: See `Walk`.
+        rechecks: Pages that earlier runs read a second time, and that ``refetch`` returns from a journal.
 
     Attributes:
         walk: The current pass over the list.
         completeness: The verdict; None before the end.
+        is_recheck: Whether the page that was yielded last was read a second time.
     """
+
+    PAUSE = 1.0
+    """Seconds: after a longer pause between a response and the next request, the highest page is read again."""
 
     PAGE_RETRIES = 2
     """How often a page is requested again after its call has failed for good."""
@@ -98,6 +109,7 @@ class PageFetcher:
         retry_pages: bool,
         on_event: Callable[[Event], None] | None,
         keys: KeySet | None = None,
+        rechecks: Iterable[int] = (),
     ) -> None:
         self._source = source
         self._concurrency = concurrency
@@ -112,6 +124,10 @@ class PageFetcher:
         self._seen_earlier: list[Seen] = []  # by the passes before this one
         self._ready: Page | None = None  # added to the walk, and not yielded yet
         self._reported = 0  # of its rejected records
+        self._rechecks = deque(rechecks)  # to read a second time
+        self._rechecked = set(self._rechecks)
+        self._last_arrival: float | None = None  # None after a page from a journal
+        self.is_recheck: bool = False
         self.walk: Walk = Walk(first_page, per_page, unique=unique, keys=keys)
         self.completeness: Completeness | None = None
 
@@ -130,7 +146,7 @@ class PageFetcher:
             CustomersError: A page could not be fetched; call again to resume with it.
             IncompleteListError: At the end, if ``on_incomplete`` requires it.
         """
-        in_flight: InFlight[int, Response] = InFlight(self._concurrency, ordered=self._ordered)
+        in_flight: _Fetches = InFlight(self._concurrency, ordered=self._ordered)
         try:
             while self.completeness is None:
                 if self._ready is not None:
@@ -149,20 +165,24 @@ class PageFetcher:
             raise
         finally:
             self.walk.requeue_pending()  # before anything is awaited, because that may be cancelled
+            self._rechecks.extend(number for number, is_recheck in in_flight.pending if is_recheck)
             await in_flight.cancel()
         if self._on_incomplete in ("raise", "reconcile"):
             self.completeness.raise_if_incomplete()
 
-    def _start_fetches(self, in_flight: InFlight[int, Response]) -> None:
-        while not in_flight.is_full and (number := self.walk.next_number()) is not None:
-            in_flight.start(number, self._fetch(number))
+    def _start_fetches(self, in_flight: "_Fetches") -> None:
+        while not in_flight.is_full and self._rechecks:
+            number = self._rechecks.popleft()
+            in_flight.start((number, True), self._fetch(number, self._source.refetch or self._source.fetch))
+        while not in_flight.is_full and (number_or_none := self.walk.next_number()) is not None:
+            in_flight.start((number_or_none, False), self._fetch(number_or_none, self._source.fetch))
 
-    async def _fetch(self, number: int) -> Response:
+    async def _fetch(self, number: int, fetch: Callable[[int], Awaitable[Response]]) -> Response:
         """Fetch a page. If its call fails while most pages arrive, request it again."""
         retries = 0
         while True:
             try:
-                response = await self._source.fetch(number)
+                response = await fetch(number)
             except CustomersError as error:
                 is_affordable = self._page_retries < self._pages_fetched // self.PAGES_PER_RETRY
                 if retries == self._max_page_retries or not is_affordable or not _may_succeed_now(error):
@@ -171,23 +191,46 @@ class PageFetcher:
                 self._page_retries += 1
             else:
                 self._pages_fetched += 1
+                self._look_for_pause(response)
                 return response
 
-    async def _receive_page(self, in_flight: InFlight[int, Response]) -> Page | None:
+    def _look_for_pause(self, response: Response) -> None:
+        """After a pause, plan to read the highest page again: what happened meanwhile may have moved rows there."""
+        highest = self.walk.highest_page
+        if response.sent_at is None:
+            self._last_arrival = None
+            return
+        had_pause = self._last_arrival is None or response.sent_at - self._last_arrival > self.PAUSE
+        self._last_arrival = asyncio.get_running_loop().time()
+        if had_pause and highest is not None and highest not in self._rechecked:
+            self._rechecks.append(highest)
+            self._rechecked.add(highest)
+
+    async def _receive_page(self, in_flight: "_Fetches") -> Page | None:
         """Return the next page; None if it was refused, or has nothing that earlier passes did not yield."""
-        number, task = await in_flight.next()
+        (number, self.is_recheck), task = await in_flight.next()
         try:
             response = task.result()
-        except APIStatusError as error:
-            if not self.walk.refuse(number, error):
-                raise
-            return None
-        page = self.walk.add(self._source.decode(number, response))
+            page = self._source.decode(number, response)
+        except CustomersError as error:
+            if self._is_refusal(number, error):
+                return None
+            if self.is_recheck:
+                self._rechecks.append(number)
+            raise
+        page = self.walk.add_again(page) if self.is_recheck else self.walk.add(page, read_date(response.headers))
         if self._seen_earlier:
             page = self._without_seen_earlier(page)
         if self._on_event is not None:
             emit(self._on_event, PageFetched(page.number, len(page.customers), page.total))
-        return None if self._seen_earlier and not page.customers and not page.rejected else page
+        has_news = bool(page.customers or page.rejected)
+        return page if has_news or not (self._seen_earlier or self.is_recheck) else None
+
+    def _is_refusal(self, number: int, error: CustomersError) -> bool:
+        """Whether the error means that the list has no such page; if so, add that to the walk."""
+        if not isinstance(error, APIStatusError):
+            return False
+        return error.status in (404, 422) if self.is_recheck else self.walk.refuse(number, error)
 
     def _report_bad_records(self, page: Page) -> None:
         """Call the listener once for each record; if it raises, the next call continues with the next record."""
@@ -215,6 +258,8 @@ class PageFetcher:
             self._reconciliations_left -= 1
             _log.info("The list is read again: %s.", found.describe())
             self._seen_earlier.append(self.walk.seen)
+            self._rechecks.clear()
+            self._rechecked.clear()
             self.walk = Walk(1, self._per_page, unique=True)
             return
         self.completeness = found

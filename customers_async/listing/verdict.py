@@ -1,6 +1,8 @@
 """The verdict on a listing: what the responses claim, what was seen, and what follows from both. No I/O."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Protocol
 
 import attrs
@@ -8,13 +10,18 @@ import msgspec
 
 from customers_async.models import Customer, Page, Verdict
 
-__all__ = ["Claims", "Key", "KeySet", "Seen", "find_verdict", "key_of", "keys_of"]
+__all__ = ["Claims", "Key", "KeySet", "Seen", "find_verdict", "is_proven", "key_of", "keys_of"]
 
 Key = str | bytes
 """Identifies a row: the uuid, or a whole record that has none."""
 
+_CLOCK_MARGIN = 2.0
+"""Seconds by which the service's clocks may differ, with those to which it rounds ``Date`` and ``created_at``."""
 _REMEMBERED = 5_000
 """Without ``unique``, duplicates are noticed if they are at most this many customers apart."""
+
+
+_created_at = attrgetter("created_at")
 
 
 class KeySet(Protocol):
@@ -45,6 +52,8 @@ class Claims:
         more_after: The highest page whose response says that more pages follow, or None.
         done_at: The lowest page whose response says that no more pages follow, or None.
         unmet: The highest page that was empty or refused although the total promised rows on it, or 0.
+        moved: Whether a page that was read twice had other rows the second time.
+        newest: Customers created before this time were on the list at the first response; None without its ``Date``.
     """
 
     pages: int = 0
@@ -56,12 +65,24 @@ class Claims:
     more_after: int | None = None
     done_at: int | None = None
     unmet: int = 0
+    moved: bool = False
+    newest: datetime | None = None
 
-    def add(self, page: Page) -> None:
-        """Add what one response claims."""
+    def add(self, page: Page, date: float | None = None) -> None:
+        """Add what one response claims.
+
+        Args:
+            page: The page.
+            date: The response's ``Date`` in Unix seconds, or None.
+        """
         if self.pages == 0:
             self.first_total = page.total
+            self.newest = None if date is None else datetime.fromtimestamp(date - _CLOCK_MARGIN, UTC)
         self.pages += 1
+        self.add_headers(page)
+
+    def add_headers(self, page: Page) -> None:
+        """Add what the headers of one response claim."""
         if page.current_page is not None and page.current_page != page.number:
             self.misnumbered = True
         if page.has_more:
@@ -92,6 +113,9 @@ class Seen:
         distinct: Different customers.
         duplicates: Rows that repeated an earlier one.
         rejected: Different records that did not fit the model.
+        repeated: Rows that were seen before because their page was read again on purpose.
+        newcomers: Customers that may have been created after the first response.
+        undated: Customers without ``created_at``.
         last_page: The highest page that had rows, or 0.
     """
 
@@ -102,6 +126,9 @@ class Seen:
         self.distinct: int = 0
         self.duplicates: int = 0
         self.rejected: int = 0
+        self.repeated: int = 0
+        self.newcomers: int = 0
+        self.undated: int = 0
         self.last_page: int = 0
 
     def __contains__(self, key: Key) -> bool:
@@ -110,12 +137,17 @@ class Seen:
     @property
     def rows(self) -> int:
         """All rows, with duplicates and rejected records."""
-        return self.distinct + self.omitted
+        return self.distinct + self.duplicates + self.rejected
 
     @property
     def omitted(self) -> int:
-        """Rows that are duplicates or did not fit the model."""
-        return self.duplicates + self.rejected
+        """Rows that a file of distinct customers must not have: repetitions, and what did not fit the model."""
+        return self.duplicates + self.rejected + self.repeated
+
+    @property
+    def old(self) -> int | None:
+        """Different customers that were on the list at the first response; None if they were not all remembered."""
+        return self.distinct - self.newcomers - self.undated if self._unique else None
 
     def find_known(self, keys: list[Key]) -> set[Key]:
         """Return the keys that were seen before."""
@@ -124,13 +156,17 @@ class Seen:
             return set()
         return {key for key in keys if key in self}
 
-    def add(self, page: Page, keys: list[Key], known: set[Key]) -> Page:
+    def add(
+        self, page: Page, keys: list[Key], known: set[Key], *, newest: datetime | None = None, again: bool = False
+    ) -> Page:
         """Count the rows of a page, and return the page without duplicates.
 
         Args:
             page: The page.
             keys: Its `keys_of`.
             known: Those that were seen before.
+            newest: Customers created before this time are not newcomers; None if that is unknown.
+            again: The page was read again on purpose: known rows are not duplicates.
         """
         rows = len(keys)
         if rows:
@@ -144,21 +180,57 @@ class Seen:
         distinct, rejected = len(page.customers), len(page.rejected)
         self.distinct += distinct
         self.rejected += rejected
-        self.duplicates += rows - distinct - rejected
+        if again:
+            self.repeated += rows - distinct - rejected
+        else:
+            self.duplicates += rows - distinct - rejected
+        if newest is not None and distinct:
+            self._count_ages(page.customers, newest)
         return page
+
+    def _count_ages(self, customers: Sequence[Customer], newest: datetime) -> None:
+        try:
+            if max(map(_created_at, customers)) < newest:  # true for most pages, and in 4 µs instead of 8
+                return
+        except TypeError:  # one has no created_at
+            self.undated += sum(customer.created_at is None for customer in customers)
+        self.newcomers += sum(
+            customer.created_at is not None and customer.created_at >= newest for customer in customers
+        )
+
+
+def is_proven(claims: Claims, seen: Seen, *, first_page: int) -> bool:
+    """Whether everybody who was on the list at the first response, and still is, was seen.
+
+    Let N be the total in the first response, and *old* the customers created before it. At the first response the list
+    had N customers, all of them old. Of these, let D be deleted since. The survivors are N - D; of the old customers
+    seen, at most D are deleted ones, so at least ``seen.old - D`` survivors were seen. At most ``N - seen.old`` were
+    missed: nobody, if ``seen.old`` is N. The order of the list and later totals do not matter.
+
+    More than N old customers cannot be: then ``created_at`` or the total is wrong, and nothing is proven. Records whose
+    age is unknown might be old, so they prevent a proof, too.
+    """
+    if first_page > 1 or claims.newest is None or claims.first_total is None:
+        return False
+    return seen.old == claims.first_total and not seen.undated and not seen.rejected
 
 
 def find_verdict(claims: Claims, seen: Seen, *, first_page: int) -> Verdict:
     """Return the verdict on a listing that began with ``first_page``.
 
-    Where several hold, CAPPED comes before DRIFTED, and DRIFTED before INCONSISTENT.
+    A proof comes before all else. Where several others hold, CAPPED comes before DRIFTED, and DRIFTED before
+    INCONSISTENT. With equal totals, each newcomer took the place of a customer that may have been missed.
     """
+    if is_proven(claims, seen, first_page=first_page):
+        return Verdict.COMPLETE
     if claims.unmet > seen.last_page:
         return Verdict.CAPPED
-    if claims.total_changed or seen.duplicates:
+    if claims.total_changed or claims.moved or seen.duplicates:
         return Verdict.DRIFTED
     is_whole = first_page == 1 and seen.distinct + seen.rejected == claims.total
-    return Verdict.COMPLETE if is_whole and claims.are_consistent(seen.last_page) else Verdict.INCONSISTENT
+    if not is_whole or not claims.are_consistent(seen.last_page):
+        return Verdict.INCONSISTENT
+    return Verdict.DRIFTED if seen.newcomers else Verdict.COMPLETE
 
 
 def keys_of(page: Page) -> list[Key]:

@@ -4,7 +4,7 @@ import heapq
 
 from customers_async.checks import RESULT_CAP
 from customers_async.errors import APIResponseError, APIStatusError
-from customers_async.listing.verdict import Claims, Key, KeySet, Seen, find_verdict, keys_of
+from customers_async.listing.verdict import Claims, Key, KeySet, Seen, find_verdict, is_proven, keys_of
 from customers_async.models import Completeness, Page
 
 __all__ = ["Walk"]
@@ -43,6 +43,7 @@ class Walk:
         self._first_keys: set[Key] | None = None  # of the first page, once it has arrived
         self._empty: set[int] = set()
         self._stale: set[int] = set()  # pages without a new customer
+        self._highest: tuple[int, set[Key]] | None = None  # the highest page that arrived, and its keys
 
     def next_number(self) -> int | None:
         """Return the page to request now, which is then pending.
@@ -77,8 +78,17 @@ class Walk:
             return None
         return max(0, self._last_planned + 1 - self._next) + len(self._requeued)
 
-    def add(self, page: Page) -> Page:
+    @property
+    def highest_page(self) -> int | None:
+        """The highest page that has arrived with rows, or None."""
+        return None if self._highest is None else self._highest[0]
+
+    def add(self, page: Page, date: float | None = None) -> Page:
         """Add a page that has arrived; with ``unique``, return it without duplicates.
+
+        Args:
+            page: The page.
+            date: The response's ``Date`` in Unix seconds, or None.
 
         Raises:
             APIResponseError: The page repeats the first one: the server ignores ``page``.
@@ -92,14 +102,28 @@ class Walk:
                 f"page {page.number} holds the customers of page {self._first_page}: the server ignores page"
             )
         self._pending.discard(page.number)
-        self.claims.add(page)
-        fresh = self.seen.add(page, keys, known)
+        self.claims.add(page, date)
+        fresh = self.seen.add(page, keys, known, newest=self.claims.newest)
         if keys:
             self._largest = max(self._largest, len(keys))
+            if self._highest is None or page.number > self._highest[0]:
+                self._highest = page.number, set(keys)
         else:
             self._add_empty(page.number, page.total)
         self._look_for_end(page, len(keys), stale=not fresh.customers and not fresh.rejected)
         return fresh if self._unique else page
+
+    def add_again(self, page: Page) -> Page:
+        """Add the highest page again, which was read a second time after a pause; return its new customers.
+
+        If customers were deleted during the pause, others moved to this page from the next one. Without this second
+        look the listing would miss them.
+        """
+        keys = keys_of(page)
+        self.claims.add_headers(page)
+        if self._highest is not None and self._highest[0] == page.number:
+            self.claims.moved |= self._highest[1] != set(keys)
+        return self.seen.add(page, keys, self.seen.find_known(keys), newest=self.claims.newest, again=True)
 
     def refuse(self, number: int, error: APIStatusError) -> bool:
         """Add a page that the server refused, as if it were empty; return False if the error means something else."""
@@ -129,6 +153,8 @@ class Walk:
             duplicates=seen.duplicates,
             pages=claims.pages,
             rejected=seen.rejected,
+            newcomers=seen.newcomers,
+            proven=is_proven(claims, seen, first_page=self._first_page),
         )
 
     def _is_wanted(self, number: int) -> bool:

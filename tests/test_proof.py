@@ -1,0 +1,82 @@
+"""The proof of completeness, on lists that change at random while they are read."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from customers_async import Completeness, IncompleteListError, Verdict
+from tests.drifting import Drift, read
+
+PLACES = st.sampled_from(["front", "end", "anywhere"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.integers(0, 150),
+    growth=st.floats(0, 0.5),
+    deletes=st.floats(0, 0.5),
+    place=PLACES,
+    seed=st.integers(0, 10**6),
+    options=st.fixed_dictionaries(
+        {
+            "per_page": st.integers(2, 20),
+            "concurrency": st.integers(1, 6),
+            "ordered": st.booleans(),
+            "window": st.integers(2, 20),
+            "rechecks": st.booleans(),
+            "stops": st.integers(0, 2),
+        }
+    ),
+)
+def test_proven_listing_missed_nobody(
+    size: int, growth: float, deletes: float, place: Any, seed: int, options: dict[str, Any]
+) -> None:
+    """Whatever joins, leaves, waits or resumes: everybody of the first response who is still there was seen."""
+    inserts = growth * options["per_page"] * options["window"] / 60  # fewer than are read, or it would never end
+    reading = read(size, Drift(inserts, deletes, place), seed, **options)
+    found = reading.completeness
+    assert not (found.proven and reading.missed)
+    assert found.proven == (found.verdict is Verdict.COMPLETE)  # every age is known here
+
+
+@given(size=st.integers(0, 150), inserts=st.floats(0, 0.2), place=PLACES, seed=st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_list_that_only_grows_is_complete_one_page_at_a_time(size: int, inserts: float, place: Any, seed: int) -> None:
+    """Newcomers may appear or not: who was there at first cannot be passed over, except between pages in flight."""
+    reading = read(size, Drift(inserts, 0.0, place), seed, concurrency=1)
+    assert (reading.completeness.verdict, reading.missed) == (Verdict.COMPLETE, 0)
+
+
+@given(size=st.integers(0, 150), seed=st.integers(0, 10**6), stops=st.integers(0, 2), ordered=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_list_that_stands_still_is_proven_complete(size: int, seed: int, stops: int, ordered: bool) -> None:
+    """Pauses and resumes cost a request each, and no verdict."""
+    reading = read(size, Drift(), seed, stops=stops, ordered=ordered)
+    assert (reading.completeness.proven, reading.completeness.duplicates) == (True, 0)
+
+
+def test_second_look_after_a_pause_finds_who_moved() -> None:
+    """With deletions during pauses, most listings miss somebody unless the highest page is read again."""
+    drift = Drift(1 / 60, 1 / 60)
+    missed = {
+        rechecks: sum(read(390, drift, seed, rechecks=rechecks).missed > 0 for seed in range(30))
+        for rechecks in (False, True)
+    }
+    assert missed[True] < missed[False] / 4
+
+
+def completeness(**figures: Any) -> Completeness:
+    plain = {"verdict": Verdict.COMPLETE, "total": 3, "first_total": 3, "last_total": 3}
+    return Completeness(**{**plain, "distinct": 3, "duplicates": 0, "pages": 1, **figures})
+
+
+def test_proof_can_be_insisted_on() -> None:
+    """``raise_if_incomplete(proven=True)`` refuses a COMPLETE listing that rests on evidence only."""
+    completeness(proven=True).raise_if_incomplete(proven=True)
+    completeness().raise_if_incomplete()
+    with pytest.raises(IncompleteListError, match="not proven complete: COMPLETE, 3 of 3"):
+        completeness().raise_if_incomplete(proven=True)
+    with pytest.raises(IncompleteListError, match="not complete: DRIFTED"):
+        completeness(verdict=Verdict.DRIFTED).raise_if_incomplete(proven=True)
