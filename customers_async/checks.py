@@ -4,7 +4,7 @@ The facts come from the vendor's API reference and its "API concepts" pages.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import get_args
 from urllib.parse import urlsplit
@@ -36,7 +36,9 @@ MAX_PER_PAGE = 100
 RESULT_CAP = 10_000
 """One edition of the vendor's documentation limits paginated results to this many records."""
 
-is_uuid = re.compile(r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}").fullmatch
+is_uuid: Callable[[str], re.Match[str] | None] = re.compile(
+    r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}"
+).fullmatch
 """Whether a string has the service's uuid form: letters and digits, not hex only."""
 
 

@@ -193,7 +193,7 @@ class Verdict(StrEnum):
     distinct customers were seen.
     """
     DRIFTED = "DRIFTED"
-    """The list changed during the listing, so customers may have been missed: the totals differed, customers appeared
+    """The list changed during the listing, so customers may have been missed. The totals differed, customers appeared
     twice, a page changed, or newcomers took the places of others."""
     CAPPED = "CAPPED"
     """The service stopped returning records before its own total was reached."""

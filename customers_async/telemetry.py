@@ -24,8 +24,8 @@ from customers_async.events import (
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
-except ModuleNotFoundError as missing:
-    if missing.name != "opentelemetry":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "opentelemetry":
         raise
     raise ModuleNotFoundError(
         "telemetry needs its extra: pip install 'customers-async[otel]'", name="opentelemetry"

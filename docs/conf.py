@@ -13,9 +13,10 @@ html_theme = "furo"
 html_title = f"customers-async {version}"
 
 nitpicky = True
-# Types of other projects, which cannot be looked up without the network, and one that only type checkers see.
+# Types of other projects, which cannot be looked up without the network, and one that only type checkers read.
 nitpick_ignore_regex = [
-    ("py:class", r"(aiohttp|collections|datetime|opentelemetry|os|pathlib|sqlite3)\..*|customers_async\.options\..*"),
+    ("py:class", r"(aiohttp|collections|datetime|opentelemetry|os|pathlib|sqlite3)\..*"),
+    ("py:class", r"customers_async\.calls\.options\..*"),
 ]
 
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -1,5 +1,6 @@
 """Runs every test on virtual time: waiting a minute takes a few milliseconds."""
 
+import os
 import signal
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,7 +12,10 @@ from customers_async import CustomersClient, RetryPolicy
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+# Development mode for the workers of pytest-xdist, which inherit the environment but not ``-X dev``.
+os.environ.setdefault("PYTHONDEVMODE", "1")
+os.environ.setdefault("PYTHONMALLOC", "default")  # the debugging allocator checks C code, and there is none here
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
 settings.register_profile("suite", deadline=None, max_examples=50)  # the machine may be slow
 settings.load_profile("suite")
 

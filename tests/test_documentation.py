@@ -1,17 +1,17 @@
 """Every example in README.md, in docs/ and in the docstrings runs against the emulator, on a real socket.
 
-One test is one document, its examples in their order. In Markdown,
+Each document is one test, which runs the examples in order. In Markdown,
 
-- ``python`` blocks run, with ``await`` where a reader would write it; a block that defines tests is handed to pytest,
-  together with a ``# conftest.py`` block before it;
-- an ``output`` block must be what the block before printed;
-- in ``console`` blocks the ``$`` lines run, and must print what the lines below them say;
-- what a reader need not see stands in a ``% invisible-code-block: python`` comment.
+- ``python`` blocks run, with top-level ``await``; a block that defines tests is run by pytest, together with the
+  ``# conftest.py`` block before it;
+- an ``output`` block must equal what the block before it printed;
+- in ``console`` blocks the ``$`` lines run, and must print the lines below them;
+- a ``% invisible-code-block: python`` comment contains code that readers need not see.
 
-In docstrings the ``>>>`` lines run, and must print what the lines below them say.
+In docstrings the ``>>>`` lines run, and must print the lines below them.
 
-Each document finds an `Emulator` with 250 customers in ``emulator``, a client of it in ``client``, and its address
-and token in the environment. Waits take no time, see `VirtualTimeLoop`.
+In each document ``emulator`` is an `Emulator` with 250 customers and ``client`` is its client; the environment contains
+its URL and token. Waits take no time, see `VirtualTimeLoop`.
 """
 
 import ast
@@ -49,19 +49,19 @@ from tests.benchmarks import limiter_picture
 ROOT = Path(__file__).parent.parent
 
 
-def _holding(pattern: str, *paths: Path) -> list[Path]:
+def _containing(pattern: str, *paths: Path) -> list[Path]:
     return sorted(path for path in paths if re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-PAGES = _holding("^```(python|console)$", ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
-MODULES = _holding("^ *>>> ", *(ROOT / "customers_async").rglob("*.py"))
+PAGES = _containing("^```(python|console)$", ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+MODULES = _containing("^ *>>> ", *(ROOT / "customers_async").rglob("*.py"))
 
 _CHECKER = OutputChecker()
 _TOLERANT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 class Reader:
-    """Does what a document says, step by step, in one event loop."""
+    """Runs the examples of a document in one event loop."""
 
     def __init__(self, runner: "asyncio.Runner", directory: Path) -> None:
         self._runner = runner
@@ -69,8 +69,8 @@ class Reader:
         self._printed = ""
         self._exit_code: object = None
 
-    def follow_block(self, example: Example) -> str | None:
-        """Run a block of a page; what it prints waits for an ``output`` block."""
+    def run_block(self, example: Example) -> str | None:
+        """Run a block of a page, and keep what it prints for an ``output`` block."""
         source = example.parsed
         if source.startswith("# conftest.py"):
             (self._directory / "conftest.py").write_text(source, encoding="utf-8")
@@ -81,15 +81,15 @@ class Reader:
         return None
 
     def compare_output(self, example: Example) -> str | None:
-        """Compare an ``output`` block with what was printed."""
+        """Compare an ``output`` block with what the last block printed."""
         return _difference(example.parsed, self._printed)
 
-    def follow_prompt(self, example: Example) -> str | None:
-        """Run one ``>>>`` of a docstring, and compare what it prints."""
+    def run_prompt(self, example: Example) -> str | None:
+        """Run one ``>>>`` example of a docstring, and compare what it prints."""
         statement = example.parsed
         return _difference(statement.want, self._run(statement.source, example.line - 1, "single", example))
 
-    def follow_console(self, example: Example) -> str | None:
+    def run_console(self, example: Example) -> str | None:
         """Run the commands of a ``console`` block, and compare what each prints."""
         for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", example.parsed, re.MULTILINE):
             if difference := _difference(expected, self._run_command(command)):
@@ -139,7 +139,7 @@ def _difference(expected: str, printed: str) -> str | None:
 
 
 class _Prompts:
-    """Finds the ``>>>`` of a docstring."""
+    """Finds the ``>>>`` examples of a docstring."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -153,81 +153,74 @@ class _Prompts:
 
 @pytest.fixture
 def runner() -> Iterator["asyncio.Runner"]:
-    """The loop of one document, on virtual time."""
+    """Runs coroutines on virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         yield runner
 
 
 @pytest.fixture
-def surroundings(runner: "asyncio.Runner", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """What a document takes for granted: a service, a client, the environment, an empty directory."""
+def namespace(runner: "asyncio.Runner", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The namespace of a document. Sets the environment variables, and changes to an empty directory."""
     emulator = Emulator(customers=250)
     runner.run(emulator.start())
     monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url)
     monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(asyncio, "run", runner.run)  # a program's own loop would leave the emulator standing still
+    monkeypatch.setattr(asyncio, "run", runner.run)  # the emulator runs on this loop
     client = CustomersClient()
     yield {"__name__": "__main__", "emulator": emulator, "client": client}
     runner.run(client.close())
     runner.run(emulator.close())
 
 
-def _follow(document: Document) -> None:
+def _run(document: Document) -> None:
     for example in document.examples():
         example.evaluate()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_tells_the_truth(
-    page: Path, runner: "asyncio.Runner", surroundings: dict[str, Any], tmp_path: Path
-) -> None:
-    """Each example of a page runs, and prints what the page says."""
+def test_examples_of_pages(page: Path, runner: "asyncio.Runner", namespace: dict[str, Any], tmp_path: Path) -> None:
+    """The examples of a page run, and print what the page says."""
     reader = Reader(runner, tmp_path)
     parsers: list[Parser] = [
-        CodeBlockParser("python", reader.follow_block),
+        CodeBlockParser("python", reader.run_block),
         CodeBlockParser("output", reader.compare_output),
-        CodeBlockParser("console", reader.follow_console),
+        CodeBlockParser("console", reader.run_console),
         SkipParser(),
     ]
     document = Document.parse(str(page), *parsers)
-    document.namespace.update(surroundings)
-    _follow(document)
+    document.namespace.update(namespace)
+    _run(document)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.relative_to(ROOT).as_posix())
-def test_a_docstring_tells_the_truth(
-    module: Path, runner: "asyncio.Runner", surroundings: dict[str, Any], tmp_path: Path
+def test_examples_of_docstrings(
+    module: Path, runner: "asyncio.Runner", namespace: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Each ``>>>`` of a docstring runs, with the package's public names and those of its module at hand."""
-    document = PythonDocStringDocument.parse(str(module), _Prompts(Reader(runner, tmp_path).follow_prompt))
-    document.evaluators.clear()  # sybil would import the file once more
+    """The examples of a docstring run, with the public names and those of the module."""
+    document = PythonDocStringDocument.parse(str(module), _Prompts(Reader(runner, tmp_path).run_prompt))
+    document.evaluators.clear()  # sybil would import the file again
     name = ".".join(module.relative_to(ROOT).with_suffix("").parts)
-    document.namespace |= vars(customers_async) | vars(importlib.import_module(name)) | surroundings
-    _follow(document)
+    document.namespace |= vars(customers_async) | vars(importlib.import_module(name)) | namespace
+    _run(document)
 
 
-def test_every_public_name_is_in_the_reference() -> None:
-    """Each public name has an entry, and each error a line in the README's table, too."""
-    reference = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
-    documented = set(re.findall(r"^\.\. (?:auto|py:)\w+:: (\w+)", reference, re.MULTILINE))
-    assert set(customers_async.__all__) - {"__version__"} <= documented
-    assert {*customers_async.emulator.__all__} <= documented
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert {name for name in customers_async.__all__ if name.endswith("Error") and f"`{name}`" not in readme} <= {
-        "APIStatusError"
-    }
-
-
-def test_every_room_is_on_the_map() -> None:
-    """The page about the design names each module."""
+def test_the_design_page_lists_every_module() -> None:
+    """The page about the design names each module, and the layers in the order of the import contract."""
     design = (ROOT / "docs/explanation/design.md").read_text(encoding="utf-8")
-    rooms = {path.stem for path in (ROOT / "customers_async").iterdir() if not path.name.startswith(("_", "py."))}
-    assert {room for room in rooms if f"`{room}`" not in design} == set()
+    package = ROOT / "customers_async"
+    for folder in (package, package / "calls", package / "listing"):
+        modules = {path.stem for path in folder.iterdir() if not path.name.startswith(("_", "py."))}
+        assert {module for module in modules if f"| `{module}` |" not in design} == set(), folder
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    assert contract["containers"] == ["customers_async"]
+    layers = re.findall(r"\w+", " ".join(contract["layers"]))
+    assert re.findall(r"^\| `(\w+)` \|", design, re.MULTILINE)[: len(layers)] == layers
 
 
 def test_every_command_is_documented() -> None:
-    """The guide names each command, and no option that no command has."""
+    """The guide names every command, and only options that exist."""
     guide = (ROOT / "docs/howto/command-line.md").read_text(encoding="utf-8")
     commands = {name for name in app if not name.startswith("-")}
     options = {"--help"}
@@ -238,13 +231,13 @@ def test_every_command_is_documented() -> None:
 
 
 def test_the_readme_installs_extras_that_exist() -> None:
-    """The extras that README.md tells to install are declared."""
+    """The extras in README.md's install commands are declared in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    installed = re.findall(r"\.\[([\w,]+)\]", (ROOT / "README.md").read_text(encoding="utf-8"))
+    installed = re.findall(r"(?:\.|customers-async)\[([\w,]+)\]", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert installed
     assert {extra for extras in installed for extra in extras.split(",")} <= set(project["optional-dependencies"])
 
 
-def test_the_picture_of_the_limiter_is_what_the_simulation_draws() -> None:
-    """``python -m tests.benchmarks.limiter_picture`` was run after the last change of the limiter."""
+def test_picture_of_the_limiter_is_current() -> None:
+    """``python -m tests.benchmarks.limiter_picture`` was run after the last change to the limiter."""
     assert limiter_picture.TARGET.read_text(encoding="utf-8") == limiter_picture.draw(limiter_picture.simulate())

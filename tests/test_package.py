@@ -1,6 +1,7 @@
-"""The package as a whole: its surface, what it loads, and the habits of its tests."""
+"""The package as a whole: its public names, what it imports, and the style of its tests."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,12 @@ from customers_async.calls.options import OptionOverrides, Options
 TESTS = Path(__file__).parent
 
 
-def test_the_public_surface_is_sorted_and_whole() -> None:
-    """``__all__`` names what type checkers are told of, sorted as ruff sorts it, and nothing else; each can be had."""
+def test_public_names_are_complete() -> None:
+    """``__all__`` lists the names that type checkers see, without repetition, and each can be imported."""
     names = customers_async.__all__
     assert len(names) == len(set(names))
-    told = ast.walk(ast.parse(Path(customers_async.__file__).read_text(encoding="utf-8")))
-    imports = [node for node in told if isinstance(node, ast.ImportFrom) and str(node.module).startswith("customers_")]
+    seen = ast.walk(ast.parse(Path(customers_async.__file__).read_text(encoding="utf-8")))
+    imports = [node for node in seen if isinstance(node, ast.ImportFrom) and str(node.module).startswith("customers_")]
     assert {alias.name for node in imports for alias in node.names} == set(names)
     assert set(names) <= set(dir(customers_async))
     for name in names:
@@ -28,7 +29,7 @@ def test_the_public_surface_is_sorted_and_whole() -> None:
 
 
 @pytest.mark.parametrize("module", [customers_async, emulator, export, testing], ids=lambda module: module.__name__)
-def test_public_things_are_documented(module: object) -> None:
+def test_public_names_are_documented(module: object) -> None:
     """Each public class and function, and each public method, has a docstring."""
     for name in module.__all__:  # type: ignore[attr-defined]  # of modules
         thing = getattr(module, name)
@@ -38,11 +39,11 @@ def test_public_things_are_documented(module: object) -> None:
                 assert value.__doc__, f"{name}.{attribute}"
 
 
-def test_importing_the_package_loads_nothing_that_it_does_not_need() -> None:
-    """Neither the emulator nor the command line, nor what they need, comes along."""
-    rooms = ["cli", "emulator", "export", "pytest_plugin", "telemetry", "testing"]
+def test_importing_the_client_imports_nothing_else() -> None:
+    """Neither the emulator nor the command line, nor what they need, is imported."""
+    modules = ["cli", "emulator", "export", "pytest_plugin", "telemetry", "testing"]
     unwanted = [
-        *(f"customers_async.{room}" for room in rooms),
+        *(f"customers_async.{module}" for module in modules),
         *("aiohttp.web", "aiohttp.test_utils", "cyclopts", "rich", "pyarrow", "opentelemetry"),
         *("hypothesis", "jsonschema", "pytest", "unittest", "yaml"),
         *(
@@ -65,15 +66,15 @@ def test_importing_the_package_loads_nothing_that_it_does_not_need() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_the_package_itself_loads_nothing() -> None:
-    """For the sake of the plugin: pytest imports it before coverage measures, and in runs that never use it."""
+def test_importing_the_package_imports_no_dependency() -> None:
+    """Pytest imports the plugin before coverage starts, and in runs that never use it."""
     script = "import sys, customers_async; print(sorted({name.partition('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603  # ours
     assert not {"aiohttp", "asyncio", "attrs", "cattrs", "msgspec"} & {*ast.literal_eval(run.stdout)}
 
 
-def test_each_test_says_what_it_shows() -> None:
-    """A test without a sentence of its own is refused."""
+def test_each_test_has_a_docstring() -> None:
+    """Each test states in a sentence what it shows."""
     silent = [
         f"{path.name}: {node.name}"
         for path in TESTS.glob("test_*.py")
@@ -85,6 +86,11 @@ def test_each_test_says_what_it_shows() -> None:
     assert silent == []
 
 
-def test_the_overrides_of_a_view_are_the_options() -> None:
-    """What a type checker is told of ``with_options`` is what it takes."""
+def test_workers_run_in_development_mode() -> None:
+    """The processes of pytest-xdist report what only Python's development mode reports."""
+    assert sys.flags.dev_mode or "PYTEST_XDIST_WORKER" not in os.environ
+
+
+def test_overrides_are_the_options() -> None:
+    """The types of ``with_options`` name the options that it accepts."""
     assert list(OptionOverrides.__annotations__) == [field.name for field in attrs.fields(Options)]

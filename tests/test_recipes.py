@@ -1,4 +1,4 @@
-"""The programs in docs/recipes do what they say, each on an emulator of its own."""
+"""The programs in docs/recipes work, each with its own emulator."""
 
 import ast
 import asyncio
@@ -37,24 +37,24 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 
 def test_every_recipe_is_in_the_guides() -> None:
-    """No program lies about that no page shows."""
+    """Some how-to guide includes each program."""
     pages = "".join(page.read_text(encoding="utf-8") for page in (RECIPES.parent / "howto").glob("*.md"))
     programs = {path.name for path in RECIPES.iterdir() if path.suffix in (".py", ".ipynb")}
     assert {name for name in programs if f"../recipes/{name}" not in pages} == set()
 
 
-def test_the_tests_of_the_fastapi_service_pass(tmp_path: Path) -> None:
-    """The service and its tests, as one would copy them: 404, 422, 503 with Retry-After, and the client replaced."""
+def test_tests_of_fastapi_service_pass(tmp_path: Path) -> None:
+    """A copy of the service and its tests works: 404, 422, 503 with Retry-After, and a replaced client."""
     for name in ("fastapi_app.py", "test_fastapi_app.py"):
         shutil.copy(RECIPES / name, tmp_path)
-    ends, printed = run_pytest(tmp_path, "-p", "no:asyncio")
-    assert ends
-    assert set(ends.values()) == {"PASSED"}, printed
+    outcomes, printed = run_pytest(tmp_path, "-p", "no:asyncio")
+    assert outcomes
+    assert set(outcomes.values()) == {"PASSED"}, printed
 
 
 @contextmanager
 def two_workers(app: str) -> Iterator[str]:
-    """The URL of a service that uvicorn runs in two processes."""
+    """Run a service in two processes of uvicorn; yield its URL."""
     command = [sys.executable, "-m", "uvicorn", app, "--workers", "2", "--port", "0", "--no-access-log"]
     with subprocess.Popen(command, cwd=RECIPES, stderr=subprocess.PIPE, text=True) as uvicorn:  # noqa: S603  # ours
         assert uvicorn.stderr is not None
@@ -73,23 +73,23 @@ def two_workers(app: str) -> Iterator[str]:
 
 
 async def load(url: str, uuids: list[str]) -> list[tuple[int, str]]:
-    """Status and uuid of each answer; 32 requests are in flight at a time."""
+    """Request each customer, 32 at a time; return the status and uuid of each response."""
     queue = iter(uuids)
-    answers: list[tuple[int, str]] = []
+    received: list[tuple[int, str]] = []
 
-    async def ask(session: aiohttp.ClientSession) -> None:
+    async def work(session: aiohttp.ClientSession) -> None:
         for uuid in queue:
             async with session.get(f"{url}/customers/{uuid}") as response:
-                answers.append((response.status, (await response.json())["uuid"]))
+                received.append((response.status, (await response.json())["uuid"]))
 
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
         for _ in range(32):
-            tasks.create_task(ask(session))
-    return answers
+            tasks.create_task(work(session))
+    return received
 
 
-def test_fastapi_under_uvicorn_answers_two_thousand_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers behind one address, 2,000 requests: all answered, each counted once at the customers service."""
+def test_fastapi_under_uvicorn_serves_two_thousand_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers serve 2,000 requests, and the customers service receives each once."""
 
     async def main() -> None:
         async with Emulator(customers=2_000, limit=100_000) as emulator:
@@ -97,17 +97,17 @@ def test_fastapi_under_uvicorn_answers_two_thousand_requests(monkeypatch: pytest
             monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
             uuids = list(emulator.uuids())
             with two_workers("fastapi_app:app") as url:
-                answers = await load(url, uuids)
-            assert sorted(answers) == sorted((200, uuid) for uuid in uuids)
+                received = await load(url, uuids)
+            assert sorted(received) == sorted((200, uuid) for uuid in uuids)
             assert emulator.stats.statuses == {200: 2_000}
 
-    # Other processes are at work, so time is real; asyncio's own debugging would double it.
+    # Other processes are involved, so time must be real; asyncio's debug mode would double it.
     with asyncio.Runner(debug=False, loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(main())
 
 
 @pytest.mark.customers_emulator(limit=3)
-def test_the_starlette_service(recipe: Recipe, customers_emulator: Emulator) -> None:
+def test_starlette_service(recipe: Recipe, customers_emulator: Emulator) -> None:
     """200, 404, 422, 503 with Retry-After."""
     uuid = next(customers_emulator.uuids())
     with StarletteClient(recipe("starlette_app").app) as http:
@@ -122,27 +122,27 @@ def test_the_starlette_service(recipe: Recipe, customers_emulator: Emulator) -> 
 
 
 @pytest.mark.customers_emulator(limit=3)
-async def test_the_aiohttp_service(recipe: Recipe, customers_emulator: Emulator) -> None:
-    """The same, in the event loop of the test."""
+async def test_aiohttp_service(recipe: Recipe, customers_emulator: Emulator) -> None:
+    """The same, in the test's event loop."""
     uuid = next(customers_emulator.uuids())
     async with TestClient(TestServer(recipe("aiohttp_app").make_app())) as http:
-        async with http.get(f"/customers/{uuid}") as answer:
-            assert await answer.json() == {"uuid": uuid, "name": "John Doe"}
+        async with http.get(f"/customers/{uuid}") as response:
+            assert await response.json() == {"uuid": uuid, "name": "John Doe"}
         for path, status in ((UNKNOWN, 404), ("1234", 422)):
-            async with http.get(f"/customers/{path}") as answer:
-                assert answer.status == status
+            async with http.get(f"/customers/{path}") as response:
+                assert response.status == status
         customers_emulator.fail_next("html")
-        async with http.get(f"/customers/{uuid}") as answer:
-            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        async with http.get(f"/customers/{uuid}") as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "5")
         async with http.get(f"/customers/{uuid}") as busy:
             assert (busy.status, await busy.text()) == (503, "busy")
             assert 50 <= int(busy.headers["Retry-After"]) <= 61
 
 
-async def test_the_refresher(
+async def test_refresher(
     recipe: Recipe, customers_emulator: Emulator, customers_client: CustomersClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It reads anew in time, keeps the old list when the service is down, and leaves no task behind."""
+    """It reads the list again in time, keeps the old list if the service is down, and leaves no task behind."""
     async with recipe("refresher").fresh_snapshot(customers_client, seconds=60) as snapshot:
         assert len(snapshot.customers) == 250
         customers_emulator.insert(5)
@@ -152,36 +152,34 @@ async def test_the_refresher(
         customers_emulator.fail_next(503, times=None)
         await asyncio.sleep(70)
         assert len(snapshot.customers) == 255
-        assert "The customers stay as they were: ServerError" in caplog.text
+        assert "The customers were not refreshed: ServerError" in caplog.text
         customers_emulator.recover()
         await asyncio.sleep(70)
         assert len(snapshot.customers) == 200
 
 
 def run_script(name: str, *arguments: str) -> str:
-    """What a recipe prints in a process of its own."""
+    """Run a recipe in another process; return what it prints."""
     command = [sys.executable, "-W", "error", str(RECIPES / name), *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603  # ours
 
 
-def test_several_workers_read_each_page_once(customers_emulator: Emulator) -> None:
+def test_workers_read_each_page_once(customers_emulator: Emulator) -> None:
     """Two processes, three pages, one request for the total."""
     assert re.fullmatch(r"250 customers in \d+ countries\n", run_script("several_workers.py"))
     assert customers_emulator.stats.statuses == {200: 1 + 3}
 
 
-async def test_many_tokens_share_one_quota(recipe: Recipe, customers_emulator: Emulator) -> None:
-    """Of five accounts with three requests a minute none is refused: they wait together."""
+async def test_tokens_share_one_rate_limit(recipe: Recipe, customers_emulator: Emulator) -> None:
+    """Five accounts share three requests a minute; none is rejected, because they share a limiter."""
     customers_emulator.rate_limit(3)
     tokens = {f"account {number}": customers_emulator.issue_token() for number in range(5)}
     assert await recipe("many_tokens").count_all(tokens) == dict.fromkeys(tokens, 250)
     assert customers_emulator.stats.statuses == {200: 5}
 
 
-def test_the_script_without_async(
-    recipe: Recipe, customers_emulator: Emulator, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It prints whom it is asked for, or the first three."""
+def test_script_without_async(recipe: Recipe, customers_emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints the customers named, or the first three."""
     main, uuids = recipe("sync_script").main, list(customers_emulator.uuids(0, 3))
     main([uuids[0], UNKNOWN])
     assert capsys.readouterr().out == f"{uuids[0]} John Doe\n{UNKNOWN} is unknown\n"
@@ -189,7 +187,7 @@ def test_the_script_without_async(
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == uuids
 
 
-async def test_the_notebook_runs_from_top_to_bottom(customers_emulator: Emulator) -> None:
+async def test_notebook_runs_from_top_to_bottom(customers_emulator: Emulator) -> None:
     """Its cells, with ``await`` at the top level as Jupyter allows it."""
     notebook = json.loads((RECIPES / "notebook.ipynb").read_text(encoding="utf-8"))
     namespace: dict[str, Any] = {}

@@ -80,7 +80,7 @@ class RetryBudget:
     COST = 5
 
     def __init__(self) -> None:
-        self.tokens = self.SIZE
+        self.tokens: int = self.SIZE
 
     def spend(self) -> bool:
         """Take the cost of one retry; return False if too few tokens are left."""

@@ -54,7 +54,7 @@ class Line:
     def __init__(self, slots: "Slots") -> None:
         self.slots = slots
         self.waiters: deque[Waiter] = deque()
-        self.blocked = _Stopwatch()
+        self.blocked: _Stopwatch = _Stopwatch()
 
     @property
     def is_empty(self) -> bool:

@@ -63,8 +63,8 @@ class _Timeout:
     def __init__(self, timeouts: Timeouts, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._timeouts = timeouts
         self._seconds = seconds
-        self.loop = loop
-        self.has_expired = False
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.has_expired: bool = False
 
     def __enter__(self) -> float:
         """Start the timeout; return its end on the loop's clock."""
@@ -72,7 +72,7 @@ class _Timeout:
         if task is None:
             raise RuntimeError("a timeout needs a task to cancel, on the event loop of the first timeout")
         self._task, self._cancelled_before = task, task.cancelling()
-        self.at = self.loop.time() + self._seconds
+        self.at: float = self.loop.time() + self._seconds
         self._timeouts.add(self)
         return self.at
 

@@ -112,7 +112,7 @@ class FileToken:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._token: str | None = None
         self._version: tuple[int, ...] = ()
 

@@ -61,7 +61,7 @@ class Transport:
         self._base = URL(base_url, encoded=True)
         self._http = http
         self._borrowed = http is not None
-        self.timeouts = Timeouts()
+        self.timeouts: Timeouts = Timeouts()
         self._headers: tuple[Credential, CIMultiDict[str]] | None = None
 
     async def send(self, request: Request, credential: Credential, *, timeout: float, max_body: int) -> Response:

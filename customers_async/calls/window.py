@@ -94,10 +94,10 @@ class Window:
     """
 
     def __init__(self, limit: int, length: float) -> None:
-        self.limit = limit
+        self.limit: int = limit
         self.length = length
-        self.share = 1.0
-        self.in_flight = 0
+        self.share: float = 1.0
+        self.in_flight: int = 0
         self._facts = _Facts()
         self._is_doubted = False  # whether the last Retry-After was absurd
 

@@ -33,9 +33,11 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 _CONNECTION = Connection()
 
-app = App(name="customers-async", help="Read and export the customers of the customers API.", version=__version__)
-for command in (export, verify, diff, demo):
-    app.command(command)
+app: App = App(name="customers-async", help="Read and export the customers of the customers API.", version=__version__)
+app.command(export)
+app.command(verify)
+app.command(diff)
+app.command(demo)
 
 
 @app.command

@@ -33,7 +33,10 @@ class CustomerList:
         self._changed: dict[int, Record] = {}
         self._encoder = msgspec.json.Encoder()
         self._encode_unchanged = lru_cache(_CACHED_ROWS)(self._encode)
-        self.delete = self._positions.delete
+
+    def delete(self, count: int, at: int) -> None:
+        """Delete ``count`` customers from position ``at`` on, or as many as there are."""
+        self._positions.delete(count, at)
 
     def __len__(self) -> int:
         return len(self._positions)

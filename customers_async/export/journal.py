@@ -91,8 +91,8 @@ class Journal:
         self._database: sqlite3.Connection  # set by `_open`
         self._open_files = ExitStack()
         self.numbers: set[int] = set()
-        self.finished = False
-        self.stats = ExportStats()
+        self.finished: bool = False
+        self.stats: ExportStats = ExportStats()
 
     @classmethod
     async def open(cls, target: Path, *, base_url: str, account: str, per_page: int, resume: bool) -> Self:

@@ -30,8 +30,8 @@ class Output:
         self._open_files = ExitStack()
         self._write_page: WritePage  # set by `begin`
         self._rejected: BinaryIO | None = None
-        self.path = self._partial("data")
-        self.rows = 0
+        self.path: Path = self._partial("data")
+        self.rows: int = 0
 
     def begin(self) -> None:
         """Begin the file, or begin it again."""

@@ -60,9 +60,9 @@ class ExportWalk:
         self._stats = journal.stats
         self._seconds_before = journal.stats.seconds
         self._numbers = array("Q")  # the pages last read, in the list's order
-        self.base_url = api.base_url
-        self.resumed = len(journal.numbers)
-        self.walks = 0
+        self.base_url: str = api.base_url
+        self.resumed: int = len(journal.numbers)
+        self.walks: int = 0
 
     async def read_list(self) -> Completeness:
         """Read the list, again if ``on_incomplete`` is ``"reconcile"`` and that may help; return the last verdict.

@@ -125,8 +125,8 @@ class PageFetcher:
         self._rechecks = deque(rechecks)  # to read a second time
         self._rechecked = set(self._rechecks)
         self._last_arrival: float | None = None  # None after a page from a journal
-        self.is_recheck = False
-        self.walk = Walk(first_page, per_page, unique=unique, keys=keys)
+        self.is_recheck: bool = False
+        self.walk: Walk = Walk(first_page, per_page, unique=unique, keys=keys)
         self.completeness: Completeness | None = None
 
     @property

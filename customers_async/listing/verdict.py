@@ -123,9 +123,13 @@ class Seen:
         self._unique = unique
         self._keys: KeySet = set() if keys is None else keys
         self._older_keys: KeySet = set()  # without unique: the generation before
-        self.distinct = self.duplicates = self.rejected = self.repeated = 0
-        self.newcomers = self.undated = 0
-        self.last_page = 0
+        self.distinct: int = 0
+        self.duplicates: int = 0
+        self.rejected: int = 0
+        self.repeated: int = 0
+        self.newcomers: int = 0
+        self.undated: int = 0
+        self.last_page: int = 0
 
     def __contains__(self, key: Key) -> bool:
         return key in self._keys or key in self._older_keys

@@ -31,8 +31,8 @@ class Walk:
     """
 
     def __init__(self, first_page: int, per_page: int, *, unique: bool, keys: KeySet | None = None) -> None:
-        self.claims = Claims()
-        self.seen = Seen(unique=unique, keys=keys)
+        self.claims: Claims = Claims()
+        self.seen: Seen = Seen(unique=unique, keys=keys)
         self._first_page = first_page
         self._unique = unique
         self._next = first_page  # the lowest page that was never requested

@@ -12,14 +12,14 @@ CUSTOMERS = web.AppKey("CUSTOMERS", CustomersClient)
 
 
 async def customers(app: web.Application) -> AsyncIterator[None]:
-    """One client, for as long as the service runs."""
+    """Keep one client open while the service runs."""
     async with CustomersClient(timeout=5, max_rate_limit_wait=1) as client:
         app[CUSTOMERS] = client
         yield
 
 
 async def show(request: web.Request) -> web.Response:
-    """A customer's name."""
+    """Return a customer's name."""
     try:
         customer = await request.app[CUSTOMERS].get_customer(request.match_info["uuid"])
     except ValueError:
@@ -28,8 +28,8 @@ async def show(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Which status an error of the client becomes."""
+async def handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn errors of the client into responses."""
     try:
         return await handler(request)
     except NotFoundError:
@@ -42,8 +42,8 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def make_app(_: Sequence[str] = ()) -> web.Application:
-    """The service."""
-    app = web.Application(middlewares=[refuse])
+    """Create the service."""
+    app = web.Application(middlewares=[handle_errors])
     app.cleanup_ctx.append(customers)
     app.router.add_get("/customers/{uuid}", show)
     return app

@@ -20,25 +20,25 @@ from customers_async import (
 )
 
 UUID = r"^[a-zA-Z0-9]{8}(-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12}$"
-LATER = 5
-"""Seconds after which to come back when the customers service does not answer."""
+RETRY_AFTER = 5
+"""Seconds to wait if the customers service is down."""
 
 
 class State(TypedDict):
-    """What the service holds for as long as it runs."""
+    """What the service keeps while it runs."""
 
     lookups: CustomersClient
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-    """One client for each worker: it keeps the connections, and knows the quota."""
+    """Keep one client open in each worker: it holds the connections and tracks the rate limit."""
     async with CustomersClient() as client:
         yield {"lookups": client.with_options(timeout=5, max_rate_limit_wait=1, retry=RetryPolicy(max_attempts=2))}
 
 
 def lookups(request: Request) -> CustomersClient:
-    """The client for somebody who waits: a quick "no" is better than a late "yes"."""
+    """Return the client for requests that a person waits for: it fails fast."""
     client: CustomersClient = request.state.lookups
     return client
 
@@ -50,12 +50,12 @@ app = FastAPI(lifespan=lifespan)
 async def show(
     uuid: Annotated[str, Path(pattern=UUID)], client: Annotated[CustomersClient, Depends(lookups)]
 ) -> dict[str, str | None]:
-    """A customer's name and country."""
+    """Return a customer's name and country."""
     return summary(await client.get_customer(uuid))
 
 
 def summary(customer: Customer) -> dict[str, str | None]:
-    """What this service shows of a customer."""
+    """Return the fields that this service publishes."""
     return {"uuid": customer.uuid, "name": customer.name, "country": customer.post_address_country_code}
 
 
@@ -67,18 +67,18 @@ async def not_found(_: Request, error: NotFoundError) -> JSONResponse:
 
 @app.exception_handler(RateLimitError)
 async def busy(_: Request, error: RateLimitError) -> JSONResponse:
-    """503: the quota is spent; the client knows for how long."""
+    """503: the rate limit is used up, for the seconds that the error names."""
     return JSONResponse({"detail": "busy"}, 503, {"Retry-After": str(ceil(error.retry_after))})
 
 
 @app.exception_handler(APIConnectionError)
 @app.exception_handler(ServerError)
 async def unavailable(_: Request, error: CustomersError) -> JSONResponse:
-    """503: the customers service is down or out of reach."""
-    return JSONResponse({"detail": "unavailable"}, 503, {"Retry-After": str(LATER)})
+    """503: the customers service is down or unreachable."""
+    return JSONResponse({"detail": "unavailable"}, 503, {"Retry-After": str(RETRY_AFTER)})
 
 
 @app.exception_handler(CustomersError)
 async def failed(_: Request, error: CustomersError) -> JSONResponse:
-    """502: anything else needs a person, such as a token that has expired."""
+    """502: other errors, such as an expired token, need attention."""
     return JSONResponse({"detail": type(error).__name__}, 502)

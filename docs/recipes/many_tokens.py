@@ -1,4 +1,4 @@
-"""Several accounts from one address: each has a token of its own, and all share one limiter."""
+"""Several accounts behind one address: each has its own token, and all share one rate limiter."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from customers_async import CustomersClient, RateLimiter
 
 
 async def count_all(tokens: Mapping[str, str]) -> dict[str, int]:
-    """How many customers each account has."""
-    limiter = RateLimiter()  # the quota is counted for the address, not for the token
+    """Count the customers of each account."""
+    limiter = RateLimiter()  # the service counts requests by address, not by token
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(CustomersClient(token, rate_limiter=limiter)) for token in tokens.values()

@@ -1,4 +1,4 @@
-"""All customers in memory, read anew every quarter of an hour while the program serves from what it has."""
+"""All customers in memory, read again every quarter of an hour while the program uses the previous list."""
 
 import asyncio
 import logging
@@ -11,30 +11,30 @@ log = logging.getLogger(__name__)
 
 
 class Snapshot:
-    """The whole list as it was at the last refresh that succeeded."""
+    """The list as of the last successful refresh."""
 
     def __init__(self, client: CustomersClient) -> None:
         self._client = client
         self.customers: Mapping[str, Customer] = {}
 
     async def refresh(self) -> None:
-        """Read the list; it takes the place of the old one at once, and only if it is whole."""
+        """Read the list. It replaces the old one only if it is complete."""
         pager = self._client.list_customers(on_incomplete="reconcile")
         self.customers = {customer.uuid: customer async for customer in pager}
 
     async def keep_fresh(self, seconds: float) -> None:
-        """Refresh for ever; after a failure the old list stays until the next time."""
+        """Refresh for ever. After a failure the old list stays until the next refresh."""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await self.refresh()
             except CustomersError as error:
-                log.warning("The customers stay as they were: %s", type(error).__name__)
+                log.warning("The customers were not refreshed: %s", type(error).__name__)
 
 
 @asynccontextmanager
 async def fresh_snapshot(client: CustomersClient, seconds: float = 900.0) -> AsyncIterator[Snapshot]:
-    """A snapshot that is kept fresh within the block. The first one must succeed."""
+    """Create a snapshot that is kept fresh within the block. Its first refresh must succeed."""
     snapshot = Snapshot(client)
     await snapshot.refresh()
     async with asyncio.TaskGroup() as tasks:

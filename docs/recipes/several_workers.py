@@ -1,4 +1,4 @@
-"""Several processes read the list together: each takes every n-th page. They share the quota without talking."""
+"""Several processes read the list together: each of n processes reads every n-th page."""
 
 import asyncio
 import multiprocessing
@@ -12,25 +12,25 @@ PER_PAGE = 100
 
 
 async def count_pages() -> int:
-    """How many pages the list has."""
+    """Count the pages of the list."""
     async with CustomersClient() as client:
         return -(-await client.count_customers() // PER_PAGE)
 
 
 async def count_countries(pages: range) -> Counter[str | None]:
-    """How many customers of some pages live in each country."""
+    """Count the customers of some pages by country."""
     async with CustomersClient() as client:
         fetched = await asyncio.gather(*(client.get_page(number, per_page=PER_PAGE) for number in pages))
     return Counter(customer.post_address_country_code for page in fetched for customer in page.customers)
 
 
 def work(pages: range) -> Counter[str | None]:
-    """What each process does: an event loop and a client of its own."""
+    """Run in each process, with its own event loop and client."""
     return asyncio.run(count_countries(pages))
 
 
 def main(workers: int) -> None:
-    """Share the pages out, and add up what comes back."""
+    """Distribute the pages, and add up the results."""
     last = asyncio.run(count_pages())
     shares = [range(first, last + 1, workers) for first in range(1, workers + 1)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:

@@ -14,13 +14,13 @@ from customers_async import CustomersClient, CustomersError, NotFoundError, Rate
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[dict[str, CustomersClient]]:
-    """One client, for as long as the service runs."""
+    """Keep one client open while the service runs."""
     async with CustomersClient(timeout=5, max_rate_limit_wait=1) as client:
         yield {"customers": client}
 
 
 async def show(request: Request) -> Response:
-    """A customer's name."""
+    """Return a customer's name."""
     client: CustomersClient = request.state.customers
     try:
         customer = await client.get_customer(request.path_params["uuid"])
@@ -29,8 +29,8 @@ async def show(request: Request) -> Response:
     return JSONResponse({"uuid": customer.uuid, "name": customer.name})
 
 
-async def refuse(_: Request, error: Exception) -> Response:
-    """Which status an error of the client becomes."""
+async def handle_error(_: Request, error: Exception) -> Response:
+    """Turn an error of the client into a response."""
     if isinstance(error, NotFoundError):
         return JSONResponse({"detail": "no such customer"}, 404)
     if isinstance(error, RateLimitError):
@@ -39,5 +39,5 @@ async def refuse(_: Request, error: Exception) -> Response:
 
 
 app = Starlette(
-    routes=[Route("/customers/{uuid}", show)], exception_handlers={CustomersError: refuse}, lifespan=lifespan
+    routes=[Route("/customers/{uuid}", show)], exception_handlers={CustomersError: handle_error}, lifespan=lifespan
 )

@@ -1,4 +1,4 @@
-"""A script without ``async``: one event loop and one client, for as long as it runs."""
+"""A script without ``async``: one event loop and one client for the whole script."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from customers_async import Customer, CustomersClient, NotFoundError
 
 
 async def first_customers(client: CustomersClient, count: int) -> list[Customer]:
-    """What needs ``async for`` stands in a coroutine function of its own."""
+    """Return the first customers. Code with ``async for`` needs a coroutine function like this one."""
     page = await client.get_page(1, per_page=count)
     return list(page.customers)
 

@@ -1,8 +1,8 @@
-"""Every test runs on a clock that does not wait."""
+"""Every async test runs on a clock that skips waits."""
 
 from customers_async.testing import VirtualTimeLoop
 
 
 def pytest_asyncio_loop_factories(config, item):
-    """The event loop of each async test."""
+    """Return the event loop of the async tests."""
     return {"virtual": VirtualTimeLoop}

@@ -1,0 +1,154 @@
+"""What users write, with the types that they rely on. mypy and basedpyright check it in their strict modes."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, assert_type
+
+from customers_async import (
+    APIStatusError,
+    BatchPlan,
+    CallableToken,
+    Completeness,
+    Customer,
+    CustomersClient,
+    CustomersError,
+    EnvToken,
+    Event,
+    FileToken,
+    IncompleteListError,
+    NotFoundError,
+    Page,
+    PageFetched,
+    RateLimit,
+    RateLimiter,
+    RateLimitError,
+    RecordError,
+    RequestAnswered,
+    RetryPolicy,
+    StaticToken,
+    TokenOwner,
+    TokenSource,
+    TTLCache,
+    customer_from_dict,
+    customer_to_dict,
+    export_customers,
+)
+from customers_async.export import Change, Changes, ExportProgress, ExportReport, diff_exports, verify_export
+
+
+class StoreToken:
+    """A token source of one's own: the protocol needs no base class."""
+
+    async def get(self, *, rejected: str | None = None) -> str:
+        """Return the token."""
+        return "new" if rejected else "old"
+
+
+async def read_secret() -> str:
+    """Return a token."""
+    return "secret"
+
+
+def on_event(event: Event) -> None:
+    """Narrow an event by its class."""
+    if isinstance(event, RequestAnswered):
+        assert_type(event.status, int | None)
+    elif isinstance(event, PageFetched):
+        assert_type(event.total, int | None)
+
+
+SOURCES: list[str | TokenSource | None] = [
+    None,
+    "token",
+    StaticToken("token"),
+    EnvToken(),
+    FileToken(Path("token")),
+    CallableToken(read_secret),
+    StoreToken(),
+]
+
+
+async def look_up(uuid: str) -> None:
+    """Read single customers, one page, and what else takes one request."""
+    async with CustomersClient(
+        StoreToken(), rate_limiter=RateLimiter(reserve=25), cache=TTLCache(30, 1_000), on_event=on_event
+    ) as client:
+        assert_type(client, CustomersClient)
+        customer = await client.get_customer(uuid)
+        assert_type(customer, Customer)
+        assert_type(customer.name, str | None)
+        assert_type(customer.created_at, datetime | None)
+        assert_type(customer.extra, Mapping[str, Any])
+        assert_type(customer_to_dict(customer), dict[str, Any])
+        assert_type(customer_from_dict({"uuid": uuid}), Customer)
+        assert_type(await client.get_page(1, per_page=10), Page)
+        assert_type(await client.count_customers(), int)
+        assert_type(await client.whoami(), TokenOwner)
+        assert_type(client.rate_limit, RateLimit)
+        view = client.with_options(timeout=5, retry=RetryPolicy(max_attempts=2), max_rate_limit_wait=0)
+        assert_type(view, CustomersClient)
+
+
+async def read_list(client: CustomersClient) -> int:
+    """Read the list, by customer and by page, and then its verdict."""
+    rejected: list[tuple[object, RecordError]] = []
+
+    def keep(record: object, error: RecordError) -> None:
+        rejected.append((record, error))
+
+    async with client.list_customers(on_incomplete="reconcile", on_bad_record=keep) as pager:
+        async for customer in pager:
+            assert_type(customer, Customer)
+    async for page in pager.pages():
+        assert_type(page, Page)
+    assert_type(pager.completeness, Completeness)
+    assert_type(pager.next_page, int | None)
+    pager.completeness.raise_if_incomplete()
+    return pager.completeness.distinct
+
+
+async def read_batch(client: CustomersClient, uuids: list[str]) -> list[Customer]:
+    """Read a batch; a result holds a customer or an error."""
+    assert_type(await client.plan_customers(uuids), BatchPlan)
+    found: list[Customer] = []
+    async for result in client.get_customers(uuids, strategy="list", on_missing="yield", ordered=False):
+        assert_type(result.customer, Customer | None)
+        assert_type(result.error, CustomersError | None)
+        if result.customer is not None:
+            found.append(result.customer)
+    return found
+
+
+async def handle_errors(client: CustomersClient, uuid: str) -> str | None:
+    """Tell errors apart."""
+    try:
+        return (await client.get_customer(uuid)).name
+    except NotFoundError as error:
+        assert_type(error.attempts, int)
+    except RateLimitError as error:
+        assert_type(error.retry_after, float)
+    except APIStatusError as error:
+        assert_type(error.status, int)
+        assert_type(error.code, str | None)
+    except IncompleteListError as error:
+        assert_type(error.completeness, Completeness)
+    except CustomersError as error:
+        assert_type(error.next_page, int | None)
+    return None
+
+
+async def export(client: CustomersClient, path: Path) -> None:
+    """Write the list into a file, check the file, and compare it with an older one."""
+
+    def progress(progress: ExportProgress) -> None:
+        assert_type(progress.total, int | None)
+
+    report = await export_customers(client, path, fields=["uuid", "name"], on_bad_record="reject", progress=progress)
+    assert_type(report, ExportReport)
+    assert_type(report.rows, int)
+    assert_type(verify_export(path), dict[str, tuple[Any, Any]])
+    with diff_exports("older.jsonl", path) as changes:
+        assert_type(changes, Changes)
+        for change in changes.changed():
+            assert_type(change, Change)
