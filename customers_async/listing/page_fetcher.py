@@ -171,12 +171,13 @@ class PageFetcher:
     def _start_fetches(self, in_flight: "_Fetches") -> None:
         while not in_flight.is_full and self._rechecks:
             number = self._rechecks.popleft()
-            in_flight.start((number, True), self._fetch(number, self._source.refetch or self._source.fetch))
-        while not in_flight.is_full and (number_or_none := self.walk.next_number()) is not None:
-            in_flight.start((number_or_none, False), self._fetch(number_or_none, self._source.fetch))
+            in_flight.start((number, True), self._fetch(number, is_recheck=True))
+        while not in_flight.is_full and (wanted := self.walk.next_number()) is not None:
+            in_flight.start((wanted, False), self._fetch(wanted, is_recheck=False))
 
-    async def _fetch(self, number: int, fetch: Callable[[int], Awaitable[Response]]) -> Response:
+    async def _fetch(self, number: int, *, is_recheck: bool) -> Response:
         """Fetch a page. If its call fails while most pages arrive, request it again."""
+        fetch = self._source.refetch or self._source.fetch if is_recheck else self._source.fetch
         retries = 0
         while True:
             try:
@@ -189,7 +190,8 @@ class PageFetcher:
                 self._page_retries += 1
             else:
                 self._pages_fetched += 1
-                self._look_for_pause(response)
+                if not is_recheck:
+                    self._look_for_pause(response)
                 return response
 
     def _look_for_pause(self, response: Response) -> None:

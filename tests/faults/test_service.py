@@ -206,7 +206,7 @@ async def test_fault_45_listing_survives_one_failure_in_five() -> None:
         emulator.fail_randomly({500: 0.1, 503: 0.1})
         pager = client.list_customers(per_page=5, on_incomplete="raise")
         assert [found.uuid async for found in pager] == list(emulator.uuids())
-        assert emulator.stats.statuses[200] == 1_000
+        assert 1_000 <= emulator.stats.statuses[200] < 1_020  # a page is read again after a retry's long delay
         assert 150 < emulator.stats.statuses[500] + emulator.stats.statuses[503] < 400
 
 

@@ -80,12 +80,13 @@ async def test_fault_31_has_more_is_parsed_in_all_its_forms(
 
 
 async def test_fault_32_customers_added_at_the_end_are_fetched(emulator: Emulator, client: CustomersClient) -> None:
-    """A total that grows extends the listing; both totals are reported."""
+    """A total that grows extends the listing; both totals are reported, and the listing is proven COMPLETE."""
     emulator.on_page(2, insert=130, at=10**6)
     pager = client.with_options(concurrency=1).list_customers(on_incomplete="ignore")
     assert await uuids_of(pager) == list(emulator.uuids())
     completeness = pager.completeness
-    assert (completeness.verdict, completeness.first_total, completeness.last_total) == (Verdict.DRIFTED, 250, 380)
+    assert (completeness.first_total, completeness.last_total, completeness.newcomers) == (250, 380, 130)
+    assert (completeness.verdict, completeness.proven) == (Verdict.COMPLETE, True)
 
 
 async def test_fault_32_shrinking_total_ends_the_listing(emulator: Emulator, client: CustomersClient) -> None:
@@ -98,21 +99,41 @@ async def test_fault_32_shrinking_total_ends_the_listing(emulator: Emulator, cli
     assert emulator.stats.requests <= 4
 
 
-@pytest.mark.parametrize("change", [{"insert": 3}, {"delete": 3}])
+async def test_fault_33_insertions_at_the_front_hide_nobody(emulator: Emulator, client: CustomersClient) -> None:
+    """The rows move back and appear twice: everybody who was on the list was seen, so the listing is COMPLETE."""
+    before = list(emulator.uuids())
+    emulator.on_page(2, insert=3)
+    pager = client.with_options(concurrency=1).list_customers(per_page=50, on_incomplete="raise")
+    assert await uuids_of(pager) == before
+    assert (pager.completeness.duplicates, pager.completeness.proven) == (3, True)
+
+
+@pytest.mark.parametrize("change", [{"delete": 3}, {"insert": 3, "delete": 5}])
 async def test_fault_33_moved_rows_are_reported(
     emulator: Emulator, client: CustomersClient, change: dict[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Insertions or deletions at the front cause DRIFTED, and one warning without customer data."""
-    emulator.on_page(2, **change)
+    """Deletions on pages that were read cause DRIFTED, and one warning without customer data."""
+    emulator.on_page(3, **change)
     pager = client.with_options(concurrency=1).list_customers(per_page=50)
     uuids = await uuids_of(pager)
     assert len(uuids) == len(set(uuids))
     completeness = pager.completeness
     assert completeness.verdict is Verdict.DRIFTED
     assert (completeness.first_total, completeness.last_total) == (250, emulator.total)
-    assert completeness.duplicates == change.get("insert", 0)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == [f"The list is not complete: {completeness.describe()}."]
+
+
+async def test_fault_33_equal_totals_hide_no_gap(emulator: Emulator, client: CustomersClient) -> None:
+    """Three leave at the front and three join at the end: all figures agree, and three customers were missed."""
+    emulator.on_page(3, delete=3)
+    emulator.on_page(3, insert=3, at=10**6)
+    pager = client.with_options(concurrency=1).list_customers(per_page=50, on_incomplete="ignore")
+    seen = set(await uuids_of(pager))
+    missed = set(emulator.uuids()) - seen
+    found = pager.completeness
+    assert (found.first_total, found.last_total, found.distinct, found.duplicates) == (250, 250, 250, 0)
+    assert (found.verdict, found.newcomers, len(missed)) == (Verdict.DRIFTED, 3, 3)
 
 
 async def test_fault_33_reconciling_closes_a_gap(emulator: Emulator, client: CustomersClient) -> None:
@@ -181,8 +202,8 @@ async def test_fault_37_server_that_ignores_page_is_an_error(emulator: Emulator,
 
 
 async def test_fault_38_has_more_that_stays_true_is_bounded(emulator: Emulator, client: CustomersClient) -> None:
-    """At most two pages past the end are requested, and the verdict is INCONSISTENT."""
-    emulator.headers["X-Api-Has-More-Pages"] = "true"
+    """At most two pages past the end are requested; without a proof, the verdict is INCONSISTENT."""
+    emulator.headers.update({"X-Api-Has-More-Pages": "true", "Date": None})
     pager = client.list_customers(on_incomplete="ignore")
     assert await uuids_of(pager) == list(emulator.uuids())
     assert emulator.stats.requests <= 3 + 2
@@ -202,8 +223,8 @@ async def test_fault_38_without_a_total_concurrency_is_the_bound(emulator: Emula
 async def test_fault_39_has_more_that_is_false_too_early_is_noticed(
     emulator: Emulator, client: CustomersClient, total: bool
 ) -> None:
-    """has-more is false on the first of three pages: the total decides; without a total, the list is not COMPLETE."""
-    emulator.headers["X-Api-Has-More-Pages"] = "false"
+    """has-more is false on the first of three pages: the total decides; without a proof, the list is not COMPLETE."""
+    emulator.headers.update({"X-Api-Has-More-Pages": "false", "Date": None})
     if not total:
         emulator.headers["X-Api-Total"] = None
     pager = client.list_customers(on_incomplete="ignore")
