@@ -16,14 +16,12 @@ from hypothesis import strategies as st
 from customers_async import APIResponseError, Customer, CustomerType, RecordError, customer_from_dict, customer_to_dict
 from customers_async.checks import is_uuid
 from customers_async.converter import (
-    _are_recent,
-    _are_times,
-    _are_uuids,
     _decode_fast,
     decode_customer,
     decode_customers,
     decode_owner,
 )
+from customers_async.page_checks import are_recent, are_times, are_uuids
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 RECORD: dict[str, Any] = {
@@ -209,9 +207,9 @@ zones = st.sampled_from(
 def test_quick_check_of_times_accepts_only_valid_ones(moments: list[datetime | None]) -> None:
     """The quick check of a page may reject valid times, but never accepts what the exact check refuses."""
     exact = all(moment is None or (moment.tzinfo is UTC and moment.year >= 1970) for moment in moments)
-    assert _are_times(moments, b"") == exact
+    assert are_times(moments, b"") == exact
     recent = all(moment is not None and moment.tzinfo is UTC and 2000 <= moment.year < 3000 for moment in moments)
-    assert _are_recent(moments) == (exact and recent)
+    assert are_recent(moments) == (exact and recent)
 
 
 def test_unknown_type_and_unknown_fields_are_accepted() -> None:
@@ -312,7 +310,7 @@ def test_reprs_hold_no_personal_data() -> None:
 @given(st.lists(uuids | st.text("aZ9-\nž", min_size=35, max_size=37), max_size=3) | st.lists(st.text(max_size=40)))
 def test_uuids_of_a_page_are_checked_like_single_ones(found: list[str]) -> None:
     """The check of a whole page agrees with the check of each uuid, whatever hyphens and line ends it has."""
-    assert _are_uuids(found) == all(map(is_uuid, found))
+    assert are_uuids(found) == all(map(is_uuid, found))
 
 
 def test_msgspec_decoders_of_other_code_work() -> None:
@@ -353,8 +351,8 @@ def test_uuids_with_one_changed_character_are_refused() -> None:
     """The check of a whole page notices one changed character and two swapped ones."""
     for position, character in itertools.product(range(36), "-\n_ž9"):
         changed = EXAMPLE[:position] + character + EXAMPLE[position + 1 :]
-        assert _are_uuids([EXAMPLE, changed, EXAMPLE]) == bool(is_uuid(changed)), changed
+        assert are_uuids([EXAMPLE, changed, EXAMPLE]) == bool(is_uuid(changed)), changed
     for first, second in itertools.combinations(range(36), 2):
         swapped = list(EXAMPLE)
         swapped[first], swapped[second] = swapped[second], swapped[first]
-        assert _are_uuids(["".join(swapped)]) == bool(is_uuid("".join(swapped)))
+        assert are_uuids(["".join(swapped)]) == bool(is_uuid("".join(swapped)))

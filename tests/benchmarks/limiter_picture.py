@@ -8,14 +8,14 @@ TARGET = Path(__file__).parents[2] / "docs" / "explanation" / "limiter.svg"
 CALLS, LIMIT = 2_000, 500
 WIDTH, HEIGHT, LEFT, TOP = 640, 300, 60, 20
 SECONDS = 260.0
-COLOURS = {"the gate": "#2a7f62", "pacing": "#3566a8", "back-off": "#c2512f"}
+COLOURS = {"this limiter": "#2a7f62", "pacing": "#3566a8", "back-off": "#c2512f"}
 
 
 def simulate() -> dict[str, LaravelWindow]:
     """Simulate 2,000 requests under 500 a minute with three strategies."""
     simulation = LimiterSimulation(LIMIT, CALLS, seed=1, slowest=0.04, slots=8)
     simulation.run()
-    return {"the gate": simulation.server, "pacing": pace(LIMIT, CALLS), "back-off": back_off(LIMIT, CALLS)}
+    return {"this limiter": simulation.server, "pacing": pace(LIMIT, CALLS), "back-off": back_off(LIMIT, CALLS)}
 
 
 def draw(servers: dict[str, LaravelWindow]) -> str:
