@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from customers_async.calls.timeouts import Timeouts
-from customers_async.calls.tokens import Secret, TokenSource, check_token
+from customers_async.calls.tokens import Secret, StaticToken, TokenSource, check_token
 from customers_async.errors import ConfigurationError
 
 __all__ = ["Credential", "TokenKeeper", "expiry", "subject"]
@@ -139,6 +139,8 @@ class TokenKeeper:
     async def _get(self, timeout: float) -> Credential:
         """Return the credential of the source's token; if the source fails, the one in use."""
         try:
+            if isinstance(self._source, StaticToken):  # it cannot hang; a timeout is 1 % of a look-up
+                return self._adopt(check_token(await self._source.get(), "the token"))
             with self._timeouts.limit(timeout):
                 token = check_token(await self._source.get(), "the token source")
             return self._adopt(token)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import attrs
 
 from customers_async import converter
-from customers_async.calls.responses import Response, read_page_metadata, with_location
+from customers_async.calls.responses import Response, read_current_page, read_page_metadata, with_location
 from customers_async.checks import check_uuid
 from customers_async.errors import APIResponseError
 from customers_async.models import Customer, Page, TokenOwner
@@ -73,7 +73,7 @@ def mismatch_error(response: Response, request: Request) -> APIResponseError | N
         mismatched = is_missing and _find_uuid(response.body) is not None
         problem = "the response is another customer than the requested one"
     elif request.page is not None:
-        page = read_page_metadata(response.headers).current_page
+        page = read_current_page(response.headers)
         mismatched = page is not None and page != request.page
         problem = f"the response is page {page}, not page {request.page}"
     else:

@@ -27,6 +27,7 @@ __all__ = [
     "RateLimitHeaders",
     "Response",
     "decode_body",
+    "read_current_page",
     "read_date",
     "read_page_metadata",
     "read_rate_limit",
@@ -87,13 +88,18 @@ class RateLimitHeaders:
 
 def read_page_metadata(headers: Mapping[str, str]) -> PageMetadata:
     """Read the pagination headers of either edition of the vendor's documentation."""
-    current_page = _read_int(headers.get("X-Api-Current-Page"))
     return PageMetadata(
         total=_read_int(headers.get("X-Api-Total")),
         per_page=_read_int(headers.get("X-Api-Per-Page")) or None,
         has_more=_read_bool(headers.get("X-Api-Has-More-Pages")),
-        current_page=_read_int(headers.get("X-Api-Page")) if current_page is None else current_page,
+        current_page=read_current_page(headers),
     )
+
+
+def read_current_page(headers: Mapping[str, str]) -> int | None:
+    """Read the page number of a response; None if it is missing or garbled."""
+    number = _read_int(headers.get("X-Api-Current-Page"))
+    return _read_int(headers.get("X-Api-Page")) if number is None else number
 
 
 def read_rate_limit(headers: Mapping[str, str]) -> RateLimitHeaders:

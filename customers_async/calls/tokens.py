@@ -251,6 +251,8 @@ def check_token(token: str | None, origin: str) -> Secret:
     Raises:
         ConfigurationError: It is missing, or cannot be a token. The message names ``origin``, never the token.
     """
+    if isinstance(token, Secret):  # checked when it was wrapped, by a source of this module
+        return token
     if token is None:
         raise ConfigurationError(f"{origin} is not set")
     secret: Secret

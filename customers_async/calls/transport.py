@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Final, Self
 
 import aiohttp
-import attrs
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict
@@ -102,7 +101,8 @@ class Transport:
             failure = _translate(error, request.path, timeout)
         else:
             if body.size <= max_body:
-                return decode_body(attrs.evolve(head, body=body.joined()), max_body)
+                head.body = body.joined()
+                return decode_body(head, max_body)
             failure = with_location(too_large_error(max_body), head)
         if head is not None and head.status >= 400:  # the status is enough, whatever happened to the body
             return head

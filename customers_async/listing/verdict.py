@@ -73,7 +73,7 @@ class Claims:
 
         Args:
             page: The page.
-            date: The response's ``Date`` in Unix seconds, or None.
+            date: The first response's ``Date`` in Unix seconds, or None; of later ones it does not matter.
         """
         if self.pages == 0:
             self.first_total = page.total

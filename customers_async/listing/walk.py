@@ -43,7 +43,7 @@ class Walk:
         self._first_keys: set[Key] | None = None  # of the first page, once it has arrived
         self._empty: set[int] = set()
         self._stale: set[int] = set()  # pages without a new customer
-        self._highest: tuple[int, set[Key]] | None = None  # the highest page that arrived, and its keys
+        self._highest: tuple[int, list[Key]] | None = None  # the highest page that arrived, and its keys
 
     def next_number(self) -> int | None:
         """Return the page to request now, which is then pending.
@@ -88,7 +88,7 @@ class Walk:
 
         Args:
             page: The page.
-            date: The response's ``Date`` in Unix seconds, or None.
+            date: The first response's ``Date`` in Unix seconds, or None; of later ones it does not matter.
 
         Raises:
             APIResponseError: The page repeats the first one: the server ignores ``page``.
@@ -107,7 +107,7 @@ class Walk:
         if keys:
             self._largest = max(self._largest, len(keys))
             if self._highest is None or page.number > self._highest[0]:
-                self._highest = page.number, set(keys)
+                self._highest = page.number, keys
         else:
             self._add_empty(page.number, page.total)
         self._look_for_end(page, len(keys), stale=not fresh.customers and not fresh.rejected)
@@ -122,7 +122,7 @@ class Walk:
         keys = keys_of(page)
         self.claims.add_headers(page)
         if self._highest is not None and self._highest[0] == page.number:
-            self.claims.moved |= self._highest[1] != set(keys)
+            self.claims.moved |= {*self._highest[1]} != {*keys}
         return self.seen.add(page, keys, self.seen.find_known(keys), newest=self.claims.newest, again=True)
 
     def refuse(self, number: int, error: APIStatusError) -> bool:
