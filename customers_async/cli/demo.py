@@ -16,6 +16,7 @@ from customers_async.emulator import Emulator
 from customers_async.export import export_customers
 from customers_async.export.journal import remove_journal
 from customers_async.export.options import ExportOptions
+from customers_async.export.target import follow_link
 
 __all__ = ["demo"]
 
@@ -50,7 +51,7 @@ async def demo(
         except ExportError:  # the journal is not the demo's
             raise
         except (asyncio.CancelledError, CustomersError):
-            remove_journal(output)  # it is of no use without this emulator
+            remove_journal(follow_link(output))  # it is of no use without this emulator
             raise
     fields = summarize_report(report)
     await write(format_json_line(fields) if json else render(make_fields_table(fields)))

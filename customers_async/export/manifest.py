@@ -15,19 +15,13 @@ from customers_async._version import __version__
 from customers_async.errors import ExportError
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.formats import FORMATS, Format
+from customers_async.export.target import follow_link, manifest_path, rejected_path
 from customers_async.models import Completeness, Verdict
 
-__all__ = ["ExportReport", "compute_sha256", "find_versions", "manifest_path", "rejected_path", "verify_export"]
+__all__ = ["ExportReport", "compute_sha256", "find_versions", "verify_export"]
 
 
-def manifest_path(path: Path) -> Path:
-    """Return the path of an export's manifest."""
-    return path.with_name(f"{path.name}.manifest.json")
-
-
-def rejected_path(path: Path) -> Path:
-    """Return the path of the records that an export rejected."""
-    return path.with_name(f"{path.name}.rejected.jsonl")
+_TIMES = ("resumed_from", "first_page_at", "last_page_at")
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +39,7 @@ class ExportReport:
         size: The file's size in bytes.
         walks: How many times this run read the list.
         pages_resumed: Pages that an earlier run left and that were not requested again.
+        resumed_from: When the oldest of these pages was received, UTC; None if there are none.
         requests: Requests sent, over all runs of this export.
         retries: Those of them that repeated a failed one.
         answers_429: Responses with status 429.
@@ -64,6 +59,7 @@ class ExportReport:
     size: int
     walks: int
     pages_resumed: int
+    resumed_from: datetime | None = None
     requests: int
     retries: int
     answers_429: int
@@ -76,13 +72,13 @@ class ExportReport:
     @property
     def manifest(self) -> Path | None:
         """The path of the manifest; None for stdout."""
-        return None if self.path == "-" else manifest_path(Path(self.path))
+        return None if self.path == "-" else manifest_path(follow_link(Path(self.path)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values, in the manifest's form."""
         document = attrs.asdict(self, recurse=False)
         completeness: Completeness = document.pop("completeness")
-        for name in ("first_page_at", "last_page_at"):
+        for name in _TIMES:
             document[name] = None if document[name] is None else document[name].isoformat()
         document["fields"] = list(self.fields)
         document["seconds"] = round(self.seconds, 3)
@@ -106,7 +102,7 @@ class ExportReport:
         rest = {field.name: document[field.name] for field in attrs.fields(cls) if field.name != "completeness"}
         if rest["format"] not in FORMATS:
             raise ValueError(f"there is no format {rest['format']!r}")
-        for name in ("first_page_at", "last_page_at"):
+        for name in _TIMES:
             rest[name] = None if rest[name] is None else datetime.fromisoformat(rest[name])
         rest["fields"] = tuple(rest["fields"])
         return cls(completeness=Completeness(**figures), **rest)
@@ -118,7 +114,7 @@ class ExportReport:
         Raises:
             ExportError: The manifest is missing, or is not a manifest.
         """
-        manifest = manifest_path(path)
+        manifest = manifest_path(follow_link(path))
         try:
             return cls.from_dict(json.loads(manifest.read_bytes()))
         except FileNotFoundError:
@@ -150,7 +146,7 @@ def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
     actual: dict[str, Any] = {"size": path.stat().st_size, "sha256": compute_sha256(path)}
     if expected == actual:
         expected |= {"rows": report.rows, "rejected": report.completeness.rejected}
-        actual |= {"rows": 0, "rejected": _count_lines(rejected_path(path))}
+        actual |= {"rows": 0, "rejected": _count_lines(rejected_path(follow_link(path)))}
         uuids = CompactSet()
         for record in FORMATS[report.format].read(path):
             actual["rows"] += 1
@@ -182,5 +178,12 @@ def find_versions(format_: Format) -> dict[str, str]:
     return {
         "customers_async": __version__,
         "python": platform.python_version(),
-        **{library: metadata.version(library) for library in libraries},
+        **{library: _find_version(library) for library in libraries},
     }
+
+
+def _find_version(library: str) -> str:
+    try:
+        return metadata.version(library) or "unknown"
+    except metadata.PackageNotFoundError:  # as in a frozen program
+        return "unknown"
