@@ -210,7 +210,7 @@ async def verify(path: Path, /, *, json: Flag = False) -> int:
 
 
 async def diff(old: Path, new: Path, /, *, json: Flag = False) -> None:
-    """Show what changed between two exports, of any formats.
+    """Show what changed between two exports, of any formats: + added, ~ changed, - not seen in the newer one.
 
     Args:
         old: The older export.

@@ -29,6 +29,7 @@ from customers_async.export.journal_file import (
 
 __all__ = ["ExportStats", "Journal", "journal_path", "remove_journal"]
 
+Failure = TypeVar("Failure", bound=Exception)
 Result = TypeVar("Result")
 
 
@@ -99,7 +100,12 @@ class Journal:
 
     async def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Run a function in the journal's thread, after the functions passed before."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+        except (ExportError, OSError) as error:
+            failure = error
+        del arguments
+        raise _stripped(failure)
 
     async def put(self, number: int, response: Response, stats: ExportStats) -> None:
         """Store a page and the figures so far; both are on the disk when this returns."""
@@ -186,7 +192,7 @@ class Journal:
                 await self.run_in_thread(self._file.write, [*insertions, self._insert_stats()])
                 self.times.update((number, fetched_at) for _, (number, fetched_at, *_) in insertions)
             except Exception as error:  # raised in the tasks that wait
-                failure = error
+                failure = _stripped(error)
             for _, written in batch:
                 if not written.done():
                     written.set_result(None) if failure is None else written.set_exception(failure)
@@ -203,3 +209,9 @@ class Journal:
             if not self.times:
                 self._file.remove()
             self._file.close()
+
+
+def _stripped(error: Failure) -> Failure:
+    """Remove the traceback and the context of an error: their frames hold customer data."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

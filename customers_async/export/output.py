@@ -12,6 +12,7 @@ import msgspec
 from customers_async.export.formats import Format
 from customers_async.export.records import RejectedRecord, WritePage
 from customers_async.export.target import manifest_path, partial_path, rejected_path
+from customers_async.models import Page
 
 __all__ = ["Output"]
 
@@ -41,10 +42,10 @@ class Output:
             self._write_page = self._open_files.enter_context(self._format.write(create_file(self.path), self._fields))
         self.rows = 0
 
-    def add(self, body: bytes) -> None:
+    def add(self, page: Page) -> None:
         """Write the records of a page."""
         with self._naming_target():
-            self.rows += self._write_page(body)
+            self.rows += self._write_page(page.raw)
 
     def add_rejected(self, records: Iterable[RejectedRecord]) -> None:
         """Write rejected records to their own file."""

@@ -108,9 +108,9 @@ class ExportWalk:
         """
         run_in_thread, output = self._journal.run_in_thread, self._output
         await run_in_thread(output.begin)
-        bodies, pages = self._select_bodies(), 0
-        while (body := await run_in_thread(next, bodies, None)) is not None:
-            await run_in_thread(output.add, body)
+        selected, pages = self._select_pages(), 0
+        while (page := await run_in_thread(next, selected, None)) is not None:
+            await run_in_thread(output.add, page)
             pages += 1
             self._report_progress("write", pages, output.rows, total)
 
@@ -144,7 +144,7 @@ class ExportWalk:
         async with aclosing(self._fetch_pages(fetcher)) as pages, self._writing() as write:
             async for page in pages:
                 if not fetcher.walk.seen.omitted:  # else the output is written again anyway
-                    await write(page.raw)
+                    await write(page)
                 self.numbers.append(page.number)
                 customers += len(page.customers)
                 self._report_progress("walk", len(self.numbers), customers, page.total)
@@ -192,16 +192,16 @@ class ExportWalk:
         return response
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    async def _writing(self) -> AsyncIterator[Callable[[Page], Awaitable[None]]]:
         """Begin the output; yield a function that starts writing a page as soon as the page before is written."""
         await self._journal.run_in_thread(self._output.begin)
         writing: asyncio.Future[None] | None = None
 
-        async def write(body: bytes) -> None:
+        async def write(page: Page) -> None:
             nonlocal writing
             if writing is not None:
                 await writing
-            writing = asyncio.ensure_future(self._journal.run_in_thread(self._output.add, body))
+            writing = asyncio.ensure_future(self._journal.run_in_thread(self._output.add, page))
 
         try:
             yield write
@@ -212,15 +212,15 @@ class ExportWalk:
         if writing is not None:
             await writing
 
-    def _select_bodies(self) -> Iterator[bytes]:
-        """Yield what belongs in the file of each page, and write the rejected records to their file."""
+    def _select_pages(self) -> Iterator[Page]:
+        """Yield the pages with what belongs in the file, and write the rejected records to their own file."""
         walk = Walk(1, MAX_PER_PAGE, unique=True, keys=CompactSet())
         for number, response in self._journal.read_pages(self.numbers):
             page = self._source.decode(number, response)
             body, rejected = select_records(walk.add(page), page)
             if rejected:
                 self._output.add_rejected(rejected)
-            yield body
+            yield attrs.evolve(page, raw=body)
 
     def _count_event(self, event: Event) -> None:
         stats = self._stats

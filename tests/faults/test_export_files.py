@@ -13,7 +13,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import metadata
@@ -21,13 +21,21 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 import pytest
+import rich
+from aiohttp.web import StreamResponse
+from rich.console import Console
+from rich.pretty import Pretty
+from rich.traceback import Traceback
 
 from customers_async import AuthenticationError, CustomersClient, CustomersError, ExportError, ServerError, Verdict
-from customers_async.emulator import Emulator
-from customers_async.export import ExportProgress, ExportReport, diff_exports, export_customers, verify_export
+from customers_async.emulator import Emulator, Exchange
+from customers_async.export import ExportProgress, ExportReport, diff_exports, export_customers, output, verify_export
 from customers_async.export.formats import FORMATS
 from customers_async.export.journal_file import JournalFile, insert_page, journal_path
+from customers_async.export.records import RejectedRecord
+from tests.faults.canary import Canary
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
 
@@ -496,8 +504,6 @@ async def test_fault_63_full_disk_names_the_path_and_keeps_the_journal(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """Even at the very end; a second run completes without a request."""
-    from customers_async.export import output
-
     path, create = tmp_path / "c.jsonl", output.create_file
     with monkeypatch.context() as patch:
         patch.setattr(output, "create_file", lambda path: Path("/dev/full") if part in path.name else create(path))
@@ -578,3 +584,201 @@ async def test_fault_64_error_from_a_listener_does_not_end_the_export(
     report = await export_customers(client.with_options(on_event=listener), tmp_path / "c.jsonl")
     assert (report.rows, report.requests) == (250, 3)
     assert listener.called
+
+
+# Small and odd data
+
+
+ODD_VALUES = {
+    "many digits": "9" * 5000,
+    "negative": "-" + "9" * 5000,
+    "beyond 64 bits": "9" * 30,
+    "float out of range": "1e999",
+    "long float": "0." + "1" * 6000,
+    "nul": '"\\u0000"',
+    "emoji": '"\\ud83d\\ude00"',
+    "text of digits": '"01109"',
+    "nested": "[" * 50 + "]" * 50,
+}
+
+
+def replacing(number: int, old: bytes, new: bytes) -> Callable[[Exchange], Awaitable[StreamResponse]]:
+    """A fault that changes a page's body."""
+
+    async def fault(exchange: Exchange) -> StreamResponse:
+        response = await exchange.answer()
+        assert isinstance(response.body, bytes)
+        response.body = response.body.replace(old, new, number)
+        return response
+
+    return fault
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("value", ODD_VALUES.values(), ids=ODD_VALUES)
+async def test_fault_67_what_is_written_is_read(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, value: str, format_: str
+) -> None:
+    """Odd values in a field that the model does not know do not spoil verify and diff."""
+    emulator.fail_next(replacing(1, b'{"uuid"', f'{{"odd":{value},"uuid"'.encode()), page=1, times=None)
+    old, new = tmp_path / f"old.{format_}", tmp_path / "new.jsonl"
+    await export_customers(client, old)
+    await export_customers(client, new)
+    assert verify_export(old) == verify_export(new) == {}
+    with diff_exports(old, new) as changes:
+        assert [*changes.added(), *changes.removed(), *changes.changed()] == []
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("fields", [None, ["uuid", "name"]], ids=["all", "two"])
+@pytest.mark.parametrize(
+    "half", [b'"\\ud83d"', b'"\\ude00 x"', b'{"a": ["\\uD83D"]}', b'{"\\ud83d": 1}'], ids=["high", "low", "deep", "key"]
+)
+async def test_fault_67_half_a_surrogate_pair_is_rejected_alone(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str, fields: list[str] | None, half: bytes
+) -> None:
+    """The other records are written, and the bytes of the bad one go to the file of rejected records."""
+    emulator.fail_next(replacing(1, b'{"uuid"', b'{\n"odd": ' + half + b',\r\n "uuid"'), page=1, times=None)
+    path = tmp_path / f"c.{format_}"
+    report = await export_customers(client, path, on_bad_record="reject", fields=fields)
+    assert (report.rows, report.completeness.rejected) == (249, 1)
+    (line,) = path.with_name(f"{path.name}.rejected.jsonl").read_bytes().splitlines()
+    assert half in line
+    assert json.loads(line)["page"] == 1
+    assert verify_export(path) == {}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("fields", [None, ["uuid", "name"]], ids=["all", "two"])
+async def test_fault_67_last_of_two_values_counts(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str, fields: list[str] | None
+) -> None:
+    """Even if the first one is no text."""
+    emulator.fail_next(replacing(1, b'{"uuid"', b'{"name":"\\ud83d","uuid"'), page=1, times=None)
+    path = tmp_path / f"c.{format_}"
+    assert (await export_customers(client, path, fields=fields)).rows == 250
+    assert next(FORMATS[format_].read(path))["name"] == "Kan4ri John Doe"
+    assert verify_export(path) == {}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+async def test_fault_67_csv_does_not_make_an_empty_text_a_change(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
+) -> None:
+    """In both directions; between other formats it is one."""
+    emulator.touch(0, name="", post_address_line=None)
+    await export_customers(client, tmp_path / "old.csv")
+    await export_customers(client, tmp_path / f"other.{format_}")
+    for old, new in (("old.csv", f"other.{format_}"), (f"other.{format_}", "old.csv")):
+        with diff_exports(tmp_path / old, tmp_path / new) as changes:
+            assert list(changes.changed()) == []
+    emulator.touch(0, name=None)
+    await export_customers(client, tmp_path / f"new.{format_}")
+    with diff_exports(tmp_path / f"other.{format_}", tmp_path / f"new.{format_}") as changes:
+        found = [change.fields["name"] for change in changes.changed() if "name" in change.fields]
+    assert found == ([] if format_ == "csv" else [("", None)])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"rows": "250"},
+        {"rows": None},
+        {"rows": 1.5},
+        {"fields": "uuid"},
+        {"fields": [1]},
+        {"fields": None},
+        {"verdict": "GOOD"},
+        {"verdict": []},
+        {"size": {}},
+        {"sha256": 5},
+        {"format": []},
+        {"format": {}},
+        {"path": None},
+        {"versions": []},
+        {"versions": {"python": 3}},
+        {"first_page_at": 5},
+        {"first_page_at": "yesterday"},
+        {"first_page_at": "2026-01-01T00:00:00"},
+        {"resumed_from": "soon"},
+        {"distinct": []},
+        {"last_total": "250"},
+        {"completeness": 1, "rejected": "x"},
+        "[" * 100_000,
+        '{"rows": ' * 100_000,
+        "[" * 500 + "]" * 500,
+        '{"rows": ' + "9" * 5000 + "}",
+        "\udcff",
+        "null",
+        '"text"',
+        "5",
+    ],
+    ids=lambda damage: str(damage)[:40],
+)
+async def test_fault_67_other_json_is_not_a_manifest(
+    client: CustomersClient, tmp_path: Path, damage: dict[str, object] | str
+) -> None:
+    """Whatever its depth and its types are; diff lists no removed customers."""
+    path = tmp_path / "c.jsonl"
+    report = await export_customers(client, path)
+    text = damage if isinstance(damage, str) else json.dumps(report.as_dict() | damage)
+    path.with_name("c.jsonl.manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ExportError, match="is not a manifest"):
+        verify_export(path)
+    with diff_exports(path, path) as changes:
+        assert "is not a manifest" in (changes.withheld or "")
+
+
+def show(value: object) -> str:
+    """What rich shows of a value: by itself, inspected, and as a local variable of a traceback."""
+    console = Console(file=io.StringIO(), width=500)
+    console.print(Pretty(value, expand_all=True))
+    rich.inspect(value, console=console, private=True, value=True)
+
+    def fail() -> None:
+        local = value
+        raise ValueError(len(str(type(local))))
+
+    try:
+        fail()
+    except ValueError:
+        console.print(Traceback(show_locals=True, locals_max_string=10**6, locals_max_length=10**6))
+    assert isinstance(console.file, io.StringIO)
+    return f"{value!r} {value} {console.file.getvalue()}"
+
+
+async def test_fault_67_printers_show_no_customer(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
+    """Neither the repr nor rich, which reads the attributes of objects."""
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    await export_customers(client, old)
+    emulator.touch(3, name="Kan4ri other")
+    report = await export_customers(client, new)
+    with diff_exports(old, new) as changes:
+        (change,) = changes.changed()
+        assert "Kan4ri" in change.fields["name"][1]
+        assert "Kan4ri" in json.dumps(change.fields)
+        rejected = RejectedRecord(1, 2, "reason", msgspec.Raw(b'{"name": "Kan4ri"}'))
+        for value in (change, rejected, report, report.completeness, changes, ExportProgress("walk", 1, 1, 1, 1, 0)):
+            assert "Kan4ri" not in show(value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("part", ["data", "rejected", "manifest"])
+async def test_fault_67_traceback_of_a_failed_export_shows_no_customer(
+    emulator: Emulator,
+    client: CustomersClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    canary: Canary,
+    format_: str,
+    part: str,
+) -> None:
+    """With all local variables."""
+    emulator.touch(7, name=17)
+    create = output.create_file
+    monkeypatch.setattr(output, "create_file", lambda path: Path("/dev/full") if part in path.name else create(path))
+    with pytest.raises(OSError) as failure:  # noqa: PT011  # SQLite names another reason than the rest
+        await export_customers(client, tmp_path / f"c.{format_}", on_bad_record="reject")
+    assert failure.value.filename is not None
+    canary.look_at_error(failure.value)
