@@ -113,7 +113,7 @@ def parse_duration(text: str) -> timedelta:
     """Return the duration of a number and a unit, such as 90s, 15m, 1.5h or 2d.
 
     Raises:
-        ValueError: The text is something else, or the duration is too long.
+        ValueError: The text is something else.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text, re.ASCII)
     if match is None:
@@ -226,7 +226,10 @@ async def diff(old: Path, new: Path, /, *, json: Flag = False) -> None:
 
 
 def _print_diff(old: Path, new: Path, json: bool) -> str | None:
-    """Print the differences; return why removed customers are withheld. In one thread, which no signal interrupts."""
+    """Print the differences; return why removed customers are withheld.
+
+    One thread does all of it: else a signal would close the database while another thread reads it.
+    """
     with diff_exports(old, new) as changes:
         pieces = _format_json(changes) if json else _format_lines(changes)
         while chunk := "".join(islice(pieces, _CHUNK)):

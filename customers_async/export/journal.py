@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -202,13 +203,12 @@ class Journal:
         return insert_fact("stats", json.dumps(attrs.asdict(self.stats)))
 
     def _close(self, last: Callable[[], None] | None) -> None:
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._file.close)
+            if not self.times:
+                stack.callback(self._file.remove)
             if last is not None:
                 last()
-        finally:
-            if not self.times:
-                self._file.remove()
-            self._file.close()
 
 
 def _stripped(error: Failure) -> Failure:

@@ -148,18 +148,21 @@ class JournalFile:
         """Create the file or check the one found, open it and lock it; return whether it is new."""
         self._create_file()
         before = self._check_files()
-        self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._database = sqlite3.connect(
+            f"{self._path.as_uri()}?mode=rw",  # SQLite must not create it, readable by others
+            uri=True,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+        )
         self._database.text_factory = bytes  # text in a damaged file may be anything
         try:
             is_new = self._lock()
         except sqlite3.DatabaseError as error:
             raise self._translate_lock_error(error) from None
-        try:
-            after = self._check_files()
-        except FileNotFoundError:
-            raise self._in_use_error() from None
+        after = self._check_files()
         if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):
-            raise self._in_use_error()  # the other export has just ended and removed the file
+            raise self._in_use_error()
         self._is_own = True
         return is_new
 
@@ -180,12 +183,16 @@ class JournalFile:
         """Return the file's status.
 
         Raises:
-            ExportError: It or one of SQLite's files beside it is a link, of another user or open to others.
+            ExportError: It or one of SQLite's files beside it is a link, of another user or open to others; or another
+                export has just ended and removed it.
         """
         for suffix in _SUFFIXES:
             with suppress(FileNotFoundError):
                 self._check_file(os.lstat(f"{self._path}{suffix}"))
-        return self._check_file(os.lstat(self._path))
+        try:
+            return self._check_file(os.lstat(self._path))
+        except FileNotFoundError:
+            raise self._in_use_error() from None
 
     def _check_file(self, status: os.stat_result) -> os.stat_result:
         is_private = os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)

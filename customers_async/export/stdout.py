@@ -19,7 +19,7 @@ def prepare_stdout(format_: Format) -> Callable[[Path], None]:
         ValueError: It takes text only, and the format is not text.
     """
     stdout = sys.stdout
-    if stdout is None or stdout.closed:
+    if stdout is None or getattr(stdout, "closed", False):
         raise OSError(errno.EBADF, "stdout is closed")
     is_text = getattr(stdout, "buffer", None) is None
     if is_text and not format_.is_text:

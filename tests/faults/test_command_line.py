@@ -93,6 +93,33 @@ def test_fault_65_signal_ends_a_blocked_command(large_files: Path, arguments: st
             )
 
 
+STALLED = """
+import sys, time
+from customers_async.cli import main
+from customers_async.export.journal_file import JournalFile
+write = JournalFile.write
+def stall(file, statements):
+    write(file, statements)
+    print("stalled", flush=True)
+    time.sleep(60)
+JournalFile.write = stall
+main(["export", sys.argv[1], "--quiet"])
+"""
+
+
+def test_fault_65_signal_ends_an_export_on_a_stalled_disk(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """Within 2 s, and the next export runs."""
+    path = tmp_path / "c.jsonl"
+    with subprocess.Popen([sys.executable, "-c", STALLED, f"{path}"], stdout=subprocess.PIPE) as process:  # noqa: S603  # our own code
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"stalled\n"
+        before = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+        assert time.monotonic() - before < 2
+    assert command("export", f"{path}", "--json").document["rows"] == 250
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_fault_65_second_signal_ends_at_once() -> None:
     """Even while the first one is being handled."""
