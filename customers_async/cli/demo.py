@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 
 from customers_async import CustomersClient, CustomersError, ExportError, Verdict
 from customers_async.cli.connection import translate_usage_errors
-from customers_async.cli.export import choose_display, summarize_report
+from customers_async.cli.export import check_path, choose_display, summarize_report
 from customers_async.cli.output import format_json_line, make_fields_table, render, write
 from customers_async.emulator import Emulator
 from customers_async.export import export_customers
@@ -39,6 +39,7 @@ async def demo(
         output = Path("customers.jsonl" if find_spec("pyarrow") is None else "customers.parquet")
     with translate_usage_errors():
         options = ExportOptions.check(output, format=None if output.suffix else "jsonl", fields=None)
+        check_path(str(output), options)
     async with (
         Emulator(customers=customers) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,

@@ -36,10 +36,13 @@ from customers_async.cli.output import (
 from customers_async.cli.progress import Display, OnProgress, print_lines, show_live_line, show_nothing
 from customers_async.export import Changes, ExportProgress, ExportReport, diff_exports, export_customers, verify_export
 from customers_async.export.formats import format_of
+from customers_async.export.journal import journal_path
 from customers_async.export.options import BadRecordPolicy, ExportOptions
+from customers_async.export.stdout import prepare_stdout
+from customers_async.export.target import find_target, follow_link
 from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["choose_display", "diff", "export", "summarize_report", "verify"]
+__all__ = ["check_path", "choose_display", "diff", "export", "summarize_report", "verify"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -82,7 +85,8 @@ async def export(
     with translate_usage_errors():
         if path.startswith("-") and path != "-":
             raise ValueError("there is no such option")  # not repeated: it may be a mistyped secret
-        ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
+        options = ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
+        check_path(path, options)
         resume = not restart and parse_duration(resume_within)
     if path == "-" and json:
         raise UsageError("--json needs a file: stdout is for the customers")
@@ -107,6 +111,19 @@ async def export(
                 report = await run(on_incomplete="ignore", resume=True)  # sends nothing: the journal holds the pages
     await _print_report(report, json=json, quiet=quiet)
     return 0 if report.completeness.verdict is Verdict.COMPLETE else 5
+
+
+def check_path(path: str, options: ExportOptions) -> None:
+    """Check the path of an export, as `export_customers` does, before a client is made.
+
+    Raises:
+        OSError: There is something else than a file, or stdout is closed.
+        ValueError: The path cannot be used.
+    """
+    if path == "-":
+        prepare_stdout(options.format)
+    else:
+        find_target(path)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -157,7 +174,7 @@ def _explain_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (asyncio.CancelledError, APIConnectionError, ServerError, RateLimitError):
-        if path != "-":
+        if path != "-" and journal_path(follow_link(Path(path))).exists():
             print_message("the pages fetched so far are kept; run the same command again to resume")
         raise
     except RecordError:

@@ -146,8 +146,8 @@ class JournalFile:
 
     def _connect(self) -> bool:
         """Create the file or check the one found, open it and lock it; return whether it is new."""
-        self._create_file()
-        before = self._check_files()
+        is_created = self._create_file()
+        before = self._check_files(is_created)
         self._database = sqlite3.connect(
             f"{self._path.as_uri()}?mode=rw",  # SQLite must not create it, readable by others
             uri=True,
@@ -160,17 +160,18 @@ class JournalFile:
             is_new = self._lock()
         except sqlite3.DatabaseError as error:
             raise self._translate_lock_error(error) from None
-        after = self._check_files()
+        after = self._check_files(is_created)
         if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):
             raise self._in_use_error()
         self._is_own = True
         return is_new
 
-    def _create_file(self) -> None:
+    def _create_file(self) -> bool:
+        """Create the file unless there is one; return whether it was created."""
         try:
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:  # opened by SQLite only: closing another handle would release its lock
-            return
+            return False
         except OSError as error:
             error.filename = str(self._target)  # the path that the user named
             raise
@@ -178,9 +179,12 @@ class JournalFile:
             stale = Path(f"{self._path}{suffix}")
             if os.path.lexists(stale):
                 stale.unlink()
+        return True
 
-    def _check_files(self) -> os.stat_result:
+    def _check_files(self, is_created: bool) -> os.stat_result:
         """Return the file's status.
+
+        A file that was just created may belong to another user: some network file systems map users.
 
         Raises:
             ExportError: It or one of SQLite's files beside it is a link, of another user or open to others; or another
@@ -188,14 +192,15 @@ class JournalFile:
         """
         for suffix in _SUFFIXES:
             with suppress(FileNotFoundError):
-                self._check_file(os.lstat(f"{self._path}{suffix}"))
+                self._check_file(os.lstat(f"{self._path}{suffix}"), is_created)
         try:
-            return self._check_file(os.lstat(self._path))
+            return self._check_file(os.lstat(self._path), is_created)
         except FileNotFoundError:
             raise self._in_use_error() from None
 
-    def _check_file(self, status: os.stat_result) -> os.stat_result:
-        is_private = os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
+    def _check_file(self, status: os.stat_result, is_created: bool) -> os.stat_result:
+        is_private = is_created or os.name != "posix"
+        is_private = is_private or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not is_private:
             raise self._foreign_file_error()
         return status

@@ -140,7 +140,7 @@ def test_fault_65_second_signal_ends_at_once() -> None:
 
 @contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch, columns: int, shown: list[bytes]) -> Iterator[None]:
-    """Make stdout a terminal of so many columns; its output is added to ``shown``."""
+    """Make stdout a terminal of this width; its output is added to ``shown``."""
     import pty
 
     master, slave = pty.openpty()
@@ -239,3 +239,26 @@ def test_fault_62_command_says_what_is_resumed(command: Command, service: Emulat
         outcome = command("export", f"{path}", "--resume-within", within)
         assert ("customers-async: resumed: 2 pages of an earlier run, the oldest from 20" in outcome.err) is resumed
         assert ("resumed from" in outcome.out) is resumed
+
+
+# Checked before the first request
+
+
+@pytest.mark.parametrize("command_line", ["export {}", "demo --customers 1 --output {}"])
+@pytest.mark.parametrize(("name", "code"), [("caf\udce9.jsonl", 2), ("a" * 249 + ".jsonl", 1), ("missing/c.jsonl", 1)])
+def test_fault_63_command_refuses_a_path_before_any_request(
+    command: Command, service: Emulator, tmp_path: Path, command_line: str, name: str, code: int
+) -> None:
+    """One message, without a traceback."""
+    outcome = command(*(word.format(tmp_path / name) for word in command_line.split()))
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (code, "", 1)
+    assert service.stats.requests == 0
+
+
+def test_fault_61_command_does_not_promise_pages_that_are_not_kept(
+    command: Command, service: Emulator, tmp_path: Path
+) -> None:
+    """The first page did not arrive."""
+    service.fail_next(501, times=None)
+    outcome = command("export", f"{tmp_path / 'c.jsonl'}")
+    assert (outcome.code, "kept" in outcome.err, list(tmp_path.iterdir())) == (4, False, [])

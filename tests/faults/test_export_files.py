@@ -213,6 +213,18 @@ async def test_fault_60_journal_that_others_may_have_made_is_refused(
     assert not (tmp_path / "missing").exists()
 
 
+async def test_fault_60_journal_of_another_user_is_refused(
+    client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Except one that was just created, since some file systems map users."""
+    path = tmp_path / "customers.jsonl"
+    await interrupt(client, path)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(ExportError, match="is not an export's journal: move it away"):
+        await export_customers(client, path)
+    assert (await export_customers(client, tmp_path / "other.jsonl")).rows == 250
+
+
 # A journal that blocks
 
 
@@ -244,7 +256,7 @@ async def test_fault_61_journal_without_pages_blocks_no_export(
 
 
 async def test_fault_61_refused_export_keeps_the_journal_of_another(client: CustomersClient, tmp_path: Path) -> None:
-    """Only a journal of one's own is removed."""
+    """An export removes its own journal only."""
     path = tmp_path / "customers.jsonl"
     journal = await interrupt(client, path)
     async with Emulator(customers=120) as other, CustomersClient(other.token, base_url=other.url) as elsewhere:
