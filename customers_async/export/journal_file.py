@@ -287,7 +287,7 @@ class JournalFile:
             self.facts.pop("finished", None)
             deletions = [("DELETE FROM pages WHERE number = ?", (number,)) for number in found.keys() - kept.keys()]
             self.write([*deletions, insert_fact("finished", "no")])
-            _log.info("%d of %d pages in the journal are too old and fetched again.", len(deletions), len(found))
+            _log.info("Pages in the journal that are too old and fetched again: %d of %d.", len(deletions), len(found))
         if not kept:
             self.facts.pop("stats", None)  # nothing of the earlier run is used
         self.times.update(kept)

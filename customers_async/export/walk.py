@@ -83,7 +83,7 @@ class ExportWalk:
             await self._start_over()
         if self.resumed:
             _log.info(
-                "The export resumes: %d pages of an earlier run are kept, the oldest from %s.",
+                "The export resumes. Pages of an earlier run that are used: %d, the oldest from %s.",
                 len(self.resumed),
                 f"{self._resumed_from:%Y-%m-%d %H:%M:%S} UTC",
             )

@@ -353,7 +353,10 @@ async def test_fault_62_resuming_is_logged(
     seen: list[ExportProgress] = []
     report = await export_customers(client, path, progress=seen.append)
     assert report.resumed_from is not None
-    assert f"2 pages of an earlier run are kept, the oldest from {report.resumed_from:%Y-%m-%d %H:%M:%S}" in caplog.text
+    assert (
+        f"Pages of an earlier run that are used: 2, the oldest from {report.resumed_from:%Y-%m-%d %H:%M:%S}"
+        in caplog.text
+    )
     assert (seen[0].resumed, seen[0].resumed_from) == (2, report.resumed_from)
 
 
