@@ -10,12 +10,13 @@ from cyclopts.validators import Number
 
 from customers_async import CustomersClient, CustomersError, ExportError, Verdict
 from customers_async.cli.connection import translate_usage_errors
-from customers_async.cli.export import choose_display, summarize_report
+from customers_async.cli.export import check_path, choose_display, summarize_report
 from customers_async.cli.output import format_json_line, make_fields_table, render, write
 from customers_async.emulator import Emulator
 from customers_async.export import export_customers
 from customers_async.export.journal import remove_journal
 from customers_async.export.options import ExportOptions
+from customers_async.export.target import follow_link
 
 __all__ = ["demo"]
 
@@ -38,6 +39,7 @@ async def demo(
         output = Path("customers.jsonl" if find_spec("pyarrow") is None else "customers.parquet")
     with translate_usage_errors():
         options = ExportOptions.check(output, format=None if output.suffix else "jsonl", fields=None)
+        check_path(str(output), options)
     async with (
         Emulator(customers=customers) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -50,7 +52,7 @@ async def demo(
         except ExportError:  # the journal is not the demo's
             raise
         except (asyncio.CancelledError, CustomersError):
-            remove_journal(output)  # it is of no use without this emulator
+            remove_journal(follow_link(output))  # it is of no use without this emulator
             raise
     fields = summarize_report(report)
     await write(format_json_line(fields) if json else render(make_fields_table(fields)))

@@ -1,9 +1,11 @@
 """``export``, ``verify`` and ``diff``: write the list to a file, check the file, compare two of them."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,14 +22,27 @@ from customers_async import (
     Verdict,
 )
 from customers_async.cli.connection import Connection, UsageError, translate_usage_errors
-from customers_async.cli.output import escape, format_json_line, make_fields_table, print_message, render, write
-from customers_async.cli.progress import Display, print_lines, show_live_line, show_nothing
-from customers_async.export import Changes, ExportReport, diff_exports, export_customers, verify_export
+from customers_async.cli.output import (
+    count,
+    escape,
+    format_json_line,
+    format_time,
+    make_fields_table,
+    print_message,
+    render,
+    write,
+    write_now,
+)
+from customers_async.cli.progress import Display, OnProgress, print_lines, show_live_line, show_nothing
+from customers_async.export import Changes, ExportProgress, ExportReport, diff_exports, export_customers, verify_export
 from customers_async.export.formats import format_of
+from customers_async.export.journal import journal_path
 from customers_async.export.options import BadRecordPolicy, ExportOptions
+from customers_async.export.stdout import prepare_stdout
+from customers_async.export.target import find_target, follow_link
 from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["choose_display", "diff", "export", "summarize_report", "verify"]
+__all__ = ["check_path", "choose_display", "diff", "export", "summarize_report", "verify"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -44,6 +59,7 @@ async def export(
     fields: str | None = None,
     allow_incomplete: Flag = False,
     rejected: Flag = False,
+    resume_within: str = "1h",
     restart: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
@@ -58,6 +74,7 @@ async def export(
         fields: What to write of each customer: names, separated by commas.
         allow_incomplete: Write the file even if the list is still incomplete after it was read again; still exits 5.
         rejected: Write records that do not fit to PATH.rejected.jsonl, and continue.
+        resume_within: Use pages of an earlier run up to this age: a number with the unit s, m, h or d.
         restart: Discard what an earlier run left.
         json: Print the report as one JSON document.
         quiet: Print failures only.
@@ -68,7 +85,9 @@ async def export(
     with translate_usage_errors():
         if path.startswith("-") and path != "-":
             raise ValueError("there is no such option")  # not repeated: it may be a mistyped secret
-        ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
+        options = ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
+        check_path(path, options)
+        resume = not restart and parse_duration(resume_within)
     if path == "-" and json:
         raise UsageError("--json needs a file: stdout is for the customers")
     # An export to stdout leaves no journal from which a second call could write an incomplete list.
@@ -81,17 +100,61 @@ async def export(
             format=format,
             fields=names,
             on_bad_record=on_bad_record,
-            progress=on_progress,
+            progress=on_progress if quiet else _announce_resuming(on_progress),
         )
         with _explain_errors(path):
             try:
-                report = await run(on_incomplete=on_incomplete, resume=not restart)
+                report = await run(on_incomplete=on_incomplete, resume=resume)
             except IncompleteListError:
                 if not allow_incomplete:
                     raise
-                report = await run(on_incomplete="ignore")  # sends nothing: the journal holds the pages
+                report = await run(on_incomplete="ignore", resume=True)  # sends nothing: the journal holds the pages
     await _print_report(report, json=json, quiet=quiet)
     return 0 if report.completeness.verdict is Verdict.COMPLETE else 5
+
+
+def check_path(path: str, options: ExportOptions) -> None:
+    """Check the path of an export, as `export_customers` does, before a client is made.
+
+    Raises:
+        OSError: There is something else than a file, or stdout is closed.
+        ValueError: The path cannot be used.
+    """
+    if path == "-":
+        prepare_stdout(options.format)
+    else:
+        find_target(path)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration of a number and a unit, such as 90s, 15m, 1.5h or 2d.
+
+    Raises:
+        ValueError: The text is something else.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text, re.ASCII)
+    if match is None:
+        raise ValueError("--resume-within must be a number with the unit s, m, h or d, such as 90m")
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:
+        return timedelta.max
+
+
+def _announce_resuming(on_progress: OnProgress) -> OnProgress:
+    """Return the function with a message before its first call, if pages of an earlier run are used."""
+    is_first = True
+
+    def announce(progress: ExportProgress) -> None:
+        nonlocal is_first
+        if is_first and progress.resumed_from is not None:
+            pages = count(progress.resumed, "page")
+            print_message(f"resumed: {pages} of an earlier run, the oldest from {format_time(progress.resumed_from)}")
+        is_first = False
+        on_progress(progress)
+
+    return announce
 
 
 async def _print_report(report: ExportReport, *, json: bool, quiet: bool) -> None:
@@ -111,7 +174,7 @@ def _explain_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (asyncio.CancelledError, APIConnectionError, ServerError, RateLimitError):
-        if path != "-":
+        if path != "-" and journal_path(follow_link(Path(path))).exists():
             print_message("the pages fetched so far are kept; run the same command again to resume")
         raise
     except RecordError:
@@ -134,6 +197,7 @@ def summarize_report(report: ExportReport) -> dict[str, Any]:
         "customers": report.rows,
         **({"duplicates": completeness.duplicates} if completeness.duplicates else {}),
         **({"rejected": completeness.rejected} if completeness.rejected else {}),
+        **({"resumed_from": report.resumed_from} if report.resumed_from is not None else {}),
         "requests": report.requests,
         "seconds": round(report.seconds, 3),
         "customers_a_second": round(report.rows / max(report.seconds, 0.001)),
@@ -163,7 +227,7 @@ async def verify(path: Path, /, *, json: Flag = False) -> int:
 
 
 async def diff(old: Path, new: Path, /, *, json: Flag = False) -> None:
-    """Show what changed between two exports, of any formats.
+    """Show what changed between two exports, of any formats: + added, ~ changed, - not seen in the newer one.
 
     Args:
         old: The older export.
@@ -173,13 +237,21 @@ async def diff(old: Path, new: Path, /, *, json: Flag = False) -> None:
     with translate_usage_errors():
         for path in (old, new):
             format_of(path)
-    changes = await asyncio.to_thread(diff_exports, old, new)
-    with changes:
+    withheld = await asyncio.to_thread(_print_diff, old, new, json)
+    if withheld is not None:
+        print_message(f"removed customers are not shown: {withheld}")
+
+
+def _print_diff(old: Path, new: Path, json: bool) -> str | None:
+    """Print the differences; return why removed customers are withheld.
+
+    One thread does all of it: else a signal would close the database while another thread reads it.
+    """
+    with diff_exports(old, new) as changes:
         pieces = _format_json(changes) if json else _format_lines(changes)
-        while chunk := await asyncio.to_thread("".join, islice(pieces, _CHUNK)):
-            await write(chunk)
-    if changes.withheld is not None:
-        print_message(f"removed customers are not shown: {changes.withheld}")
+        while chunk := "".join(islice(pieces, _CHUNK)):
+            write_now(chunk)
+        return changes.withheld
 
 
 def _format_lines(changes: Changes) -> Iterator[str]:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from customers_async import CustomersClient
 from customers_async.checks import MAX_PER_PAGE
-from customers_async.cli.output import print_message
+from customers_async.cli.output import count, print_message
 from customers_async.client import internals
 from customers_async.export import ExportProgress
 
@@ -23,6 +23,8 @@ Display = Callable[[CustomersClient], AbstractAsyncContextManager[OnProgress]]
 
 _LIVE_INTERVAL = 0.1
 _PLAIN_INTERVAL = 5.0
+_LONGEST_WAIT = 365 * 86400.0
+"""Seconds of remaining time that are still shown."""
 
 
 class Status:
@@ -51,7 +53,13 @@ class Status:
             return f"writing {done}"
         again = f"pass {progress.walk}: " if progress.walk > 1 else ""
         speed = "" if waiting else f"{self._speed():,.0f}/s"
-        parts = [f"{again}{progress.pages:,} pages", done, speed, rate_limit, self._describe_remaining_time(progress)]
+        parts = [
+            f"{again}{count(progress.pages, 'page')}",
+            done,
+            speed,
+            rate_limit,
+            self._describe_remaining_time(progress),
+        ]
         return ", ".join(filter(None, parts))
 
     def _speed(self) -> float:
@@ -62,7 +70,7 @@ class Status:
         """Return the state of the rate limit, and whether requests wait for it."""
         known = self._client.rate_limit
         if known.remaining == 0 and known.resets_in is not None:
-            return f"rate limit: waiting {known.resets_in:.0f} s", True
+            return f"rate limit: waiting {known.resets_in:,.0f} s", True
         return f"rate limit {known.limit if known.remaining is None else known.remaining}/{known.limit}", False
 
     def _describe_remaining_time(self, progress: ExportProgress) -> str:
@@ -75,7 +83,7 @@ class Status:
         if after > before and end > begin:  # the waits cover the windows before the last one
             in_last_window = min(pages, self._client.rate_limit.limit)
             seconds += in_last_window * MAX_PER_PAGE * (end - begin) / (after - before)
-        return f"{timedelta(seconds=round(seconds))} left"
+        return f"{timedelta(seconds=round(seconds))} left" if seconds < _LONGEST_WAIT else "more than a year left"
 
 
 @asynccontextmanager

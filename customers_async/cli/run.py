@@ -4,10 +4,9 @@ import asyncio
 import logging
 import math
 import os
-import signal
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from customers_async import (
 from customers_async.cli.commands import app
 from customers_async.cli.connection import UsageError
 from customers_async.cli.output import discard_output, print_message
+from customers_async.cli.signals import Interruption
 
 __all__ = ["run"]
 
@@ -42,9 +42,9 @@ def run(argv: Sequence[str]) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        with _log_as_messages():
-            code = _run_command(argv)
-        sys.stdout.flush()
+        with _log_as_messages(), Interruption() as interruption:
+            code = _run_command(argv, interruption)
+            sys.stdout.flush()
     except BrokenPipeError:
         discard_output(sys.stdout)
         return 0
@@ -55,21 +55,17 @@ def run(argv: Sequence[str]) -> int:
     return code
 
 
-def _run_command(argv: Sequence[str]) -> int:
+def _run_command(argv: Sequence[str], interruption: Interruption) -> int:
     try:
-        return _call_command(argv) or 0
+        return _call_command(argv, interruption) or 0
     except (CycloptsError, UsageError) as error:
         print_message(f"{_describe_usage(error)} (see customers-async --help)")
         return 2
     except CustomersError as error:
         print_message(_describe(error))
         return _exit_code(error)
-    except KeyboardInterrupt:
-        print_message("interrupted")
-        return 128 + signal.SIGINT
-    except asyncio.CancelledError:
-        print_message("terminated")
-        return 128 + signal.SIGTERM
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return interruption.report()
 
 
 def _exit_code(error: CustomersError) -> int:
@@ -83,18 +79,10 @@ def _exit_code(error: CustomersError) -> int:
     return 4
 
 
-def _call_command(argv: Sequence[str]) -> int | None:
+def _call_command(argv: Sequence[str], interruption: Interruption) -> int | None:
     command, arguments, _ = app.parse_args(argv, print_error=False, exit_on_error=False)
     result: int | Coroutine[Any, Any, int | None] | None = command(*arguments.args, **arguments.kwargs)
-    return asyncio.run(_run_until_terminated(result)) if isinstance(result, Coroutine) else result
-
-
-async def _run_until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
-    """Cancel the work on SIGTERM, so that it closes its files and connections. asyncio.run does it on SIGINT."""
-    task = asyncio.create_task(work)
-    with suppress(RuntimeError):  # unsupported on this platform, or not in the main thread
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+    return interruption.run(result) if isinstance(result, Coroutine) else result
 
 
 @contextmanager
@@ -119,7 +107,8 @@ def _describe(error: CustomersError) -> str:
     where = "" if error.next_page is None else f"stopped before page {error.next_page}: "
     again = ""
     if isinstance(error, RateLimitError):
-        again = f"; run again in {math.ceil(error.retry_after)} s"
+        seconds = error.retry_after
+        again = f"; run again in {math.ceil(seconds)} s" if math.isfinite(seconds) else "; run again later"
     elif isinstance(error, ServerError) or (isinstance(error, APIConnectionError) and error.transient):
         again = "; run again later"
     return f"{where}{error}{again}"

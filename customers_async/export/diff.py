@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from itertools import starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,20 +20,31 @@ from customers_async.models import Verdict
 __all__ = ["Change", "Changes", "diff_exports"]
 
 
+class _Fields(dict[str, tuple[Any, Any]]):
+    """The fields of a change. Rich, which prints the attributes of objects, shows their number only."""
+
+    def __rich_repr__(self) -> Iterator[object]:
+        yield len(self)
+
+
 @attrs.frozen(repr=False)
 class Change:
     """One customer that differs. The repr shows the uuid only.
 
     Attributes:
         uuid: The customer.
-        fields: The old and the new value of each field that differs; a missing field counts as None.
+        fields: The old and the new value of each field that differs. A missing field counts as None, and so does an
+            empty text if one of the exports is CSV, which does not distinguish them.
     """
 
     uuid: str
-    fields: dict[str, tuple[Any, Any]] = attrs.field(hash=False)
+    fields: dict[str, tuple[Any, Any]] = attrs.field(converter=_Fields, hash=False, repr=False)
 
     def __repr__(self) -> str:
         return f"Change(uuid={self.uuid!r}, fields=<{len(self.fields)}>)"
+
+    def __rich_repr__(self) -> Iterator[object]:
+        yield "uuid", self.uuid
 
 
 class Changes:
@@ -42,12 +54,21 @@ class Changes:
     which removes that file.
 
     Attributes:
-        withheld: Why `removed` yields nothing although customers may have been removed; None if `removed` is reliable.
+        withheld: Why `removed` yields nothing; None if both manifests say COMPLETE. Even then a customer that `removed`
+            yields may still be on the list, see there.
     """
 
-    def __init__(self, database: sqlite3.Connection, compared: frozenset[str] | None, withheld: str | None) -> None:
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        compared: frozenset[str] | None,
+        withheld: str | None,
+        *,
+        keeps_empty: bool = True,
+    ) -> None:
         self._database = database
         self._compared = compared
+        self._keeps_empty = keeps_empty
         self.withheld = withheld
 
     def __enter__(self) -> Self:
@@ -60,27 +81,34 @@ class Changes:
 
     def added(self) -> Iterator[Record]:
         """Yield the customers that are only in the newer export, in the form in which the service sends them."""
-        for (record,) in self._database.execute(
-            "SELECT record FROM new WHERE uuid NOT IN (SELECT uuid FROM old) ORDER BY uuid"
-        ):
-            yield json.loads(record)
+        rows = self._database.execute("SELECT record FROM new WHERE uuid NOT IN (SELECT uuid FROM old) ORDER BY uuid")
+        yield from map(_load_record, rows)
 
     def changed(self) -> Iterator[Change]:
         """Yield the customers that are in both exports and differ in a field that both exports have."""
-        for uuid, old, new in self._database.execute(
+        rows = self._database.execute(
             "SELECT uuid, old.record, new.record FROM old JOIN new USING (uuid)"
             " WHERE old.record <> new.record ORDER BY uuid"
-        ):
-            before, after = json.loads(old), json.loads(new)
-            names = [name for name in {**before, **after} if self._compared is None or name in self._compared]
-            fields = {
-                name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
-            }
-            if fields:
-                yield Change(uuid, fields)
+        )
+        for change in starmap(self._compare, rows):  # no local variable holds a record
+            if change.fields:
+                yield change
+
+    def _compare(self, uuid: str, old: str, new: str) -> Change:
+        before, after = json.loads(old), json.loads(new)
+        names = [name for name in {**before, **after} if self._compared is None or name in self._compared]
+        pairs = {name: (self._normalize(before.get(name)), self._normalize(after.get(name))) for name in names}
+        return Change(uuid, {name: values for name, values in pairs.items() if values[0] != values[1]})
+
+    def _normalize(self, value: Any) -> Any:
+        return None if value == "" and not self._keeps_empty else value
 
     def removed(self) -> Iterator[str]:
-        """Yield the uuids that are only in the older export; none if they are `withheld`."""
+        """Yield the uuids that are only in the older export; none if they are `withheld`.
+
+        Such a customer was not seen in the newer export. That it was removed is likely, not proven: a list can change
+        while it is read without a trace in the verdict. Look it up before you delete anything.
+        """
         if self.withheld is None:
             for (uuid,) in self._database.execute(
                 "SELECT uuid FROM old WHERE uuid NOT IN (SELECT uuid FROM new) ORDER BY uuid"
@@ -91,8 +119,8 @@ class Changes:
 def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Changes:
     """Compare two exports. Each may be of any format, which its suffix names.
 
-    Missing customers count as removed only if the verdict of both manifests is COMPLETE. Otherwise they may be on the
-    list but not in the export.
+    Customers that were not seen in the newer export are listed only if the verdict of both manifests is COMPLETE. Even
+    then one of them may still be on the list, see `Changes.removed`.
 
     Raises:
         ExportError: A file is damaged, does not match its manifest, or has no uuids.
@@ -112,13 +140,20 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a private temporary file
     try:
         database.execute("PRAGMA journal_mode = OFF")
-        columns = [_load(database, table, path, format_of(path)) for table, path in exports.items()]
+        formats = {table: format_of(path) for table, path in exports.items()}
+        columns = [_load(database, table, exports[table], format_) for table, format_ in formats.items()]
         known = [names for names in columns if names is not None]
         compared = frozenset.intersection(*known) if known else None
-        return Changes(database, compared, withheld)
+        keeps_empty = all(format_.keeps_empty for format_ in formats.values())
+        return Changes(database, compared, withheld, keeps_empty=keeps_empty)
     except BaseException:
         database.close()
         raise
+
+
+def _load_record(row: tuple[str]) -> Record:
+    record: Record = json.loads(row[0])
+    return record
 
 
 def _load(database: sqlite3.Connection, table: str, path: Path, format_: Format) -> frozenset[str] | None:
@@ -126,15 +161,16 @@ def _load(database: sqlite3.Connection, table: str, path: Path, format_: Format)
     database.execute(f"CREATE TABLE {table} (uuid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID")
     fields: set[str] = set()
 
-    def rows() -> Iterator[tuple[str, str]]:
-        for record in format_.read(path):
-            if not isinstance(record.get("uuid"), str):
-                raise ExportError(f"{path} has no uuids to compare by")
+    def convert(record: Record) -> tuple[str, str]:
+        uuid = record.get("uuid")
+        if isinstance(uuid, str):
             fields.update(record)
-            yield record["uuid"], json.dumps(record, sort_keys=True)
+            return uuid, json.dumps(record, sort_keys=True)
+        record.clear()  # a traceback with locals must not show a customer
+        raise ExportError(f"{path} has no uuids to compare by")
 
     database.execute("BEGIN")
-    database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows())  # noqa: S608  # a fixed name
+    database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", map(convert, format_.read(path)))  # noqa: S608  # a fixed name
     database.execute("COMMIT")
     return None if format_.keeps_unknown else frozenset(fields)
 

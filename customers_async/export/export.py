@@ -3,22 +3,20 @@
 import asyncio
 import json
 import os
-import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import attrs
 
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient, internals
 from customers_async.errors import ExportError
 from customers_async.export.journal import Journal
 from customers_async.export.manifest import ExportReport, compute_sha256, find_versions
-from customers_async.export.options import BadRecordPolicy, ExportOptions, OnProgress
+from customers_async.export.options import RESUME_WITHIN, BadRecordPolicy, ExportOptions, OnProgress, check_progress
 from customers_async.export.output import Output
+from customers_async.export.stdout import prepare_stdout
+from customers_async.export.target import find_target
 from customers_async.export.walk import ExportWalk
 from customers_async.listing.page_fetcher import OnIncomplete
 from customers_async.models import Completeness
@@ -34,18 +32,20 @@ async def export_customers(
     fields: Sequence[str] | None = None,
     on_incomplete: OnIncomplete = "reconcile",
     on_bad_record: BadRecordPolicy = "raise",
-    resume: bool = True,
+    resume: timedelta | bool = RESUME_WITHIN,
     progress: OnProgress | None = None,
 ) -> ExportReport:
     """Write all customers to a file, with a manifest beside it that records the verdict and the figures.
 
     Pages are stored in a journal beside the file as they arrive. If the export fails or is killed, the next one with
-    the same arguments resumes from the journal. The file appears when it is complete; until then an older one stays.
+    the same arguments resumes from the journal, unless its pages are too old. The file appears when it is complete;
+    until then an older one stays.
     Only their owner can read these files.
 
     Args:
         client: The client to read the list with.
-        path: The file, or ``"-"`` for stdout, which leaves no journal and no manifest.
+        path: The file, or ``"-"`` for stdout, which leaves no journal and no manifest. If it is a symbolic link, the
+            file it points to is replaced, and the journal and the manifest are beside that file.
         format: ``"jsonl"``, ``"jsonl.gz"``, ``"csv"``, ``"sqlite"``, ``"parquet"`` or ``"arrow"``; None chooses by
             the suffix.
         fields: What to write of each customer, in this order; None writes everything, in JSON Lines also fields that
@@ -56,12 +56,14 @@ async def export_customers(
             after an `IncompleteListError` write what the journal holds, without requests.
         on_bad_record: ``"raise"``, or ``"reject"`` to write records that do not fit to ``PATH.rejected.jsonl``, each
             with its page and the reason, and continue.
-        resume: Resume from the journal of an earlier run; False discards it.
-        progress: Called in the event loop after each page. It must return at once.
+        resume: The age up to which pages in the journal of an earlier run are used; older ones are fetched again, and
+            all of them if the first page is older. True uses them whatever their age is; False discards the journal.
+        progress: A plain function, called in the event loop after each page. It must return at once. What it raises
+            ends the export.
 
     Raises:
         CustomersError: A page could not be fetched; run again to resume.
-        ExportError: The journal is in use, or of another service or account.
+        ExportError: The journal is in use, damaged, or of another service or account.
         IncompleteListError: The verdict is not COMPLETE.
         OSError: The file or the journal cannot be written.
         RecordError: A record does not fit.
@@ -76,29 +78,27 @@ async def export_customers(
     options = ExportOptions.check(
         path, format=format, fields=fields, on_incomplete=on_incomplete, on_bad_record=on_bad_record, resume=resume
     )
-    on_progress = progress or (lambda _: None)
+    on_progress = check_progress(progress)
     if os.fspath(path) != "-":
-        return await _export(client, Path(path), options, on_progress)
+        return await _export(client, find_target(path), str(Path(path)), options, on_progress)
+    copy_to_stdout = prepare_stdout(options.format)
     with tempfile.TemporaryDirectory(prefix="customers-async-") as directory:
-        report = await _export(client, Path(directory, f"stdout.{options.format.name}"), options, on_progress)
-        await asyncio.to_thread(_copy_to_stdout, Path(report.path))
-    return attrs.evolve(report, path="-")
+        target = find_target(Path(directory, f"stdout.{options.format.name}"))
+        report = await _export(client, target, "-", options, on_progress)
+        await asyncio.to_thread(copy_to_stdout, target)
+    return report
 
 
-def _copy_to_stdout(path: Path) -> None:
-    sys.stdout.flush()
-    with path.open("rb") as file:
-        shutil.copyfileobj(file, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
-
-
-async def _export(client: CustomersClient, path: Path, options: ExportOptions, on_progress: OnProgress) -> ExportReport:
+async def _export(
+    client: CustomersClient, target: Path, path: str, options: ExportOptions, on_progress: OnProgress
+) -> ExportReport:
+    """Export to ``target``; ``path`` is how the caller named it."""
     api = internals(client)
     account = await api.account()
     journal = await Journal.open(
-        path, base_url=api.base_url, account=account, per_page=MAX_PER_PAGE, resume=options.resume
+        target, base_url=api.base_url, account=account, per_page=MAX_PER_PAGE, resume=options.resume
     )
-    output = Output(path, options.format, options.fields)
+    output = Output(target, options.format, options.fields)
     try:
         walk = ExportWalk(client, journal, output, options, on_progress)
         completeness = await walk.read_list()
@@ -106,7 +106,7 @@ async def _export(client: CustomersClient, path: Path, options: ExportOptions, o
             await walk.rewrite(completeness.last_total)
         await journal.run_in_thread(output.end)
         if output.rows != completeness.distinct:
-            raise ExportError(f"the journal of {path} has changed during the export: {output.rows} rows")
+            raise ExportError(f"the journal of {target} has changed during the export: {output.rows} rows")
         report = await journal.run_in_thread(_make_report, path, options, journal, output, walk, completeness)
         document = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
         await journal.run_in_thread(output.publish, f"{document}\n")
@@ -117,13 +117,13 @@ async def _export(client: CustomersClient, path: Path, options: ExportOptions, o
 
 
 def _make_report(
-    path: Path, options: ExportOptions, journal: Journal, output: Output, walk: ExportWalk, completeness: Completeness
+    path: str, options: ExportOptions, journal: Journal, output: Output, walk: ExportWalk, completeness: Completeness
 ) -> ExportReport:
     """Make the report; runs in the journal's thread, since it reads the whole output."""
-    first, last = journal.find_fetch_times()
+    first, last = journal.find_fetch_times(walk.numbers)
     stats = walk.update_stats()
     return ExportReport(
-        path=str(path),
+        path=path,
         format=options.format.name,
         fields=options.fields,
         rows=output.rows,
@@ -131,7 +131,8 @@ def _make_report(
         sha256=compute_sha256(output.path),
         size=output.path.stat().st_size,
         walks=walk.walks,
-        pages_resumed=walk.resumed,
+        pages_resumed=len(walk.resumed),
+        resumed_from=walk.find_resumed_from(),
         requests=stats.requests,
         retries=stats.retries,
         answers_429=stats.answers_429,

@@ -5,29 +5,26 @@ import json
 import os
 import platform
 from datetime import datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
 import attrs
+import msgspec
 
 from customers_async._version import __version__
 from customers_async.errors import ExportError
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.formats import FORMATS, Format
-from customers_async.models import Completeness, Verdict
+from customers_async.export.records import Record
+from customers_async.export.target import follow_link, manifest_path, rejected_path
+from customers_async.models import Completeness
 
-__all__ = ["ExportReport", "compute_sha256", "find_versions", "manifest_path", "rejected_path", "verify_export"]
-
-
-def manifest_path(path: Path) -> Path:
-    """Return the path of an export's manifest."""
-    return path.with_name(f"{path.name}.manifest.json")
+__all__ = ["ExportReport", "compute_sha256", "find_versions", "verify_export"]
 
 
-def rejected_path(path: Path) -> Path:
-    """Return the path of the records that an export rejected."""
-    return path.with_name(f"{path.name}.rejected.jsonl")
+_TIMES = ("resumed_from", "first_page_at", "last_page_at")
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +42,7 @@ class ExportReport:
         size: The file's size in bytes.
         walks: How many times this run read the list.
         pages_resumed: Pages that an earlier run left and that were not requested again.
+        resumed_from: When the oldest of these pages was received, UTC; None if there are none.
         requests: Requests sent, over all runs of this export.
         retries: Those of them that repeated a failed one.
         answers_429: Responses with status 429.
@@ -64,6 +62,7 @@ class ExportReport:
     size: int
     walks: int
     pages_resumed: int
+    resumed_from: datetime | None = None
     requests: int
     retries: int
     answers_429: int
@@ -76,13 +75,13 @@ class ExportReport:
     @property
     def manifest(self) -> Path | None:
         """The path of the manifest; None for stdout."""
-        return None if self.path == "-" else manifest_path(Path(self.path))
+        return None if self.path == "-" else manifest_path(follow_link(Path(self.path)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values, in the manifest's form."""
         document = attrs.asdict(self, recurse=False)
         completeness: Completeness = document.pop("completeness")
-        for name in ("first_page_at", "last_page_at"):
+        for name in _TIMES:
             document[name] = None if document[name] is None else document[name].isoformat()
         document["fields"] = list(self.fields)
         document["seconds"] = round(self.seconds, 3)
@@ -97,19 +96,19 @@ class ExportReport:
 
         Raises:
             KeyError: A value is missing.
-            TypeError: A value is of the wrong type.
-            ValueError: A value is out of range.
+            TypeError: The document is not a dict.
+            ValueError: A value is missing, of the wrong type or out of range.
         """
         names = {field.name for field in attrs.fields(Completeness)} - {"total"}
         figures = {name: document[name] for name in names}
-        figures |= {"verdict": Verdict(figures["verdict"]), "total": figures["last_total"]}
-        rest = {field.name: document[field.name] for field in attrs.fields(cls) if field.name != "completeness"}
-        if rest["format"] not in FORMATS:
-            raise ValueError(f"there is no format {rest['format']!r}")
-        for name in ("first_page_at", "last_page_at"):
-            rest[name] = None if rest[name] is None else datetime.fromisoformat(rest[name])
-        rest["fields"] = tuple(rest["fields"])
-        return cls(completeness=Completeness(**figures), **rest)
+        rest = {field.name: document[field.name] for field in attrs.fields(cls) if field.name in document}
+        completeness = {**figures, "total": figures["last_total"]}
+        report = msgspec.convert({**rest, "completeness": completeness}, cls)
+        if report.format not in FORMATS:
+            raise ValueError(f"there is no format {report.format!r}")
+        if any(time is not None and time.tzinfo is None for time in map(partial(getattr, report), _TIMES)):
+            raise ValueError("a time has no zone")
+        return report
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -118,12 +117,12 @@ class ExportReport:
         Raises:
             ExportError: The manifest is missing, or is not a manifest.
         """
-        manifest = manifest_path(path)
+        manifest = manifest_path(follow_link(path))
         try:
             return cls.from_dict(json.loads(manifest.read_bytes()))
         except FileNotFoundError:
             problem = f"{manifest} is missing"
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             problem = f"{manifest} is not a manifest"
         raise ExportError(problem)
 
@@ -150,15 +149,19 @@ def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
     actual: dict[str, Any] = {"size": path.stat().st_size, "sha256": compute_sha256(path)}
     if expected == actual:
         expected |= {"rows": report.rows, "rejected": report.completeness.rejected}
-        actual |= {"rows": 0, "rejected": _count_lines(rejected_path(path))}
+        actual |= {"rows": 0, "rejected": _count_lines(rejected_path(follow_link(path)))}
         uuids = CompactSet()
-        for record in FORMATS[report.format].read(path):
+        for uuid in map(_find_uuid, FORMATS[report.format].read(path)):  # no local variable holds a record
             actual["rows"] += 1
-            uuids.update([record.get("uuid", "")])
+            uuids.update([uuid])
         if "uuid" in report.fields:
             expected["distinct"] = report.completeness.distinct
             actual["distinct"] = len(uuids)
     return {name: (expected[name], actual[name]) for name in expected if expected[name] != actual[name]}
+
+
+def _find_uuid(record: Record) -> str:
+    return str(record.get("uuid", ""))
 
 
 def _count_lines(path: Path) -> int:
@@ -182,5 +185,12 @@ def find_versions(format_: Format) -> dict[str, str]:
     return {
         "customers_async": __version__,
         "python": platform.python_version(),
-        **{library: metadata.version(library) for library in libraries},
+        **{library: _find_version(library) for library in libraries},
     }
+
+
+def _find_version(library: str) -> str:
+    try:
+        return metadata.version(library) or "unknown"
+    except metadata.PackageNotFoundError:  # as in a frozen program
+        return "unknown"

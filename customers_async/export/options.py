@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from inspect import iscoroutinefunction
 from typing import Literal, Self
 
 import attrs
@@ -11,7 +13,10 @@ from customers_async.export.formats import Format, format_of
 from customers_async.export.records import check_fields
 from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["BadRecordPolicy", "ExportOptions", "ExportProgress", "OnProgress"]
+__all__ = ["RESUME_WITHIN", "BadRecordPolicy", "ExportOptions", "ExportProgress", "OnProgress", "check_progress"]
+
+RESUME_WITHIN = timedelta(hours=1)
+"""Older pages of an earlier run are fetched again."""
 
 BadRecordPolicy = Literal["raise", "reject"]
 
@@ -27,7 +32,8 @@ class ExportProgress:
         pages: Pages stored in the journal, or written again.
         customers: Customers on these pages.
         total: Customers on the list, or None if unknown.
-        resumed: Pages that an earlier run left.
+        resumed: Pages that an earlier run left and that are used.
+        resumed_from: When the oldest of them was received, UTC; None if there are none.
     """
 
     stage: Literal["walk", "write"]
@@ -36,6 +42,7 @@ class ExportProgress:
     customers: int
     total: int | None
     resumed: int
+    resumed_from: datetime | None = None
 
 
 OnProgress = Callable[[ExportProgress], None]
@@ -49,7 +56,7 @@ class ExportOptions:
     fields: tuple[str, ...]
     on_incomplete: OnIncomplete
     on_bad_record: BadRecordPolicy
-    resume: bool
+    resume: timedelta | bool
 
     @classmethod
     def check(
@@ -60,7 +67,7 @@ class ExportOptions:
         fields: Sequence[str] | None,
         on_incomplete: OnIncomplete = "reconcile",
         on_bad_record: BadRecordPolicy = "raise",
-        resume: bool = True,
+        resume: timedelta | bool = RESUME_WITHIN,
     ) -> Self:
         """Check the arguments, before anything is sent.
 
@@ -75,4 +82,25 @@ class ExportOptions:
             raise ValueError("the sqlite format needs the uuid, its key: add it to the fields")
         if on_bad_record == "reject" and os.fspath(path) == "-":
             raise ValueError("on_bad_record='reject' needs a file: rejected records are written beside it")
-        return cls(chosen, names, on_incomplete, on_bad_record, resume)
+        return cls(chosen, names, on_incomplete, on_bad_record, _check_resume(resume))
+
+
+def check_progress(progress: object) -> OnProgress:
+    """Return the function to call after each page.
+
+    Raises:
+        TypeError: It is neither None nor a plain function.
+    """
+    if progress is None:
+        return lambda _: None
+    if not callable(progress) or iscoroutinefunction(progress) or iscoroutinefunction(type(progress).__call__):
+        raise TypeError("progress must be a plain function of an ExportProgress, or None")
+    return progress
+
+
+def _check_resume(resume: object) -> timedelta | bool:
+    if not isinstance(resume, timedelta | bool):
+        raise TypeError(f"resume must be a timedelta or a bool, not {type(resume).__name__}")
+    if isinstance(resume, timedelta) and resume < timedelta():
+        raise ValueError("resume must not be negative")
+    return resume

@@ -1,16 +1,18 @@
 """Writes the files of an export under temporary names, and moves them into place."""
 
+import errno
 import os
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from customers_async.export.formats import Format
-from customers_async.export.manifest import manifest_path, rejected_path
 from customers_async.export.records import RejectedRecord, WritePage
+from customers_async.export.target import manifest_path, partial_path, rejected_path
+from customers_async.models import Page
 
 __all__ = ["Output"]
 
@@ -36,23 +38,27 @@ class Output:
     def begin(self) -> None:
         """Begin the file, or begin it again."""
         self.drop()
-        self._write_page = self._open_files.enter_context(self._format.write(create_file(self.path), self._fields))
+        with self._naming_target():
+            self._write_page = self._open_files.enter_context(self._format.write(create_file(self.path), self._fields))
         self.rows = 0
 
-    def add(self, body: bytes) -> None:
+    def add(self, page: Page) -> None:
         """Write the records of a page."""
-        self.rows += self._write_page(body)
+        with self._naming_target():
+            self.rows += self._write_page(page.raw)
 
     def add_rejected(self, records: Iterable[RejectedRecord]) -> None:
         """Write rejected records to their own file."""
-        if self._rejected is None:
-            self._rejected = self._open_files.enter_context(create_file(self._partial("rejected")).open("wb"))
-        self._rejected.writelines(msgspec.json.encode(record) + b"\n" for record in records)
+        with self._naming_target():
+            if self._rejected is None:
+                self._rejected = self._open_files.enter_context(create_file(self._partial("rejected")).open("wb"))
+            self._rejected.writelines(msgspec.json.encode(record) + b"\n" for record in records)
 
     def end(self) -> None:
         """Complete the files and close them."""
         self._rejected = None
-        self._open_files.close()
+        with self._naming_target():
+            self._open_files.close()
 
     def drop(self) -> None:
         """Remove the files that are not in place yet."""
@@ -63,12 +69,13 @@ class Output:
 
     def publish(self, manifest: str) -> None:
         """Move the files into place, the manifest last. Until then the journal can make them again."""
-        with create_file(self._partial("manifest")).open("w", encoding="utf-8") as file:
-            file.write(manifest)
         data, rejected, about = map(self._partial, ("data", "rejected", "manifest"))
-        for part in (data, rejected, about):
-            if part.exists():
-                _sync(part)
+        with self._naming_target():
+            with create_file(about).open("w", encoding="utf-8") as file:
+                file.write(manifest)
+            for part in (data, rejected, about):
+                if part.exists():
+                    _sync(part)
         data.replace(self._target)
         if rejected.exists():
             rejected.replace(rejected_path(self._target))
@@ -79,7 +86,18 @@ class Output:
             _sync(self._target.parent)
 
     def _partial(self, part: str) -> Path:
-        return self._target.with_name(f".{self._target.name}.{part}.partial")
+        return partial_path(self._target, part)
+
+    @contextmanager
+    def _naming_target(self) -> Iterator[None]:
+        """Add the target's path to errors that name no path."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            code = error.errno or errno.EIO
+            raise OSError(code, os.strerror(code), str(self._target)) from None
 
 
 def create_file(path: Path) -> Path:

@@ -1,11 +1,12 @@
 """Converts the bodies of pages to what a file holds, raw records or columns of plain values, and back."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from operator import attrgetter
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
@@ -20,6 +21,7 @@ __all__ = [
     "WritePage",
     "check_fields",
     "convert_times",
+    "load_json",
     "pick_fields",
     "restore_record",
     "select_records",
@@ -59,6 +61,11 @@ _decode_persons = msgspec.json.Decoder(list[_Persons]).decode
 _decode_records = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_dicts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
+_scan_value = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+_MAX_DIGITS = 4300
+"""Python's limit for converting text to an int."""
+
+Result = TypeVar("Result")
 Value = str | int | float | None
 
 
@@ -85,10 +92,30 @@ def check_fields(fields: Sequence[str] | None) -> tuple[str, ...]:
 
 def split_records(body: bytes) -> list[msgspec.Raw]:
     """Return the records of a page undecoded, each on one line."""
-    records = _decode_records(body)
+    try:
+        records = _decode_records(body)
+    except msgspec.DecodeError:  # msgspec refuses half of a surrogate pair, even in a record that is rejected
+        return _split_slowly(body)
     if b"\n" in body or b"\r" in body:  # only between tokens: JSON escapes line ends in text
         return [msgspec.Raw(msgspec.json.format(bytes(record), indent=-1)) for record in records]
     return records
+
+
+def _split_slowly(body: bytes) -> list[msgspec.Raw]:
+    """Split a page as `split_records` does, with the decoder of Python's own json module."""
+    text, records = body.decode(), []
+    index = _skip_separators(text, text.index("[") + 1)
+    while text[index] != "]":
+        _, end = _scan_value(text, index)
+        records.append(msgspec.Raw(text[index:end].replace("\n", " ").replace("\r", " ").encode()))
+        index = _skip_separators(text, end)
+    return records
+
+
+def _skip_separators(text: str, index: int) -> int:
+    while text[index] in ", \t\r\n":
+        index += 1
+    return index
 
 
 def pick_fields(body: bytes, fields: Sequence[str]) -> list[msgspec.Raw]:
@@ -96,28 +123,49 @@ def pick_fields(body: bytes, fields: Sequence[str]) -> list[msgspec.Raw]:
     null = msgspec.Raw(b"null")
     return [
         msgspec.Raw(msgspec.json.encode({field: record.get(field, null) for field in fields}))
-        for record in _decode_dicts(body)
+        for record in _decode_odd(_decode_dicts, body)
     ]
 
 
 def to_columns(body: bytes, fields: Sequence[str]) -> list[Sequence[Value]]:
     """Return the values of a page, field by field: times in Unix seconds, related persons as JSON text."""
-    rows = _decode_rows(body)
+    rows = _decode_odd(_decode_rows, body)
     columns: dict[str, Sequence[Any]] = {field: list(map(attrgetter(field), rows)) for field in fields}
     for field in TIMES & columns.keys():
         if not {*map(type, columns[field])} <= {int, NoneType}:
             columns[field] = list(map(to_unix_seconds, columns[field]))
     if any(value is not None for value in columns.get("related_persons", ())):
-        columns["related_persons"] = [_to_text(row.related_persons) for row in _decode_persons(body)]
+        columns["related_persons"] = [_to_text(row.related_persons) for row in _decode_odd(_decode_persons, body)]
     return list(columns.values())
+
+
+def _decode_odd(decode: Callable[[bytes], Result], body: bytes) -> Result:
+    """Decode a page. Of a field that a record has twice the last value counts, and msgspec may refuse the first."""
+    try:
+        return decode(body)
+    except msgspec.DecodeError:
+        return decode(json.dumps(load_json(body.decode())).encode())
 
 
 def restore_record(row: Record) -> Record:
     """Convert a row made by `to_columns` back into the service's form."""
     persons = row.get("related_persons")
     if persons is not None:
-        row["related_persons"] = json.loads(persons)
+        row["related_persons"] = load_json(persons)
     return convert_times(row)
+
+
+def load_json(text: str) -> Any:
+    """Parse JSON that msgspec may refuse. A number that Python does not hold becomes its text."""
+    return json.loads(text, parse_int=_parse_int, parse_float=_parse_float)
+
+
+def _parse_int(text: str) -> int | str:
+    return int(text) if len(text) <= _MAX_DIGITS else text
+
+
+def _parse_float(text: str) -> float | str:
+    return value if isfinite(value := float(text)) else text
 
 
 def convert_times(record: Record) -> Record:
@@ -154,7 +202,14 @@ class RejectedRecord:
     page: int
     index: int
     reason: str
-    record: msgspec.Raw
+    record: msgspec.Raw = attrs.field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"RejectedRecord(page={self.page}, index={self.index}, ...)"
+
+    def __rich_repr__(self) -> Iterator[object]:
+        yield "page", self.page
+        yield "index", self.index
 
 
 def select_records(page: Page, original: Page) -> tuple[bytes, list[RejectedRecord]]:

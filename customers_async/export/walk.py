@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Literal
 
 import attrs
 
@@ -12,7 +14,7 @@ from customers_async.calls.responses import Response
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient, internals
 from customers_async.errors import CustomersError
-from customers_async.events import Event, RequestAnswered, RequestSent
+from customers_async.events import Event, RequestAnswered, RequestSent, emit
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.journal import ExportStats, Journal
 from customers_async.export.options import ExportOptions, ExportProgress, OnProgress
@@ -20,7 +22,7 @@ from customers_async.export.output import Output
 from customers_async.export.records import select_records
 from customers_async.listing.page_fetcher import PageFetcher, PageSource
 from customers_async.listing.walk import Walk
-from customers_async.models import Completeness, Verdict
+from customers_async.models import Completeness, Page, Verdict
 
 __all__ = ["ExportWalk"]
 
@@ -35,7 +37,8 @@ class ExportWalk:
 
     Attributes:
         base_url: The service.
-        resumed: Pages that an earlier run left, unless they were dropped.
+        resumed: The numbers of the pages that an earlier run left and that are used.
+        numbers: The numbers of the pages last read, in the list's order.
         walks: How many times this run read the list.
     """
 
@@ -54,14 +57,15 @@ class ExportWalk:
         self._journal = journal
         self._output = output
         self._options = options
-        self._on_progress = on_progress
+        self._on_progress: Callable[[ExportProgress], object] = on_progress
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
         self._stats = journal.stats
         self._seconds_before = journal.stats.seconds
-        self._numbers = array("Q")  # the pages last read, in the list's order
         self.base_url: str = api.base_url
-        self.resumed: int = len(journal.numbers)
+        self.resumed: set[int] = set(journal.times)
+        self._resumed_from = self.find_resumed_from()
+        self.numbers = array("Q")
         self.walks: int = 0
 
     async def read_list(self) -> Completeness:
@@ -77,6 +81,12 @@ class ExportWalk:
         strict = on_incomplete in ("reconcile", "raise")
         if self._journal.finished and strict:
             await self._start_over()
+        if self.resumed:
+            _log.info(
+                "The export resumes. Pages of an earlier run that are used: %d, the oldest from %s.",
+                len(self.resumed),
+                f"{self._resumed_from:%Y-%m-%d %H:%M:%S} UTC",
+            )
         completeness = await self._read_once()
         for _ in range(PageFetcher.RECONCILIATIONS if on_incomplete == "reconcile" else 0):
             if completeness.verdict in (Verdict.COMPLETE, Verdict.CAPPED):
@@ -98,45 +108,62 @@ class ExportWalk:
         """
         run_in_thread, output = self._journal.run_in_thread, self._output
         await run_in_thread(output.begin)
-        bodies, pages = self._select_bodies(), 0
-        while (body := await run_in_thread(next, bodies, None)) is not None:
-            await run_in_thread(output.add, body)
+        selected, pages = self._select_pages(), 0
+        while (page := await run_in_thread(next, selected, None)) is not None:
+            await run_in_thread(output.add, page)
             pages += 1
-            self._on_progress(ExportProgress("write", self.walks, pages, output.rows, total, self.resumed))
+            self._report_progress("write", pages, output.rows, total)
+
+    def find_resumed_from(self) -> datetime | None:
+        """Return when the oldest page that an earlier run left was received, UTC; None if no such page is used."""
+        oldest = min((self._journal.times[number] for number in self.resumed), default=None)
+        return None if oldest is None else datetime.fromtimestamp(oldest, UTC)
 
     def update_stats(self) -> ExportStats:
         """Return the figures of this run and those before it, up to now."""
         self._stats.seconds = self._seconds_before + self._clock() - self._started
         return self._stats
 
+    def _report_progress(self, stage: Literal["walk", "write"], pages: int, customers: int, total: int | None) -> None:
+        resumed, resumed_from = len(self.resumed), self._resumed_from
+        result = self._on_progress(ExportProgress(stage, self.walks, pages, customers, total, resumed, resumed_from))
+        if isinstance(result, Coroutine):
+            result.close()
+            raise TypeError("progress must be a plain function: it returned a coroutine")
+
     async def _start_over(self) -> None:
-        self.resumed = 0
+        self.resumed.clear()
+        self._resumed_from = None
         await self._journal.clear()
 
     async def _read_once(self) -> Completeness:
         fetcher = self._make_fetcher()
         self.walks += 1
-        self._numbers = array("Q")
+        self.numbers = array("Q")
         customers = 0
-        try:
-            async with aclosing(fetcher.pages()) as pages, self._writing() as write:
-                async for page in pages:
-                    if not fetcher.walk.seen.omitted:  # else the output is written again anyway
-                        await write(page.raw)
-                    self._numbers.append(page.number)
-                    customers += len(page.customers)
-                    self._on_progress(
-                        ExportProgress("walk", self.walks, len(self._numbers), customers, page.total, self.resumed)
-                    )
-        except CustomersError as error:
-            if error.next_page is not None:  # that page may be the one that cannot be parsed: fetch it again next time
-                await self._journal.delete(error.next_page, self.update_stats())
-            raise
+        async with aclosing(self._fetch_pages(fetcher)) as pages, self._writing() as write:
+            async for page in pages:
+                if not fetcher.walk.seen.omitted:  # else the output is written again anyway
+                    await write(page)
+                self.numbers.append(page.number)
+                customers += len(page.customers)
+                self._report_progress("walk", len(self.numbers), customers, page.total)
         completeness = fetcher.completeness
         assert completeness is not None  # noqa: S101  # there are no more pages
         if completeness.verdict is not Verdict.COMPLETE:
             await self._journal.mark_finished()
         return completeness
+
+    async def _fetch_pages(self, fetcher: PageFetcher) -> AsyncGenerator[Page, None]:
+        """Yield the pages, and delete a page from the journal that may be the reason for an error."""
+        async with aclosing(fetcher.pages()) as pages:
+            try:
+                async for page in pages:
+                    yield page
+            except CustomersError as error:
+                if error.next_page is not None:  # it may not be parsable
+                    await self._journal.delete(error.next_page, self.update_stats())
+                raise
 
     def _make_fetcher(self) -> PageFetcher:
         options = self._api.options
@@ -155,39 +182,45 @@ class ExportWalk:
         )
 
     async def _fetch(self, number: int) -> Response:
-        if number in self._journal.numbers:
-            return await self._journal.get(number)
+        if number in self._journal.times:
+            stored = await self._journal.get(number)
+            if stored is not None:
+                return stored
+            self.resumed.discard(number)  # damaged: as if it had never been fetched
         response = await self._source.fetch(number)
         await self._journal.put(number, response, self.update_stats())
         return response
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    async def _writing(self) -> AsyncIterator[Callable[[Page], Awaitable[None]]]:
         """Begin the output; yield a function that starts writing a page as soon as the page before is written."""
         await self._journal.run_in_thread(self._output.begin)
         writing: asyncio.Future[None] | None = None
 
-        async def write(body: bytes) -> None:
+        async def write(page: Page) -> None:
             nonlocal writing
             if writing is not None:
                 await writing
-            writing = asyncio.ensure_future(self._journal.run_in_thread(self._output.add, body))
+            writing = asyncio.ensure_future(self._journal.run_in_thread(self._output.add, page))
 
         try:
             yield write
-        finally:
-            if writing is not None:
-                await writing
+        except BaseException:
+            if writing is not None:  # its own error must not replace this one
+                await asyncio.gather(writing, return_exceptions=True)
+            raise
+        if writing is not None:
+            await writing
 
-    def _select_bodies(self) -> Iterator[bytes]:
-        """Yield what belongs in the file of each page, and write the rejected records to their file."""
+    def _select_pages(self) -> Iterator[Page]:
+        """Yield the pages with what belongs in the file, and write the rejected records to their own file."""
         walk = Walk(1, MAX_PER_PAGE, unique=True, keys=CompactSet())
-        for number, response in self._journal.read_pages(self._numbers):
+        for number, response in self._journal.read_pages(self.numbers):
             page = self._source.decode(number, response)
             body, rejected = select_records(walk.add(page), page)
             if rejected:
                 self._output.add_rejected(rejected)
-            yield body
+            yield attrs.evolve(page, raw=body)
 
     def _count_event(self, event: Event) -> None:
         stats = self._stats
@@ -197,4 +230,4 @@ class ExportWalk:
         elif isinstance(event, RequestAnswered):
             stats.answers_429 += event.status == 429
         if self._listener is not None:
-            self._listener(event)
+            emit(self._listener, event)

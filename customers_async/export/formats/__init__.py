@@ -25,6 +25,8 @@ class Format:
             the file when it ends.
         keeps_unknown: Whether records keep fields that the model does not know.
         needs_pyarrow: Whether pyarrow writes and reads it.
+        is_text: Whether the file is UTF-8 text.
+        keeps_empty: Whether an empty text is read back as such, not as None.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Format:
     _read: Callable[[Path], Iterator[Record]]
     keeps_unknown: bool = False
     needs_pyarrow: bool = False
+    is_text: bool = False
+    keeps_empty: bool = True
 
     def read(self, path: Path) -> Iterator[Record]:
         """Yield the records of a file, in its order.
@@ -56,9 +60,9 @@ class Format:
 FORMATS = {
     format_.name: format_
     for format_ in (
-        Format("jsonl", jsonl.write, jsonl.read, keeps_unknown=True),
+        Format("jsonl", jsonl.write, jsonl.read, keeps_unknown=True, is_text=True),
         Format("jsonl.gz", jsonl.write_gzip, jsonl.read_gzip, keeps_unknown=True),
-        Format("csv", csv.write, csv.read),
+        Format("csv", csv.write, csv.read, is_text=True, keeps_empty=False),
         Format("sqlite", sqlite.write, sqlite.read),
         Format("parquet", parquet.write, parquet.read, needs_pyarrow=True),
         Format("arrow", arrow.write, arrow.read, needs_pyarrow=True),

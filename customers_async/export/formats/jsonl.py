@@ -8,7 +8,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from customers_async.export.records import FIELDS, Record, WritePage, convert_times, pick_fields, split_records
+from customers_async.export.records import (
+    FIELDS,
+    Record,
+    WritePage,
+    convert_times,
+    load_json,
+    pick_fields,
+    split_records,
+)
 
 __all__ = ["read", "read_gzip", "write", "write_gzip"]
 
@@ -51,4 +59,20 @@ def _line_writer(file: BinaryIO | gzip.GzipFile, fields: Sequence[str]) -> Write
 
 
 def _read_lines(lines: Iterable[bytes]) -> Iterator[Record]:
-    return map(convert_times, map(_decode, lines))
+    return map(convert_times, map(_decode_line, lines))
+
+
+def _decode_line(line: bytes) -> Record:
+    """Decode a record. Fields that the model does not know are written undecoded, so they may hold odd values.
+
+    Raises:
+        TypeError: It is not an object.
+        ValueError: It is not JSON.
+    """
+    try:
+        return _decode(line)
+    except ValueError:
+        record = load_json(line.decode(errors="surrogateescape"))
+    if not isinstance(record, dict):
+        raise TypeError
+    return record
