@@ -29,12 +29,14 @@ class Drift:
         place: Where they join: the ``"front"`` of a list that begins with the newest, the ``"end"`` of one that begins
             with the oldest, or ``"anywhere"``.
         honest: Whether ``created_at`` is the time of joining; else it lies years back.
+        settled: Whether nothing changes right before the first response, where ages are uncertain.
     """
 
     inserts: float = 0.0
     deletes: float = 0.0
     place: Literal["front", "end", "anywhere"] = "end"
     honest: bool = True
+    settled: bool = False
 
 
 class DriftingList:
@@ -56,6 +58,8 @@ class DriftingList:
         """Apply the changes since the last response: a random number, with the drift's mean."""
         now = asyncio.get_running_loop().time()
         elapsed, self._changed_at = now - self._changed_at, now
+        if self._drift.settled and not self.requests:
+            return
         changes = [self._insert] * self._draw(self._drift.inserts * elapsed)
         changes += [self._delete] * self._draw(self._drift.deletes * elapsed)
         self._chance.shuffle(changes)

@@ -38,7 +38,15 @@ def load(source: str) -> dict[str, Any]:
     """Execute a summary; return what it defines."""
     names = {name: getattr(customers_async, name) for name in customers_async.__all__}
     typing = {"Awaitable": Awaitable, "Callable": Callable, "Protocol": Protocol, "TypeAlias": TypeAlias}
-    namespace = {**names, **typing, "asyncio": asyncio, "random": random, "web": web, "StrEnum": StrEnum}
+    namespace = {
+        **names,
+        **typing,
+        "asyncio": asyncio,
+        "random": random,
+        "web": web,
+        "StrEnum": StrEnum,
+        "timedelta": timedelta,
+    }
     namespace["Settings"] = settings.Settings
     exec(f"from __future__ import annotations\n{source}", namespace)  # noqa: S102  # our own pages
     defined = [

@@ -102,7 +102,7 @@ async def _export(
     try:
         walk = ExportWalk(client, journal, output, options, on_progress)
         completeness = await walk.read_list()
-        if completeness.duplicates or completeness.rejected:
+        if walk.must_rewrite:
             await walk.rewrite(completeness.last_total)
         await journal.run_in_thread(output.end)
         if output.rows != completeness.distinct:

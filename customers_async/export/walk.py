@@ -29,6 +29,9 @@ __all__ = ["ExportWalk"]
 _PAGES_AHEAD = 4
 """Pages that may be in flight or wait to be written, for each request that may be in flight."""
 
+_RECHECK = 2**40
+"""Added to a page's number in the journal if the page was read a second time, after a pause."""
+
 _log = logging.getLogger("customers_async")
 
 
@@ -38,8 +41,9 @@ class ExportWalk:
     Attributes:
         base_url: The service.
         resumed: The numbers of the pages that an earlier run left and that are used.
-        numbers: The numbers of the pages last read, in the list's order.
+        numbers: The journal's numbers of the pages last read, in the list's order.
         walks: How many times this run read the list.
+        must_rewrite: Whether pages have rows that do not belong in the file.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class ExportWalk:
         self._resumed_from = self.find_resumed_from()
         self.numbers = array("Q")
         self.walks: int = 0
+        self.must_rewrite: bool = False
 
     async def read_list(self) -> Completeness:
         """Read the list, again if ``on_incomplete`` is ``"reconcile"`` and that may help; return the last verdict.
@@ -145,9 +150,10 @@ class ExportWalk:
             async for page in pages:
                 if not fetcher.walk.seen.omitted:  # else the output is written again anyway
                     await write(page)
-                self.numbers.append(page.number)
+                self.numbers.append(page.number + _RECHECK * fetcher.is_recheck)
                 customers += len(page.customers)
                 self._report_progress("walk", len(self.numbers), customers, page.total)
+        self.must_rewrite = bool(fetcher.walk.seen.omitted)
         completeness = fetcher.completeness
         assert completeness is not None  # noqa: S101  # there are no more pages
         if completeness.verdict is not Verdict.COMPLETE:
@@ -168,7 +174,7 @@ class ExportWalk:
     def _make_fetcher(self) -> PageFetcher:
         options = self._api.options
         return PageFetcher(
-            attrs.evolve(self._source, fetch=self._fetch),
+            attrs.evolve(self._source, fetch=self._fetch, refetch=self._refetch),
             concurrency=_PAGES_AHEAD * options.concurrency,
             first_page=1,
             per_page=MAX_PER_PAGE,
@@ -179,16 +185,24 @@ class ExportWalk:
             retry_pages=options.retry.max_attempts > 1,
             on_event=options.on_event,
             keys=CompactSet(),
+            rechecks=[number - _RECHECK for number in sorted(self._journal.times) if number >= _RECHECK],
         )
 
     async def _fetch(self, number: int) -> Response:
-        if number in self._journal.times:
-            stored = await self._journal.get(number)
+        return await self._fetch_once(number, number)
+
+    async def _refetch(self, number: int) -> Response:
+        return await self._fetch_once(number, number + _RECHECK)
+
+    async def _fetch_once(self, number: int, key: int) -> Response:
+        """Return the page that the journal has as ``key``; if it has none, fetch the page and store it."""
+        if key in self._journal.times:
+            stored = await self._journal.get(key)
             if stored is not None:
                 return stored
-            self.resumed.discard(number)  # damaged: as if it had never been fetched
+            self.resumed.discard(key)  # damaged: as if it had never been fetched
         response = await self._source.fetch(number)
-        await self._journal.put(number, response, self.update_stats())
+        await self._journal.put(key, response, self.update_stats())
         return response
 
     @asynccontextmanager
@@ -216,8 +230,8 @@ class ExportWalk:
         """Yield the pages with what belongs in the file, and write the rejected records to their own file."""
         walk = Walk(1, MAX_PER_PAGE, unique=True, keys=CompactSet())
         for number, response in self._journal.read_pages(self.numbers):
-            page = self._source.decode(number, response)
-            body, rejected = select_records(walk.add(page), page)
+            page = self._source.decode(number % _RECHECK, response)
+            body, rejected = select_records(walk.add_again(page) if number >= _RECHECK else walk.add(page), page)
             if rejected:
                 self._output.add_rejected(rejected)
             yield attrs.evolve(page, raw=body)

@@ -5,7 +5,6 @@ The functions that fetch and decode a page are passed in; there is no HTTP here.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any, Literal, Self
 
@@ -122,7 +121,7 @@ class PageFetcher:
         self._seen_earlier: list[Seen] = []  # by the passes before this one
         self._ready: Page | None = None  # added to the walk, and not yielded yet
         self._reported = 0  # of its rejected records
-        self._rechecks = deque(rechecks)  # to read a second time
+        self._rechecks = [*rechecks]  # to read a second time
         self._rechecked = set(self._rechecks)
         self._last_arrival: float | None = None  # None after a page from a journal
         self.is_recheck: bool = False
@@ -169,11 +168,18 @@ class PageFetcher:
             self.completeness.raise_if_incomplete()
 
     def _start_fetches(self, in_flight: "_Fetches") -> None:
-        while not in_flight.is_full and self._rechecks:
-            number = self._rechecks.popleft()
+        while not in_flight.is_full and (number := self._next_recheck()) is not None:
             in_flight.start((number, True), self._fetch(number, is_recheck=True))
         while not in_flight.is_full and (wanted := self.walk.next_number()) is not None:
             in_flight.start((wanted, False), self._fetch(wanted, is_recheck=False))
+
+    def _next_recheck(self) -> int | None:
+        """Return a page to read a second time, which must have arrived once."""
+        highest = self.walk.highest_page or 0
+        number = next((number for number in self._rechecks if number <= highest), None)
+        if number is not None:
+            self._rechecks.remove(number)
+        return number
 
     async def _fetch(self, number: int, *, is_recheck: bool) -> Response:
         """Fetch a page. If its call fails while most pages arrive, request it again."""

@@ -181,7 +181,7 @@ class Seen:
         self.distinct += distinct
         self.rejected += rejected
         if again:
-            self.repeated += rows - distinct - rejected
+            self.repeated += rows - distinct - rejected if distinct or rejected else 0  # else the page is not yielded
         else:
             self.duplicates += rows - distinct - rejected
         if newest is not None and distinct:
