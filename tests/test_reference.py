@@ -6,6 +6,7 @@ import inspect
 import random
 import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -47,7 +48,7 @@ def load(source: str) -> dict[str, Any]:
         "StrEnum": StrEnum,
         "timedelta": timedelta,
     }
-    namespace["Settings"] = settings.Settings
+    namespace |= {"Settings": settings.Settings, "StrEnum": StrEnum, "timedelta": timedelta}
     exec(f"from __future__ import annotations\n{source}", namespace)  # noqa: S102  # our own pages
     defined = [
         node
