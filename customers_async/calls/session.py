@@ -84,11 +84,18 @@ class Session:
             raise RuntimeError("the client works in asyncio tasks only")
         cancelled_before = task.cancelling()
         self._calls[call] = task
+        reporter = reporter_for(call.options.on_event, call.request, self.base_url)
         try:
-            return await self._reported(call)
-        except asyncio.CancelledError:
-            if not self._closed or task.uncancel() > cancelled_before:
-                raise  # somebody besides close() cancelled it
+            reporter.call_started()
+            response = await self._attempts(call, reporter)
+        except BaseException as error:
+            reporter.call_finished(error)
+            is_cancelled_by_close = self._closed and isinstance(error, asyncio.CancelledError)
+            if not is_cancelled_by_close or task.uncancel() > cancelled_before:
+                raise
+        else:
+            reporter.call_finished(None)
+            return response
         finally:
             del self._calls[call]
             if self._closed and not self._calls:
@@ -139,18 +146,6 @@ class Session:
         elif self._loop is not loop:
             raise RuntimeError("this client belongs to another event loop: make one client for each loop")
         return loop
-
-    async def _reported(self, call: Call) -> Response:
-        """Run the attempts between the events `CallStarted` and `CallFinished`."""
-        reporter = reporter_for(call.options.on_event, call.request, self.base_url)
-        reporter.call_started()
-        try:
-            response = await self._attempts(call, reporter)
-        except BaseException as error:
-            reporter.call_finished(error)
-            raise
-        reporter.call_finished(None)
-        return response
 
     async def _attempts(self, call: Call, reporter: CallReporter) -> Response:
         """The one retry loop. A 429 is not an attempt: it closes the limiter, which bounds the wait."""

@@ -168,7 +168,7 @@ class PageFetcher:
             self.completeness.raise_if_incomplete()
 
     def _start_fetches(self, in_flight: "_Fetches") -> None:
-        while not in_flight.is_full and (number := self._next_recheck()) is not None:
+        while self._rechecks and not in_flight.is_full and (number := self._next_recheck()) is not None:
             in_flight.start((number, True), self._fetch(number, is_recheck=True))
         while not in_flight.is_full and (wanted := self.walk.next_number()) is not None:
             in_flight.start((wanted, False), self._fetch(wanted, is_recheck=False))
