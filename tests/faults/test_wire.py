@@ -449,3 +449,27 @@ async def test_fault_14_gzip_of_many_members_does_not_block() -> None:
         with pytest.raises(APIResponseError):
             await client.get_page(1)
         assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("alert", "transient"),
+    [(80, True), (40, True), (22, True), (42, False), (44, False), (45, False), (46, False), (48, False), (None, True)],
+)
+async def test_fault_12_alert_is_retried_unless_it_is_about_a_certificate(alert: int | None, transient: bool) -> None:
+    """A peer may fail for a moment during the handshake, or hang up; a certificate stays as it is."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        if alert is not None:
+            writer.write(bytes([21, 3, 3, 0, 2, 2, alert]))
+            await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with CustomersClient(TOKEN, base_url=url, retry=RetryPolicy(base_delay=0)) as client:
+        with pytest.raises(APIConnectionError) as caught:
+            await client.get_page(1)
+    assert (caught.value.attempts, caught.value.transient) == ((4, True) if transient else (1, False))
+    listener.close()
+    await listener.wait_closed()
