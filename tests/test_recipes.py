@@ -19,7 +19,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from starlette.testclient import TestClient as StarletteClient
 
-from customers_async import CustomersClient
+from customers_async import AuthenticationError, CustomersClient, ServerError
 from customers_async.emulator import Emulator
 from tests.test_pytest_plugin import run_pytest
 
@@ -108,14 +108,14 @@ def test_fastapi_under_uvicorn_serves_two_thousand_requests(monkeypatch: pytest.
 
 @pytest.mark.customers_emulator(limit=3)
 def test_starlette_service(recipe: Recipe, customers_emulator: Emulator) -> None:
-    """200, 404, 422, 503 with Retry-After."""
+    """200, 404, 422, 502, and 503 with Retry-After."""
     uuid = next(customers_emulator.uuids())
     with StarletteClient(recipe("starlette_app").app) as http:
         assert http.get(f"/customers/{uuid}").json() == {"uuid": uuid, "name": "John Doe"}
         assert http.get(f"/customers/{UNKNOWN}").status_code == 404
         assert http.get("/customers/1234").status_code == 422
         customers_emulator.fail_next("html")
-        assert http.get(f"/customers/{uuid}").headers["Retry-After"] == "5"
+        assert http.get(f"/customers/{uuid}").status_code == 502
         busy = http.get(f"/customers/{uuid}")
         assert (busy.status_code, busy.json()) == (503, {"detail": "busy"})
         assert 50 <= int(busy.headers["Retry-After"]) <= 61
@@ -133,10 +133,23 @@ async def test_aiohttp_service(recipe: Recipe, customers_emulator: Emulator) -> 
                 assert response.status == status
         customers_emulator.fail_next("html")
         async with http.get(f"/customers/{uuid}") as response:
-            assert (response.status, response.headers["Retry-After"]) == (503, "5")
+            assert response.status == 502
         async with http.get(f"/customers/{uuid}") as busy:
             assert (busy.status, await busy.text()) == (503, "busy")
             assert 50 <= int(busy.headers["Retry-After"]) <= 61
+
+
+async def test_web_services_agree_on_the_status(recipe: Recipe, customers_emulator: Emulator) -> None:
+    """An unreachable service is 503 with Retry-After, a rejected token 502, as in the FastAPI recipe."""
+    starlette, aiohttp_app = recipe("starlette_app"), recipe("aiohttp_app")
+    for error, status in ((ServerError("x", status=500), 503), (AuthenticationError("x", status=401), 502)):
+        assert (await starlette.handle_error(None, error)).status_code == status
+    async with TestClient(TestServer(aiohttp_app.make_app())) as http:
+        for fault, expected in (("reset", 503), (401, 502)):
+            customers_emulator.fail_next(fault, times=None)
+            async with http.get(f"/customers/{next(customers_emulator.uuids())}") as response:
+                assert response.status == expected
+            customers_emulator.recover()
 
 
 async def test_refresher(

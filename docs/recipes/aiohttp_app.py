@@ -6,7 +6,14 @@ from math import ceil
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from customers_async import CustomersClient, CustomersError, NotFoundError, RateLimitError
+from customers_async import (
+    APIConnectionError,
+    CustomersClient,
+    CustomersError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+)
 
 CUSTOMERS = web.AppKey("CUSTOMERS", CustomersClient)
 
@@ -37,8 +44,10 @@ async def handle_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except RateLimitError as error:
         seconds = ceil(error.retry_after)
         raise web.HTTPServiceUnavailable(text="busy", headers={"Retry-After": str(seconds)}) from None
-    except CustomersError:
+    except (APIConnectionError, ServerError):
         raise web.HTTPServiceUnavailable(text="unavailable", headers={"Retry-After": "5"}) from None
+    except CustomersError as error:
+        raise web.HTTPBadGateway(text=type(error).__name__) from None
 
 
 def make_app(_: Sequence[str] = ()) -> web.Application:

@@ -9,7 +9,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from customers_async import CustomersClient, CustomersError, NotFoundError, RateLimitError
+from customers_async import (
+    APIConnectionError,
+    CustomersClient,
+    CustomersError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+)
 
 
 @asynccontextmanager
@@ -35,7 +42,9 @@ async def handle_error(_: Request, error: Exception) -> Response:
         return JSONResponse({"detail": "no such customer"}, 404)
     if isinstance(error, RateLimitError):
         return JSONResponse({"detail": "busy"}, 503, {"Retry-After": str(ceil(error.retry_after))})
-    return JSONResponse({"detail": "unavailable"}, 503, {"Retry-After": "5"})
+    if isinstance(error, APIConnectionError | ServerError):
+        return JSONResponse({"detail": "unavailable"}, 503, {"Retry-After": "5"})
+    return JSONResponse({"detail": type(error).__name__}, 502)
 
 
 app = Starlette(
