@@ -9,6 +9,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -860,3 +861,36 @@ async def test_resumed_export_finds_customers_that_moved_meanwhile(
     assert len(uuids) == len(set(uuids)) == report.rows
     assert set(uuids) == set(emulator.uuids()) | gone
     assert verify_export(path) == {}
+
+
+@pytest.mark.parametrize(
+    "loss", ["DELETE FROM pages WHERE number = 1", "UPDATE pages SET body = x'5b5d' WHERE number = 1"]
+)
+async def test_export_without_its_first_page_starts_over(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, loss: str
+) -> None:
+    """The verdict begins with the first page's total and date: a later one would count deleted customers as present."""
+    client, path = client.with_options(concurrency=1), tmp_path / "customers.jsonl"
+    emulator.fail_next(501, page=3)
+    with pytest.raises(ServerError):
+        await export_customers(client, path)
+    with closing(sqlite3.connect(journal_path(path))) as database, database:
+        database.execute(loss)
+    emulator.delete(1, at=150)
+    emulator.insert(1, at=10**6)
+    await asyncio.sleep(3)
+    report = await export_customers(client, path)
+    uuids = {record["uuid"] for record in FORMATS["jsonl"].read(path)}
+    assert uuids == set(emulator.uuids())
+    assert (report.pages_resumed, report.completeness.proven) == (0, True)
+
+
+@pytest.mark.parametrize("suffix", ["manifest.json", "rejected.jsonl"])
+async def test_folder_in_the_place_of_a_file_is_found_before_the_first_request(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, suffix: str
+) -> None:
+    """The manifest and the rejected records need their names, too."""
+    (tmp_path / f"customers.jsonl.{suffix}").mkdir()
+    with pytest.raises(FileExistsError, match=suffix):
+        await export_customers(client, tmp_path / "customers.jsonl")
+    assert emulator.stats.requests == 0

@@ -130,6 +130,7 @@ def test_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         (jwt(exp=True), float("inf")),
         (jwt(exp=10**30), float("inf")),
         (jwt(exp=10**400), float("inf")),
+        (jwt(exp=-(10**400)), -1e15),
         ("opaque", float("inf")),
         ("a.b.c", float("inf")),
         ("a.é.c", float("inf")),

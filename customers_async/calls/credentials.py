@@ -20,6 +20,10 @@ __all__ = ["Credential", "TokenKeeper", "expiry", "subject"]
 _log = logging.getLogger("customers_async")
 
 
+_FAR = 10**15
+"""Unix seconds in the far future; a later ``exp`` means none."""
+
+
 @attrs.frozen
 class Credential:
     """A token in use. Its repr and that of its fields show no secret, and it does not pickle.
@@ -180,9 +184,9 @@ def expiry(token: str) -> float:
     The vendor documents JWTs but not their claims, so ``exp`` is a hint and never required.
     """
     exp = _read_claim(token, "exp")
-    if isinstance(exp, bool) or not isinstance(exp, int | float) or exp > 1e15:
+    if isinstance(exp, bool) or not isinstance(exp, int | float) or exp > _FAR:
         return math.inf
-    return float(exp)
+    return float(max(exp, -_FAR))
 
 
 def subject(token: str) -> str:

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _LIST_PATH = "/api/v1/customers"
-_find_uuid = re.compile(rb'"uuid"\s*:\s*"[a-zA-Z0-9]{8}(-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12}"').search
+_find_uuids = re.compile(rb'"uuid"\s*:\s*"([a-zA-Z0-9]{8}(?:-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12})"').findall
 
 Decoded = TypeVar("Decoded")
 
@@ -69,9 +69,12 @@ def mismatch_error(response: Response, request: Request) -> APIResponseError | N
     A proxy or a connection that mixes responses up may send the right one the next time, so the error is transient.
     """
     if request.uuid is not None:
-        is_missing = request.uuid.lower().encode() not in response.body.lower()
-        mismatched = is_missing and _find_uuid(response.body) is not None
+        uuids = {uuid.lower() for uuid in _find_uuids(response.body)}
+        mismatched = bool(uuids) and request.uuid.lower().encode() not in uuids
         problem = "the response is another customer than the requested one"
+    elif request == owner_request():
+        mismatched = b'"identity_uuid"' in response.body
+        problem = "the response is a customer, not the token's owner"
     elif request.page is not None:
         page = read_current_page(response.headers)
         mismatched = page is not None and page != request.page

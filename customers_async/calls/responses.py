@@ -42,6 +42,8 @@ DEFAULT_RETRY_AFTER = 60.0
 
 _MAX_GZIP_MEMBERS = 10
 """A body with more gzip members is refused: what follows a member is copied, even after an empty one."""
+_END_OF_DATES = 253_402_300_000.0
+"""Unix seconds: later dates, of the year 10000, are beyond `datetime`."""
 _MAX_WAIT = 1e9
 """Seconds: a longer ``Retry-After`` counts as this, so that sums and texts of it stay possible."""
 _PIECE = 2**20
@@ -128,8 +130,9 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def read_date(headers: Mapping[str, str]) -> float | None:
-    """Read ``Date`` in Unix seconds; None if it is missing or unreadable."""
-    return _read_date(headers.get("Date"))
+    """Read ``Date`` in Unix seconds; None if it is missing, unreadable or impossible."""
+    seconds = _read_date(headers.get("Date"))
+    return seconds if seconds is not None and 0 < seconds < _END_OF_DATES else None
 
 
 def _read_date(value: str | None) -> float | None:
@@ -253,7 +256,7 @@ def _check_whole(body: bytes, headers: Mapping[str, str]) -> None:
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
     except (ValueError, RecursionError) as error:
-        cut = bool(body) and "truncated" in str(error)
+        cut = "truncated" in str(error)
     else:
         cut = False
     if cut:

@@ -25,11 +25,13 @@ def find_target(path: str | os.PathLike[str]) -> Path:
     try:
         target = follow_link(named).absolute()
         target.parent.stat()
-        if not _is_file_or_missing(named):
-            raise FileExistsError(errno.EEXIST, "exists and is not a file", f"{named}")
+        for existing in (named, manifest_path(target), rejected_path(target)):
+            _check_file_or_missing(existing)
         for part in ("rejected", "manifest"):  # the longest names
             with suppress(FileNotFoundError):
                 os.lstat(partial_path(target, part))
+    except FileExistsError:
+        raise
     except OSError as error:
         error.filename = f"{named}"
         raise
@@ -54,6 +56,11 @@ def rejected_path(target: Path) -> Path:
 def partial_path(target: Path, part: str) -> Path:
     """Return the path of a part that is not in place yet: data, rejected or manifest."""
     return target.with_name(f".{target.name}.{part}.partial")
+
+
+def _check_file_or_missing(path: Path) -> None:
+    if not _is_file_or_missing(path):
+        raise FileExistsError(errno.EEXIST, "exists and is not a file", f"{path}")
 
 
 def _is_file_or_missing(path: Path) -> bool:

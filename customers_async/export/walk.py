@@ -86,6 +86,8 @@ class ExportWalk:
         strict = on_incomplete in ("reconcile", "raise")
         if self._journal.finished and strict:
             await self._start_over()
+        if self.resumed and await self._journal.get(1) is None:
+            await self._start_over()  # the verdict begins with the first page's total and date: it must be the oldest
         if self.resumed:
             _log.info(
                 "The export resumes. Pages of an earlier run that are used: %d, the oldest from %s.",

@@ -37,6 +37,8 @@ from tests.faults.interruption import check_nothing_held
 from tests.wire import TOKEN, Reply, make_response, raw_server, send_then, serve
 
 OTHER = EXAMPLE.replace("2g", "2h")
+RELATIVE = f'{{"uuid":"{OTHER}","identity_uuid":"{EXAMPLE}"}}'.encode()
+OWNER = f'{{"uuid":"{EXAMPLE}","email":"{DATA}"}}'.encode()
 UNSOLICITED = {
     "a count": make_response(b"[]", X_Api_Total="250", X_Api_Current_Page="1"),
     "another customer": make_response(customer(uuid=OTHER)),
@@ -67,6 +69,8 @@ async def test_fault_51_data_on_an_idle_connection_is_not_a_response(unsolicited
     ("call", "wrong", "right"),
     [
         ("get_customer", make_response(customer(uuid=OTHER)), make_response(customer())),
+        ("get_customer", make_response(RELATIVE), make_response(customer())),
+        ("whoami", make_response(RELATIVE), make_response(OWNER)),
         ("get_page", make_response(page(), X_Api_Current_Page="1"), make_response(page(), X_Api_Current_Page="2")),
         ("get_page", make_response(page(), X_Api_Page="3"), make_response(page(), X_Api_Page="2")),
     ],
@@ -74,7 +78,8 @@ async def test_fault_51_data_on_an_idle_connection_is_not_a_response(unsolicited
 async def test_fault_51_response_to_another_request_is_retried(call: str, wrong: bytes, right: bytes) -> None:
     """Another uuid or page number: the next attempt gets the right response."""
     async with serve(wrong, right) as (client, server):
-        found: Any = await getattr(client, call)(EXAMPLE if call == "get_customer" else 2)
+        arguments: dict[str, tuple[Any, ...]] = {"get_customer": (EXAMPLE,), "get_page": (2,), "whoami": ()}
+        found: Any = await getattr(client, call)(*arguments[call])
         assert EXAMPLE in (getattr(found, "uuid", None), *(one.uuid for one in getattr(found, "customers", ())))
         assert len(server.requests) == 2
 
@@ -115,6 +120,7 @@ DATES = [
     "Sun, 06 Nov 1994 08:49:37",
     "Sun, 06 Nov 1994 08:49:37 UTC",
     "Sun, 06 Nov 1994 10:49:37 +0200",
+    "Sun, 06 Nov 1994 08:49:37 +0000",
     "06 Nov 1994 08:49:37 gmt",
 ]
 
@@ -132,6 +138,17 @@ def test_fault_52_dates_without_a_zone_are_utc(date: str, zone: str, monkeypatch
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize(
+    "date", ["Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "x"]
+)
+async def test_fault_52_impossible_date_proves_nothing(date: str) -> None:
+    """A list whose first response has no usable ``Date`` is COMPLETE by its totals, without a proof."""
+    async with serve(make_response(page(), X_Api_Total="1", Date=date)) as (client, _):
+        pager = client.list_customers()
+        assert len([found async for found in pager]) == 1
+        assert (pager.completeness.verdict, pager.completeness.proven) == (Verdict.COMPLETE, False)
 
 
 @pytest.mark.parametrize("value", ["1760000000", "9" * 300, "1" + "0" * 17, "Fri, 31 Dec 9999 23:59:59 GMT"])
@@ -153,7 +170,7 @@ def test_fault_52_equal_joined_headers_are_one(value: str, total: int | None) ->
     assert read_page_metadata({"X-Api-Has-More-Pages": "true, true"}).has_more is True
 
 
-@pytest.mark.parametrize("body", [b"[1,2", b'{"a":"x', b"[", b'[{"uuid":"a"}'])
+@pytest.mark.parametrize("body", [b"", b"[1,2", b'{"a":"x', b"[", b'[{"uuid":"a"}'])
 async def test_fault_52_json_cut_at_the_connections_end_is_transient(body: bytes) -> None:
     """Without a length, the end of the connection may be the end of the body, or a cut."""
     headers = {"Content-Type": "application/json"}
