@@ -1,10 +1,12 @@
 """OpenTelemetry: a span for each call with a child for each attempt, and metrics.
 
 Needs the extra: ``pip install 'customers-async[otel]'``. It is an event listener, so it costs nothing unless it is
-used. Names follow the semantic conventions for HTTP clients. No uuid, token or customer data is exported.
+used. An attempt's span is the current span while the request is sent and received, so spans and log records of aiohttp
+belong to it. Names follow the semantic conventions for HTTP clients. No uuid, token or customer data is exported.
 """
 
 from collections.abc import Callable
+from contextvars import Token
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ import attrs
 
 from customers_async._version import __version__
 from customers_async.events import (
+    CallEvent,
     CallFinished,
     CallStarted,
     Event,
@@ -22,7 +25,8 @@ from customers_async.events import (
 )
 
 try:
-    from opentelemetry import metrics, trace
+    from opentelemetry import context, metrics, trace
+    from opentelemetry.context import Context
     from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
 except ModuleNotFoundError as _missing:
     if _missing.name != "opentelemetry":
@@ -35,6 +39,8 @@ __all__ = ["listener"]
 
 _DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _WAITS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
+
+_ATTEMPT: Final = context.create_key("customers_async.attempt")
 
 _Attributes = dict[str, str | int]
 
@@ -61,13 +67,29 @@ def listener(
 
 @attrs.define
 class _CallInProgress:
-    """The spans of a call and of its current attempt, their attributes, and the number of requests sent."""
+    """A call's span and attributes, the number of requests sent, and the current attempt's span and context token."""
 
     span: Span
     attributes: _Attributes
     url: str
-    attempt: Span = INVALID_SPAN
     sent: int = 0
+    attempt: Span = INVALID_SPAN
+    attached: Token[Context] | None = None
+
+    def attach(self, span: Span, parent: Context) -> None:
+        """Make the span of an attempt the current span."""
+        self.attempt = span
+        attempt_context = trace.set_span_in_context(span, parent)
+        self.attached = context.attach(context.set_value(_ATTEMPT, self, attempt_context))
+
+    def detach(self) -> Span:
+        """Restore the context before the attempt, and return the attempt's span."""
+        span, token = self.attempt, self.attached
+        self.attempt, self.attached = INVALID_SPAN, None
+        # A coroutine that is closed instead of cancelled ends elsewhere: there the attempt is not attached.
+        if token is not None and context.get_value(_ATTEMPT) is self:
+            context.detach(token)
+        return span
 
 
 class _Telemetry:
@@ -98,16 +120,22 @@ class _Telemetry:
         match event:
             case CallStarted():
                 self._start_call(event)
-            case RequestSent():
-                self._start_attempt(self._calls[event.call], event.route)
-            case RequestAnswered():
-                self._end_attempt(self._calls[event.call], event)
             case RetryScheduled():
                 self._retries.add(1, {"url.template": event.route, "error.type": event.reason})
             case QuotaWait():
                 self._quota_wait.record(event.seconds, {"url.template": event.route})
+            case CallEvent() if call := self._calls.get(event.call):  # none if its span could not be started
+                self._continue_call(call, event)
+
+    def _continue_call(self, call: _CallInProgress, event: CallEvent) -> None:
+        match event:
+            case RequestSent():
+                self._start_attempt(call, event.route)
+            case RequestAnswered():
+                self._end_attempt(call, event)
             case CallFinished():
-                _end(self._calls.pop(event.call).span, event.error)
+                del self._calls[event.call]
+                _end(call.span, event.error)
 
     def _start_call(self, event: CallStarted) -> None:
         url = urlsplit(event.url)
@@ -125,19 +153,20 @@ class _Telemetry:
         if call.sent:
             attributes["http.request.resend_count"] = call.sent
         call.sent += 1
-        context = trace.set_span_in_context(call.span)
-        call.attempt = self._tracer.start_span(f"GET {route}", context, SpanKind.CLIENT, attributes)
+        parent = trace.set_span_in_context(call.span)
+        call.attach(self._tracer.start_span(f"GET {route}", parent, SpanKind.CLIENT, attributes), parent)
 
     def _end_attempt(self, call: _CallInProgress, event: RequestAnswered) -> None:
+        span = call.detach()
         attributes, error = call.attributes, event.error
         if event.status is not None:
-            call.attempt.set_attribute("http.response.status_code", event.status)
+            span.set_attribute("http.response.status_code", event.status)
             attributes = {**attributes, "http.response.status_code": event.status}
             if event.status >= 400:
                 error = str(event.status)
         if error is not None:
             attributes = {**attributes, "error.type": error}
-        _end(call.attempt, error)
+        _end(span, error)
         self._duration.record(event.seconds, attributes)
         if event.status == 429:
             self._rejected.add(1, {"url.template": event.route})

@@ -44,7 +44,7 @@ from customers_async import CustomersClient, cli
 from customers_async.cli.commands import app
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
-from tests.benchmarks import limiter_picture
+from tests.benchmarks import limiter_picture, verdicts
 
 ROOT = Path(__file__).parent.parent
 
@@ -217,6 +217,16 @@ def test_the_design_page_lists_every_module() -> None:
     assert contract["containers"] == ["customers_async"]
     layers = re.findall(r"\w+", " ".join(contract["layers"]))
     assert re.findall(r"^\| `(\w+)` \|", design, re.MULTILINE)[: len(layers)] == layers
+
+
+def test_the_table_of_verdicts_has_the_rows_that_its_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """Header and names of the scenarios are those of ``python -m tests.benchmarks.verdicts``; figures may differ."""
+    verdicts.main(1)
+    header, *rows = capsys.readouterr().out.splitlines()
+    page = (ROOT / "docs/explanation/completeness.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\|.*$", page, re.MULTILINE)
+    assert table[0] == header.replace("of 1 listings", f"of {verdicts.LISTINGS} listings")
+    assert [row.split("|")[1] for row in table[1:]] == [row.split("|")[1] for row in rows]
 
 
 def test_every_command_is_documented() -> None:

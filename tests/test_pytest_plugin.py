@@ -128,7 +128,7 @@ def test_unexpected_requests_and_unused_scripts_fail_a_test(tmp_path: Path) -> N
     assert "  GET /api/v1/customers: no parameter perpage\n" in printed
     assert "Unused scripts:\n  fail_next(503)\n  on_page(9)\n  expire_token(after=6)\n" in printed
     assert "LookupError: own failure" in printed
-    assert "set asyncio_default_fixture_loop_scope = module." in printed
+    assert "set asyncio_default_fixture_loop_scope = module (needs pytest-asyncio 0.24)." in printed
 
 
 WITHOUT_PYTEST_ASYNCIO = """
@@ -182,6 +182,30 @@ def test_plugin_works_without_pytest_asyncio(tmp_path: Path) -> None:
     assert "customers_async runs on asyncio, not on curio" in printed
     assert "customers_client needs an async test" in printed
     assert "async def functions are not natively supported" in printed
+
+
+AMBIGUOUS = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.anyio
+async def test_by_both(customers_client):
+    pass
+"""
+
+
+def test_two_plugins_that_run_the_same_test_are_reported(tmp_path: Path) -> None:
+    """In pytest-asyncio's auto mode a test of anyio would use two event loops: the error says what to set."""
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    (tmp_path / "test_both.py").write_text(AMBIGUOUS)
+    outcomes, printed = run_pytest(tmp_path)
+    assert outcomes == {"test_by_both": "ERROR"}, printed
+    assert "pytest-asyncio and anyio both run this test: set asyncio_mode = strict." in printed
 
 
 def test_plugin_loads_without_asyncio_plugins(tmp_path: Path) -> None:

@@ -3,19 +3,23 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any
 
+import aiohttp
 import pytest
 from opentelemetry import trace
+from opentelemetry.context import get_current
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, SpanKind, StatusCode
 
-from customers_async import CustomersClient, Event, NotFoundError, telemetry
+from customers_async import CustomersClient, CustomersError, Event, telemetry
 from customers_async.emulator import Emulator
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
@@ -113,6 +117,118 @@ async def test_spans_are_children_of_the_current_span(
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
+@asynccontextmanager
+async def open_instrumented(
+    emulator: Emulator, listener: Callable[[Event], None], tracers: TracerProvider
+) -> AsyncIterator[CustomersClient]:
+    """Open a client whose borrowed session starts a span in each request, as aiohttp's instrumentation does."""
+    tracer = tracers.get_tracer("aiohttp")
+    config = aiohttp.TraceConfig()
+
+    async def on_request_start(*_: object) -> None:
+        tracer.start_span("from aiohttp").end()
+
+    config.on_request_start.append(on_request_start)
+    async with (
+        aiohttp.ClientSession(trace_configs=[config]) as session,
+        CustomersClient(emulator.token, base_url=emulator.url, session=session, on_event=listener) as client,
+    ):
+        yield client
+
+
+def check_nesting(spans: Sequence[ReadableSpan], requests: int) -> None:
+    """Check that each span of aiohttp has an attempt of its own as parent, in the same trace."""
+    by_id = {span.context.span_id: span for span in spans}
+    inner = [span for span in spans if span.name == "from aiohttp"]
+    attempts = [by_id[parent_id(span) or 0] for span in inner]
+    assert len({span.context.span_id for span in attempts}) == len(inner) == requests
+    for span, attempt in zip(inner, attempts, strict=True):
+        assert attempt.name.startswith("GET ")
+        assert by_id[parent_id(attempt) or 0].name.startswith("customers_async ")
+        assert span.context.trace_id == attempt.context.trace_id
+
+
+async def test_attempt_is_the_current_span_while_it_runs(
+    emulator: Emulator, listener: Callable[[Event], None], tracers: TracerProvider, exporter: InMemorySpanExporter
+) -> None:
+    """Spans of aiohttp are children of the attempt, also in retries, concurrent calls and listings of two clients."""
+    async with (
+        open_instrumented(emulator, listener, tracers) as one,
+        open_instrumented(emulator, listener, tracers) as two,
+    ):
+        emulator.fail_next(503)
+        await one.get_customer(EXAMPLE)
+        await asyncio.gather(*(client.whoami() for client in (one, two) for _ in range(5)))
+        async for _ in two.list_customers():
+            assert trace.get_current_span() is trace.INVALID_SPAN
+    check_nesting(exporter.get_finished_spans(), emulator.stats.requests)
+    assert get_current() == {}
+
+
+@pytest.mark.parametrize("fault", ["stall", "reset", "html", 404, 429])
+async def test_nothing_stays_attached_after_a_failure(
+    fault: str | int, emulator: Emulator, traced: CustomersClient, tracers: TracerProvider
+) -> None:
+    """The caller's span is the current one again after a failed or cancelled call."""
+    emulator.fail_next(fault, times=None)
+    with tracers.get_tracer("app").start_as_current_span("caller") as caller:
+        before = get_current()
+        with pytest.raises((TimeoutError, CustomersError)):
+            async with asyncio.timeout(5):
+                await traced.with_options(max_rate_limit_wait=1).whoami()
+        assert trace.get_current_span() is caller
+        assert get_current() is before
+
+
+async def test_call_that_is_closed_elsewhere_detaches_nothing(
+    traced: CustomersClient, tracers: TracerProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A coroutine that is closed from another context leaves that context alone, and no error is logged."""
+    call = traced.whoami()
+    elsewhere = copy_context()
+    elsewhere.run(call.send, None)
+    assert elsewhere.run(trace.get_current_span) is not trace.INVALID_SPAN
+    with tracers.get_tracer("app").start_as_current_span("closer") as closer:
+        call.close()
+        assert trace.get_current_span() is closer
+    assert not caplog.records
+
+
+class FailingSpan(NonRecordingSpan):
+    """A span that cannot be changed or ended."""
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        raise LookupError
+
+    def end(self, end_time: int | None = None) -> None:
+        raise LookupError
+
+
+class FailingTracer(NoOpTracer):
+    """A tracer whose spans fail, or which fails from the first or the second span on."""
+
+    def __init__(self, working: int) -> None:
+        self.working = working
+
+    def start_span(self, *_: Any, **__: Any) -> Span:
+        if not self.working:
+            raise LookupError
+        self.working -= 1
+        return FailingSpan(trace.INVALID_SPAN_CONTEXT)
+
+
+@pytest.mark.parametrize(("working", "logged"), [(0, 1), (1, 2), (2, 2)])
+async def test_nothing_stays_attached_if_the_provider_raises(
+    working: int, logged: int, client: CustomersClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A provider that raises is logged; the call succeeds, and no span stays current."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.get_tracer = lambda *_, **__: FailingTracer(working)  # type: ignore[method-assign]
+    assert await client.with_options(on_event=telemetry.listener(provider)).count_customers() == 250
+    assert get_current() == {}
+    assert len(caplog.records) == logged
+
+
 @pytest.mark.parametrize(
     ("fault", "error"), [("stall", "APITimeoutError"), ("html", "APIResponseError"), ("reset", "APIConnectionError")]
 )
@@ -195,8 +311,11 @@ async def test_no_secret_and_no_customer_data_is_exported(
     with pytest.raises(Exception, match="400"):
         await traced.whoami()
     customer = await traced.get_customer(EXAMPLE)
-    with pytest.raises(NotFoundError):
-        await traced.get_customer("00000000-0000-0000-0000-000000000000")
+    for fault in (404, 422, 503, "html", "reset", "cut"):
+        emulator.fail_next(fault, times=None)
+        with pytest.raises(CustomersError):
+            await traced.get_customer("00000000-0000-0000-0000-000000000000")
+        emulator.recover()
     exported = "".join(span.to_json() for span in exporter.get_finished_spans()) + str(read_points(reader))
     for secret in (emulator.token, EXAMPLE, str(customer.name), "00000000-0000"):
         assert secret not in exported

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from functools import partial
-from importlib.resources import files
 from itertools import count
+from pkgutil import get_data
 
 import attrs
 import msgspec
@@ -41,7 +41,6 @@ OWNER = {
 }
 
 _DESCRIPTION_PATH = "/openapi.yaml"
-_DESCRIPTION = files(__package__).joinpath("openapi.yaml").read_bytes()
 _GZIP = re.compile(r"(^|[,\s])(gzip|\*)(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 _SMALLEST_COMPRESSED = 256
 _LIST_PATH = "/api/v1/customers"
@@ -244,7 +243,8 @@ class Service:
 
 
 async def _get_description(_: web.Request) -> web.Response:
-    return web.Response(body=_DESCRIPTION, content_type="application/yaml")
+    # importlib.resources does not find the file under pytest 6.2; a frozen program may lack it, and needs it only here.
+    return web.Response(body=get_data(__package__, "openapi.yaml"), content_type="application/yaml")
 
 
 def _make_unrouted_response(error: web.HTTPException) -> web.Response:
