@@ -71,7 +71,7 @@ def large_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("diff small.jsonl large.jsonl", signal.SIGTERM, 143),
     ],
 )
-def test_fault_65_signal_ends_a_blocked_command(large_files: Path, arguments: str, number: int, code: int) -> None:
+def test_fault_62_signal_ends_a_blocked_command(large_files: Path, arguments: str, number: int, code: int) -> None:
     """Within 2 s, although its thread writes to a pipe that is not read, or reads a huge file."""
     with in_a_thread(Emulator(customers=3000, limit=10**6)) as emulator:
         environment = {"CUSTOMERS_BASE_URL": emulator.url, "CUSTOMERS_TOKEN": emulator.token, "PYTHONDEVMODE": ""}
@@ -107,7 +107,7 @@ main(["export", sys.argv[1], "--quiet"])
 """
 
 
-def test_fault_65_signal_ends_an_export_on_a_stalled_disk(command: Command, service: Emulator, tmp_path: Path) -> None:
+def test_fault_62_signal_ends_an_export_on_a_stalled_disk(command: Command, service: Emulator, tmp_path: Path) -> None:
     """Within 2 s, and the next export runs."""
     path = tmp_path / "c.jsonl"
     with subprocess.Popen([sys.executable, "-c", STALLED, f"{path}"], stdout=subprocess.PIPE) as process:  # noqa: S603  # our own code
@@ -121,7 +121,7 @@ def test_fault_65_signal_ends_an_export_on_a_stalled_disk(command: Command, serv
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_fault_65_second_signal_ends_at_once() -> None:
+def test_fault_62_second_signal_ends_at_once() -> None:
     """Even while the first one is being handled."""
     with in_a_thread(Emulator(customers=3000, limit=10**6)) as emulator:
         environment = {"CUSTOMERS_BASE_URL": emulator.url, "CUSTOMERS_TOKEN": emulator.token, "PYTHONDEVMODE": ""}
@@ -163,7 +163,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, columns: int, shown: list[bytes]) 
 
 @pytest.mark.parametrize("columns", [38, 40, 60, 79])
 @pytest.mark.parametrize("arguments", ["list", "get e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"])
-def test_fault_66_narrow_terminal_shows_whole_names_and_uuids(
+def test_fault_63_narrow_terminal_shows_whole_names_and_uuids(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch, columns: int, arguments: str
 ) -> None:
     """Values are below each other, and no text is cut."""
@@ -181,7 +181,7 @@ def test_fault_66_narrow_terminal_shows_whole_names_and_uuids(
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"])
 @pytest.mark.parametrize("arguments", ["list --limit 1", "whoami", "get e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"])
-def test_fault_66_piped_data_has_no_colours(
+def test_fault_63_piped_data_has_no_colours(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch, variable: str, arguments: str
 ) -> None:
     """Whatever the environment asks for."""
@@ -193,7 +193,7 @@ def test_fault_66_piped_data_has_no_colours(
 @pytest.mark.parametrize("total", [None, 0, 1, 10**18])
 @pytest.mark.parametrize("wait", [0.0, 30.0, 1e17, float("inf")])
 @pytest.mark.parametrize("customers", [0, 1, 10**18])
-def test_fault_66_absurd_figures_do_not_break_the_progress(total: int | None, wait: float, customers: int) -> None:
+def test_fault_63_absurd_figures_do_not_break_the_progress(total: int | None, wait: float, customers: int) -> None:
     """It is one line in any case, and one page is singular."""
     client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, wait), _api=SimpleNamespace(bulk_wait=lambda _: wait))
     status = Status(client)
@@ -204,7 +204,7 @@ def test_fault_66_absurd_figures_do_not_break_the_progress(total: int | None, wa
 
 
 @pytest.mark.parametrize("seconds", [1.5, 1e17, 1e300, float("inf"), float("nan")])
-def test_fault_66_absurd_wait_does_not_replace_the_error(seconds: float) -> None:
+def test_fault_63_absurd_wait_does_not_replace_the_error(seconds: float) -> None:
     """The message is that of the error."""
     assert run._describe(RateLimitError("the rate limit is used up", retry_after=seconds)).startswith("the rate limit")
 
@@ -215,14 +215,14 @@ def test_fault_66_absurd_wait_does_not_replace_the_error(seconds: float) -> None
 @pytest.mark.parametrize(
     ("text", "seconds"), [("0s", 0), ("90s", 90), ("1.5h", 5400), ("2d", 172800), ("10m", 600), ("9" * 400 + "d", None)]
 )
-def test_fault_62_durations_of_the_command_line(text: str, seconds: int | None) -> None:
+def test_fault_59_durations_of_the_command_line(text: str, seconds: int | None) -> None:
     """A number and a unit; an endless one is the longest there is."""
     assert seconds is None or parse_duration(text).total_seconds() == seconds
     assert parse_duration(text).days >= 0
 
 
 @pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1 h", "1w", "1hh", "1e3s", "\u0661h", "inf", "nan", "1,5h"])
-def test_fault_62_other_durations_are_wrong_usage(
+def test_fault_59_other_durations_are_wrong_usage(
     command: Command, service: Emulator, tmp_path: Path, text: str
 ) -> None:
     """Exit code 2, and nothing is sent."""
@@ -230,7 +230,7 @@ def test_fault_62_other_durations_are_wrong_usage(
     assert (outcome.code, outcome.out, service.stats.requests) == (2, "", 0)
 
 
-def test_fault_62_command_says_what_is_resumed(command: Command, service: Emulator, tmp_path: Path) -> None:
+def test_fault_59_command_says_what_is_resumed(command: Command, service: Emulator, tmp_path: Path) -> None:
     """On stderr and in the report; not if the pages are too old."""
     path = tmp_path / "c.jsonl"
     for within, resumed in ("1d", True), ("0s", False):
@@ -246,7 +246,7 @@ def test_fault_62_command_says_what_is_resumed(command: Command, service: Emulat
 
 @pytest.mark.parametrize("command_line", ["export {}", "demo --customers 1 --output {}"])
 @pytest.mark.parametrize(("name", "code"), [("caf\udce9.jsonl", 2), ("a" * 249 + ".jsonl", 1), ("missing/c.jsonl", 1)])
-def test_fault_63_command_refuses_a_path_before_any_request(
+def test_fault_60_command_refuses_a_path_before_any_request(
     command: Command, service: Emulator, tmp_path: Path, command_line: str, name: str, code: int
 ) -> None:
     """One message, without a traceback."""
@@ -255,7 +255,7 @@ def test_fault_63_command_refuses_a_path_before_any_request(
     assert service.stats.requests == 0
 
 
-def test_fault_61_command_does_not_promise_pages_that_are_not_kept(
+def test_fault_58_command_does_not_promise_pages_that_are_not_kept(
     command: Command, service: Emulator, tmp_path: Path
 ) -> None:
     """The first page did not arrive."""

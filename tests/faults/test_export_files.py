@@ -86,7 +86,7 @@ def overwrite(data: bytearray, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip_bits, cut, overwrite])
-async def test_fault_60_damaged_journal_never_changes_the_export(
+async def test_fault_57_damaged_journal_never_changes_the_export(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, damage: Callable[[bytearray, random.Random], None]
 ) -> None:
     """The result equals that of an undisturbed export, or it is an error of the documented kinds."""
@@ -143,7 +143,7 @@ async def test_fault_60_damaged_journal_never_changes_the_export(
         "PRAGMA user_version = 1",
     ],
 )
-async def test_fault_60_changed_journal_never_changes_the_export(
+async def test_fault_57_changed_journal_never_changes_the_export(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, statement: str
 ) -> None:
     """A page or a fact without its digest counts as missing; other contents are an ExportError."""
@@ -159,7 +159,7 @@ async def test_fault_60_changed_journal_never_changes_the_export(
         assert (report.rows, report.pages_resumed) == (250, 0)
 
 
-async def test_fault_60_names_in_the_file_are_not_executed(client: CustomersClient, tmp_path: Path) -> None:
+async def test_fault_57_names_in_the_file_are_not_executed(client: CustomersClient, tmp_path: Path) -> None:
     """resume=False discards a journal without executing a forged table name."""
     path = tmp_path / "customers.jsonl"
     journal, kept = await interrupt(client, path), tmp_path / "attached"
@@ -168,7 +168,7 @@ async def test_fault_60_names_in_the_file_are_not_executed(client: CustomersClie
     assert not kept.exists()
 
 
-async def test_fault_60_damaged_page_is_fetched_again(
+async def test_fault_57_damaged_page_is_fetched_again(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
     """The report counts the other page only, which is read again because others follow after the pause."""
@@ -181,7 +181,7 @@ async def test_fault_60_damaged_page_is_fetched_again(
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "mode", "group", "directory", "fifo", "wal", "dangling"])
 @pytest.mark.parametrize("resume", [True, False])
-async def test_fault_60_journal_that_others_may_have_made_is_refused(
+async def test_fault_57_journal_that_others_may_have_made_is_refused(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, kind: str, resume: bool
 ) -> None:
     """Nothing is sent, and the file behind it is not changed."""
@@ -213,7 +213,7 @@ async def test_fault_60_journal_that_others_may_have_made_is_refused(
     assert not (tmp_path / "missing").exists()
 
 
-async def test_fault_60_journal_of_another_user_is_refused(
+async def test_fault_57_journal_of_another_user_is_refused(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Except one that was just created, since some file systems map users."""
@@ -228,7 +228,7 @@ async def test_fault_60_journal_of_another_user_is_refused(
 # A journal that blocks
 
 
-async def test_fault_61_export_that_ends_before_its_first_page_leaves_nothing(
+async def test_fault_58_export_that_ends_before_its_first_page_leaves_nothing(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
     """Another account exports to the same name afterwards."""
@@ -243,7 +243,7 @@ async def test_fault_61_export_that_ends_before_its_first_page_leaves_nothing(
 
 
 @pytest.mark.parametrize("version", [1, 2])
-async def test_fault_61_journal_without_pages_blocks_no_export(
+async def test_fault_58_journal_without_pages_blocks_no_export(
     client: CustomersClient, tmp_path: Path, version: int
 ) -> None:
     """Such as one left by a killed process, of any version, service and account."""
@@ -255,7 +255,7 @@ async def test_fault_61_journal_without_pages_blocks_no_export(
     assert not journal.exists()
 
 
-async def test_fault_61_refused_export_keeps_the_journal_of_another(client: CustomersClient, tmp_path: Path) -> None:
+async def test_fault_58_refused_export_keeps_the_journal_of_another(client: CustomersClient, tmp_path: Path) -> None:
     """An export removes its own journal only."""
     path = tmp_path / "customers.jsonl"
     journal = await interrupt(client, path)
@@ -275,7 +275,7 @@ def travel(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr("customers_async.export.journal_file.time.time", lambda: moved)
 
 
-async def test_fault_62_old_pages_are_fetched_again(
+async def test_fault_59_old_pages_are_fetched_again(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tonight's file shows tonight's list, and its requests."""
@@ -302,7 +302,7 @@ async def test_fault_62_old_pages_are_fetched_again(
         (-7200, True, 2),
     ],
 )
-async def test_fault_62_resume_limits_the_age_of_pages(
+async def test_fault_59_resume_limits_the_age_of_pages(
     client: CustomersClient,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -327,7 +327,7 @@ async def test_fault_62_resume_limits_the_age_of_pages(
 
 
 @pytest.mark.parametrize(("page", "kept"), [(1, 0), (2, 1)])
-async def test_fault_62_nothing_is_used_if_the_first_page_is_old(
+async def test_fault_59_nothing_is_used_if_the_first_page_is_old(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int, kept: int
 ) -> None:
     """The total was read with the first page."""
@@ -343,7 +343,7 @@ async def test_fault_62_nothing_is_used_if_the_first_page_is_old(
     assert (await export_customers(client, path)).pages_resumed == kept
 
 
-async def test_fault_62_resuming_is_logged(
+async def test_fault_59_resuming_is_logged(
     client: CustomersClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At INFO, with the number of pages and the time of the oldest."""
@@ -365,7 +365,7 @@ async def test_fault_62_resuming_is_logged(
     [(timedelta(seconds=-1), ValueError), (1, TypeError), (3600.0, TypeError), ("1h", TypeError), (None, TypeError)],
     ids=str,
 )
-async def test_fault_62_other_values_of_resume_are_refused(
+async def test_fault_59_other_values_of_resume_are_refused(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, resume: Any, error: type[Exception]
 ) -> None:
     """Before anything is sent."""
@@ -415,7 +415,7 @@ class AsyncProgress:
     ],
     ids=lambda value: ascii(value)[:30],
 )
-async def test_fault_63_target_that_cannot_be_written_is_refused_before_any_request(
+async def test_fault_60_target_that_cannot_be_written_is_refused_before_any_request(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, target: str, error: type[Exception]
 ) -> None:
     """Nothing is sent, and nothing is left."""
@@ -438,7 +438,7 @@ async def test_fault_63_target_that_cannot_be_written_is_refused_before_any_requ
     [async_progress, AsyncProgress(), partial(async_progress), 5, "print"],
     ids=lambda value: type(value).__name__,
 )
-async def test_fault_63_progress_that_is_no_plain_function_is_refused(
+async def test_fault_60_progress_that_is_no_plain_function_is_refused(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, progress: Any
 ) -> None:
     """Before anything is sent."""
@@ -447,7 +447,7 @@ async def test_fault_63_progress_that_is_no_plain_function_is_refused(
     assert (emulator.stats.requests, names(tmp_path)) == (0, set())
 
 
-async def test_fault_63_longest_name_that_fits_is_exported(client: CustomersClient, tmp_path: Path) -> None:
+async def test_fault_60_longest_name_that_fits_is_exported(client: CustomersClient, tmp_path: Path) -> None:
     """All names that the export makes exist in the end."""
     path = tmp_path / ("a" * 231 + ".jsonl")
     assert (await export_customers(client, path)).rows == 250
@@ -455,7 +455,7 @@ async def test_fault_63_longest_name_that_fits_is_exported(client: CustomersClie
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_fault_63_stdout_of_text_takes_text(
+async def test_fault_60_stdout_of_text_takes_text(
     emulator: Emulator, client: CustomersClient, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
     """As in a notebook; other formats are refused at once."""
@@ -475,7 +475,7 @@ async def test_fault_63_stdout_of_text_takes_text(
         await export_customers(client, "-")
 
 
-async def test_fault_63_another_working_directory_during_the_export(
+async def test_fault_60_another_working_directory_during_the_export(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative path is resolved once."""
@@ -487,7 +487,7 @@ async def test_fault_63_another_working_directory_during_the_export(
 
 
 @pytest.mark.parametrize("exists", [True, False])
-async def test_fault_63_symbolic_link_stays_and_its_file_is_replaced(
+async def test_fault_60_symbolic_link_stays_and_its_file_is_replaced(
     client: CustomersClient, tmp_path: Path, exists: bool
 ) -> None:
     """The manifest is beside the file, and found through the link."""
@@ -508,7 +508,7 @@ async def test_fault_63_symbolic_link_stays_and_its_file_is_replaced(
 
 
 @pytest.mark.parametrize("format_", ["parquet", "arrow"])
-async def test_fault_63_program_without_package_metadata(
+async def test_fault_60_program_without_package_metadata(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
     """A frozen program exports; the version of pyarrow is unknown."""
@@ -519,7 +519,7 @@ async def test_fault_63_program_without_package_metadata(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("part", ["data", "manifest"])
-async def test_fault_63_full_disk_names_the_path_and_keeps_the_journal(
+async def test_fault_60_full_disk_names_the_path_and_keeps_the_journal(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """Even at the very end; a second run completes without a request."""
@@ -562,7 +562,7 @@ class Odd(BaseException):
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("stage", ["walk", "write"])
-async def test_fault_64_error_from_progress_ends_the_export(
+async def test_fault_61_error_from_progress_ends_the_export(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, error: BaseException, stage: str
 ) -> None:
     """With that exception; nothing leaks, and a second run resumes."""
@@ -586,7 +586,7 @@ async def test_fault_64_error_from_progress_ends_the_export(
     assert verify_export(path) == {}
 
 
-async def test_fault_64_coroutine_from_progress_ends_the_export(client: CustomersClient, tmp_path: Path) -> None:
+async def test_fault_61_coroutine_from_progress_ends_the_export(client: CustomersClient, tmp_path: Path) -> None:
     """A lambda may return one, which only its call shows."""
     with pytest.raises(TypeError, match="it returned a coroutine"):
         await export_customers(client, tmp_path / "c.jsonl", progress=lambda seen: async_progress(seen))  # type: ignore[arg-type]
@@ -595,7 +595,7 @@ async def test_fault_64_coroutine_from_progress_ends_the_export(client: Customer
 @pytest.mark.parametrize(
     "error", [ValueError("from a listener"), asyncio.CancelledError(), CustomersError("x")], ids=str
 )
-async def test_fault_64_error_from_a_listener_does_not_end_the_export(
+async def test_fault_61_error_from_a_listener_does_not_end_the_export(
     client: CustomersClient, tmp_path: Path, error: BaseException
 ) -> None:
     """It is logged, and the figures are right."""
@@ -638,7 +638,7 @@ def replacing(number: int, old: bytes, new: bytes) -> Callable[[Exchange], Await
     [*((value, "jsonl") for value in ODD_VALUES.values()), *((ODD_VALUES["many digits"], name) for name in FORMATS)],
     ids=lambda value: value[:12],
 )
-async def test_fault_67_what_is_written_is_read(
+async def test_fault_64_what_is_written_is_read(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, value: str, format_: str
 ) -> None:
     """Odd values in a field that the model does not know do not spoil verify and diff."""
@@ -662,7 +662,7 @@ async def test_fault_67_what_is_written_is_read(
     ],
     ids=str,
 )
-async def test_fault_67_half_a_surrogate_pair_is_rejected_alone(
+async def test_fault_64_half_a_surrogate_pair_is_rejected_alone(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str, fields: list[str] | None, half: bytes
 ) -> None:
     """The other records are written, and the bytes of the bad one go to the file of rejected records."""
@@ -678,7 +678,7 @@ async def test_fault_67_half_a_surrogate_pair_is_rejected_alone(
 
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("fields", [None, ["uuid", "name"]], ids=["all", "two"])
-async def test_fault_67_last_of_two_values_counts(
+async def test_fault_64_last_of_two_values_counts(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str, fields: list[str] | None
 ) -> None:
     """Even if the first one is no text."""
@@ -690,7 +690,7 @@ async def test_fault_67_last_of_two_values_counts(
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-async def test_fault_67_csv_does_not_make_an_empty_text_a_change(
+async def test_fault_64_csv_does_not_make_an_empty_text_a_change(
     emulator: Emulator, client: CustomersClient, tmp_path: Path, format_: str
 ) -> None:
     """In both directions; between other formats it is one."""
@@ -743,7 +743,7 @@ async def test_fault_67_csv_does_not_make_an_empty_text_a_change(
     ],
     ids=lambda damage: str(damage)[:40],
 )
-async def test_fault_67_other_json_is_not_a_manifest(
+async def test_fault_64_other_json_is_not_a_manifest(
     client: CustomersClient, tmp_path: Path, damage: dict[str, object] | str
 ) -> None:
     """Whatever its depth and its types are; diff lists no removed customers."""
@@ -775,7 +775,7 @@ def show(value: object) -> str:
     return f"{value!r} {value} {console.file.getvalue()}"
 
 
-async def test_fault_67_printers_show_no_customer(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
+async def test_fault_64_printers_show_no_customer(emulator: Emulator, client: CustomersClient, tmp_path: Path) -> None:
     """Neither the repr nor rich, which reads the attributes of objects."""
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     await export_customers(client, old)
@@ -793,7 +793,7 @@ async def test_fault_67_printers_show_no_customer(emulator: Emulator, client: Cu
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("part", ["data", "rejected", "manifest"])
-async def test_fault_67_traceback_of_a_failed_export_shows_no_customer(
+async def test_fault_64_traceback_of_a_failed_export_shows_no_customer(
     emulator: Emulator,
     client: CustomersClient,
     tmp_path: Path,
