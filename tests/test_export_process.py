@@ -17,7 +17,10 @@ from customers_async.export.journal import journal_path
 from tests.test_cli import in_a_thread
 from tests.test_cli_process import COMMAND, started
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux signals, limits and process handles")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux signals, limits and process handles"),
+]
 
 
 @pytest.fixture
