@@ -3,6 +3,7 @@
 import asyncio
 import copy
 from collections import OrderedDict
+from contextlib import suppress
 
 import attrs
 
@@ -94,5 +95,6 @@ class TTLCache:
 def isolated(customer: Customer) -> Customer:
     """Return the customer, or a copy if parts of it could be changed: callers that share it must not notice."""
     if customer.extra or isinstance(customer.related_persons, list | dict):
-        return copy.deepcopy(customer)
+        with suppress(RecursionError):  # nested too deeply to be copied
+            return copy.deepcopy(customer)
     return customer

@@ -150,8 +150,16 @@ def customer_to_dict(customer: Customer) -> dict[str, Any]:
 
     Returns:
         All 14 fields under their own names, times in Unix seconds, followed by the fields in ``extra``.
+
+    Raises:
+        RecordError: ``related_persons`` is nested too deeply.
     """
-    fields: dict[str, Any] = _converter.unstructure(customer, unstructure_as=Customer)
+    try:
+        fields: dict[str, Any] = _converter.unstructure(customer, unstructure_as=Customer)
+    except RecursionError:
+        fields = {}
+    if not fields:
+        raise RecordError("'related_persons' is nested too deeply", field="related_persons")
     return {**fields, **customer.extra}
 
 
@@ -194,15 +202,17 @@ def _follow_rules(customers: list[Customer], body: bytes) -> bool:
 
 
 def _parse(body: bytes) -> Any:
+    is_one_value = False
     try:
         return _decode_json(body)
     except UnicodeDecodeError:
         problem = "the response is not valid UTF-8"
-    except msgspec.DecodeError:
+    except msgspec.DecodeError as error:
         problem = "the response is not JSON, or its JSON is cut or out of range"
+        is_one_value = "out of range" in str(error) or _find_surrogate_escape(body) is not None
     except RecursionError:
         problem = "the response's JSON is nested too deeply"
-    if _find_surrogate_escape(body):  # half a character makes one record bad, not the page
+    if is_one_value:  # half a character, or a number like 1e999: it makes one record bad, not the page
         with suppress(ValueError, RecursionError):
             return json.loads(body, parse_constant=_refuse_constant)
     raise APIResponseError(problem)
@@ -248,7 +258,7 @@ def _structure(record: Any, model: type[Model], page: int | None = None, index: 
     position = "the record" if index is None else f"record {index} of page {page}"
     if not isinstance(record, Mapping):
         raise record_error(f"{position} is {_describe(record)}, not an object")
-    field = _find_half_character(record)
+    field = _find_unwritable_field(record)
     if field is None:
         try:
             return _converter.structure(record, model)
@@ -257,14 +267,17 @@ def _structure(record: Any, model: type[Model], page: int | None = None, index: 
     raise record_error(f"{position}: {field!r} is not {_EXPECTED.get(field, 'text or null')}", field=field)
 
 
-def _find_half_character(record: Mapping[str, Any]) -> str | None:
-    """The name of the first field that holds half of a surrogate pair, which is no text; None if there is none."""
+def _find_unwritable_field(record: Mapping[str, Any]) -> str | None:
+    """The name of the first field whose value JSON cannot hold; None if there is none.
+
+    Such values are half a surrogate pair, infinity and NaN. Values of other Python types are left to cattrs.
+    """
     for name, value in record.items():
         try:
-            _encode_json((name, value))
-        except UnicodeEncodeError:
+            json.dumps([name, value], allow_nan=False, ensure_ascii=False).encode()
+        except ValueError:
             return name
-        except (TypeError, ValueError, OverflowError, RecursionError):  # of Python values that JSON cannot hold
+        except (TypeError, RecursionError):
             continue
     return None
 

@@ -1,5 +1,6 @@
 """Status errors: the class, code and message for each response from status 400 on."""
 
+import json
 import pickle
 
 import pytest
@@ -112,3 +113,25 @@ def test_429_has_a_retry_after() -> None:
     waits = [make_error(429, Retry_After=value).retry_after for value in ("7", "-5", "soon")]
     assert [*waits, make_error(429).retry_after] == [7.0, 0.0, 60.0, 60.0]
     assert make_error(503).retry_after is None
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "abcDEF+ghi=.Zz0-123_x",
+        "abcDEF%2Bghi%3D.Zz0-123_x",
+        "ABCDEF+GHI=.ZZ0-123_X",
+        "abcDEF+ghi=.Zz0...",
+        "a b c D E F + g h i = . Z z 0",
+        "abcDEF&#43;ghi&#61;.Zz0-123_x",
+        "token: abcDEF+ghi=.Zz0-123_x!",
+    ],
+)
+def test_echoed_token_is_removed_in_any_spelling(echo: str) -> None:
+    """A service may encode, escape, cut, space or upper-case the token that it sends back."""
+    body = json.dumps({"message": echo, "errors": {"token": [echo], echo: ["bad"]}}).encode()
+    error = status_error(Response(422, {}, body), "/", secret="abcDEF+ghi=.Zz0-123_x", expired=False, attempts=1)
+    kept = f"{error} {error.code} {error.errors}".lower()
+    assert "def" not in kept
+    assert "zz0" not in kept
+    assert "[token]" in kept

@@ -253,13 +253,16 @@ def _check_whole(body: bytes, headers: Mapping[str, str]) -> None:
     """Raise if the connection's end is the only sign of the body's end, and came in the middle of the JSON."""
     if "Content-Length" in headers or "Transfer-Encoding" in headers:
         return
+    text = body.strip()
     try:
-        msgspec.json.decode(body, type=msgspec.Raw)
+        msgspec.json.decode(text, type=msgspec.Raw)
     except (ValueError, RecursionError) as error:
-        cut = "truncated" in str(error)
+        begin, end = text[:1], text[-1:]
+        is_open = not text or (begin == b"[" and end != b"]") or (begin == b"{" and end != b"}")
+        is_cut = is_open or "truncated" in str(error)
     else:
-        cut = False
-    if cut:
+        is_cut = False
+    if is_cut:
         raise APIConnectionError("the response was cut short")
 
 

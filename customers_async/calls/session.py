@@ -247,6 +247,8 @@ class Session:
         if mismatch is not None and call.mismatched and call.request.page:
             self._ignores_numbers, mismatch = True, None
         call.mismatched = mismatch is not None
+        if mismatch is not None:
+            self._transport.drop_connections()
         return mismatch or response
 
     def _release(self, permit: Permit, received: Response | CustomersError | None) -> None:

@@ -5,7 +5,9 @@ The error envelope and its codes come from the vendor's "API concepts" pages.
 
 import re
 from collections.abc import Mapping, Sequence
+from html import unescape
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -28,6 +30,8 @@ _Errors = Mapping[str, Sequence[str]] | Sequence[str]
 
 _MAX_ENVELOPE = 2**16
 """Bytes: a larger body is not the documented envelope, and is not parsed."""
+_ECHO = 12
+"""Characters of the token, letters and digits, that must not appear in a row."""
 _ERRORS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -95,7 +99,10 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _
         return None, ()
 
     def clean(text: str) -> str:
-        return "".join(c if c.isprintable() else "?" for c in text.replace(secret, "[token]")[:200])
+        text = text.replace(secret, "[token]")
+        if _echoes(text, secret):
+            return "[token]"
+        return "".join(c if c.isprintable() else "?" for c in text[:200])
 
     def texts(value: Any) -> list[str]:
         items = value if isinstance(value, list) else [value]
@@ -109,6 +116,13 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _
     else:
         errors = texts(errors)
     return code if _is_code(code) else None, errors
+
+
+def _echoes(text: str, secret: str) -> bool:
+    """Whether the text contains a part of the token, whatever its case, and percent-encoded, escaped or spaced."""
+    plain, hidden = (re.sub(r"[^a-z0-9]", "", unquote(unescape(value)).lower()) for value in (text, secret))
+    length = min(_ECHO, len(hidden))
+    return length >= _ECHO // 2 and any(hidden[i : i + length] in plain for i in range(len(hidden) - length + 1))
 
 
 def _is_code(text: str) -> bool:

@@ -5,6 +5,7 @@ inside it, they would keep aiohttp's error as their context, and with it the Aut
 """
 
 import ssl
+from collections import Counter
 from contextlib import suppress
 from typing import Final, Self
 
@@ -60,6 +61,7 @@ class Transport:
         self._base = URL(base_url, encoded=True)
         self._http = http
         self._borrowed = http is not None
+        self._in_flight: Counter[aiohttp.ClientSession] = Counter()
         self.timeouts: Timeouts = Timeouts()
         self._headers: tuple[Credential, CIMultiDict[str]] | None = None
 
@@ -77,10 +79,11 @@ class Transport:
             APIResponseError: The response is not HTTP, too large, or not encoded as its headers say.
         """
         head: Response | None = None
-        body = _Body()
+        body, http = _Body(), self._open()
+        self._in_flight[http] += 1
         try:
             with self.timeouts.limit(timeout) as ends_at:
-                response = await self._open().get(
+                response = await http.get(
                     self._url_for(request),
                     headers=self._headers_for(credential),
                     allow_redirects=False,
@@ -104,16 +107,37 @@ class Transport:
                 head.body = body.joined()
                 return decode_body(head, max_body)
             failure = with_location(too_large_error(max_body), head)
+        finally:
+            self._in_flight[http] -= 1
+            if http is not self._http:
+                await self._close_unused()
         if head is not None and head.status >= 400:  # the status is enough, whatever happened to the body
             return head
         raise failure
 
+    def drop_connections(self) -> None:
+        """Open new connections for later requests, after a response to another request; not in a borrowed session.
+
+        The connection that mixed responses up is in the pool, and would give each later request its predecessor's.
+        """
+        if not self._borrowed:
+            self._http = None
+
     async def close(self) -> None:
         """Close the connections; a borrowed aiohttp session stays open."""
         self.timeouts.close()
-        if self._http is not None and not self._borrowed:
+        if not self._borrowed:
+            self._in_flight = Counter(dict.fromkeys(self._in_flight, 0))
             with suppress(RuntimeError):  # the event loop has ended, and the connections with it
-                await self._http.close()
+                await self._close_unused(last=True)
+
+    async def _close_unused(self, *, last: bool = False) -> None:
+        """Close the sessions that were dropped and have no request in flight; the present one, too, at the end."""
+        unused = [http for http, count in self._in_flight.items() if not count and (last or http is not self._http)]
+        for http in unused:
+            del self._in_flight[http]
+        for http in unused:
+            await http.close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:

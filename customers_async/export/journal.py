@@ -9,13 +9,14 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
 import attrs
+import msgspec
 
 from customers_async.calls.responses import Response
 from customers_async.errors import ExportError
@@ -181,7 +182,8 @@ class Journal:
     async def _open(self, identity: dict[str, str], resume: timedelta | bool) -> None:
         await self.run_in_thread(self._file.open, identity, resume)
         self.finished = self._file.facts.get("finished") == "yes"
-        self.stats = ExportStats(**json.loads(self._file.facts.get("stats", "{}")))
+        with suppress(ValueError, TypeError, RecursionError):  # not written by an export: start at zero
+            self.stats = msgspec.json.decode(self._file.facts.get("stats", "{}"), type=ExportStats)
 
     async def _write_pending(self) -> None:
         """Write until no page is pending; each transaction holds the pages that arrived during the one before."""

@@ -13,6 +13,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from customers_async.calls.responses import Response
 from customers_async.errors import ExportError
 from customers_async.export.sqlite_errors import translate_sqlite_errors
@@ -112,7 +114,9 @@ class JournalFile:
             return None
         if _digest(_describe_page(number, fetched_at), headers, body) != digest:
             return None
-        return Response(200, json.loads(headers), body)
+        with suppress(ValueError, RecursionError):
+            return Response(200, msgspec.json.decode(headers, type=dict[str, str]), body)
+        return None
 
     def write(self, statements: Iterable[Statement]) -> None:
         """Execute statements in one transaction."""
@@ -260,15 +264,15 @@ class JournalFile:
             raise self._damaged_error()
         for name, value, digest in self._execute("SELECT name, value, digest FROM facts"):
             if isinstance(name, bytes) and isinstance(value, bytes) and _digest(name, value) == digest:
-                self.facts[name.decode()] = value.decode()
+                self.facts[name.decode(errors="replace")] = value.decode(errors="replace")
         if not self.facts.keys() >= identity.keys():
             raise self._damaged_error()
         if self.facts.items() >= identity.items():
             return
         if {**self.facts, "account": identity["account"]}.items() >= identity.items():
             raise self._other_export_error("for another account")
-        base_url, per_page = self.facts["base_url"], self.facts["per_page"]
-        raise self._other_export_error(f"from {base_url} with {per_page} customers a page")
+        which = f"from {self.facts['base_url']} with {self.facts['per_page']} customers a page"
+        raise self._other_export_error("".join(character for character in which if character.isprintable()))
 
     def _load_times(self, max_age: timedelta) -> None:
         """Load the pages' times, and delete pages that are too old: all of them if the first page is."""

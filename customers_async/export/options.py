@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isfunction, isgeneratorfunction, signature
 from typing import Literal, Self
 
 import attrs
@@ -93,7 +94,7 @@ def check_progress(progress: object) -> OnProgress:
     """
     if progress is None:
         return lambda _: None
-    if not callable(progress) or iscoroutinefunction(progress) or iscoroutinefunction(type(progress).__call__):
+    if not callable(progress) or not _is_plain_function(progress):
         raise TypeError("progress must be a plain function of an ExportProgress, or None")
     return progress
 
@@ -104,3 +105,16 @@ def _check_resume(resume: object) -> timedelta | bool:
     if isinstance(resume, timedelta) and resume < timedelta():
         raise ValueError("resume must not be negative")
     return resume
+
+
+def _is_plain_function(function: Callable[..., object]) -> bool:
+    """Whether a call with one argument runs the function at once."""
+    code = function if isfunction(function) else type(function).__call__
+    if any(is_other(code) for is_other in (iscoroutinefunction, isasyncgenfunction, isgeneratorfunction)):
+        return False
+    with suppress(ValueError):  # some built-in functions have no signature
+        try:
+            signature(function).bind(None)
+        except TypeError:
+            return False
+    return not iscoroutinefunction(function)

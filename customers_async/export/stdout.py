@@ -21,6 +21,8 @@ def prepare_stdout(format_: Format) -> Callable[[Path], None]:
     stdout = sys.stdout
     if stdout is None or getattr(stdout, "closed", False):
         raise OSError(errno.EBADF, "stdout is closed")
+    if not callable(getattr(stdout, "write", None)) or not callable(getattr(stdout, "flush", None)):
+        raise OSError(errno.EBADF, "stdout cannot be written to")
     is_text = getattr(stdout, "buffer", None) is None
     if is_text and not format_.is_text:
         raise ValueError(f"stdout takes text only here, which {format_.name} is not")

@@ -239,6 +239,9 @@ class CustomerBatch:
     def __repr__(self) -> str:
         return f"<CustomerBatch {self._reader.pending} customers pending>"
 
+    def __reduce__(self) -> str:
+        raise TypeError("a batch uses its client's connections, and does not pickle")
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -39,6 +39,9 @@ class CustomerPager:
         state = f"next_page={self.next_page}" if self._fetcher.completeness is None else self.completeness.describe()
         return f"<CustomerPager {state}>"
 
+    def __reduce__(self) -> str:
+        raise TypeError("a pager uses its client's connections, and does not pickle")
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -287,6 +287,9 @@ async def test_fault_56_pickling_a_client_ends_in_a_sentence(client: CustomersCl
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="does not pickle: make one per process"):
             attempt(client)
+    for iterator in (client.list_customers(), client.get_customers([EXAMPLE])):
+        with pytest.raises(TypeError, match="uses its client's connections, and does not pickle"):
+            pickle.dumps(iterator)
     with pytest.raises(TypeError, match=r"with_options\(\) does not take 'cache'; it takes concurrency, timeout"):
         client.with_options(cache=None)  # type: ignore[call-arg]  # on purpose
 

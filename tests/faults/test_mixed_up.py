@@ -18,8 +18,10 @@ from customers_async import (
     CustomersClient,
     CustomersError,
     NotFoundError,
+    RecordError,
     RetryPolicy,
     Verdict,
+    customer_to_dict,
     export_customers,
 )
 from customers_async.calls.responses import (
@@ -370,3 +372,56 @@ async def test_fault_52_borrowed_session_fails_within_our_errors(
                 assert TOKEN not in f"{error!r} {error.__context__!r}"
                 assert "the aiohttp session failed" in str(error)
             check_nothing_held(client)
+
+
+async def test_fault_51_connection_that_is_one_response_behind_is_dropped() -> None:
+    """One response too many arrives right after a request: that request is sent again, on another connection."""
+
+    async def one_too_many(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(make_response(customer(uuid=OTHER)))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(make_response(customer()))
+
+    missing = make_response(b'{"message":"NOT_FOUND"}', "404 Not Found")
+    replies: list[Reply] = [
+        make_response(customer()),
+        one_too_many,
+        make_response(customer()),
+        missing,
+        make_response(customer()),
+    ]
+    async with serve(*replies) as (client, server):
+        for _ in range(2):
+            assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
+        with pytest.raises(NotFoundError):
+            await client.get_customer(OTHER)
+        assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
+        assert (len(server.requests), server.connections) == (5, 2)
+
+
+@pytest.mark.parametrize("end", [b"-", b"1.", b"1e", b"1e+", b"tru", b'"\\u00', b'"a', b"{", b",", b"", b"1"])
+def test_fault_52_cut_anywhere_in_the_json_is_transient(end: bytes) -> None:
+    """Wherever the connection ends, an open array is a cut."""
+    with pytest.raises(APIConnectionError, match="cut short"):
+        decode_body(Response(200, {}, b'[{"uuid":"x"},{"a":' + end), 100)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e400", "1" + "0" * 400 + ".5"])
+async def test_fault_52_number_out_of_range_makes_one_record_bad(number: str) -> None:
+    """The rest of the page is kept with ``on_bad_record``."""
+    body = page(customer(), f'{{"uuid":"{OTHER}","related_persons":[{number}]}}'.encode())
+    rejected: list[Any] = []
+    async with serve(make_response(body, X_Api_Total="2")) as (client, _):
+        pager = client.list_customers(on_bad_record=lambda raw, error: rejected.append((raw["uuid"], error.field)))
+        assert [found.uuid async for found in pager] == [EXAMPLE]
+        assert rejected == [(OTHER, "related_persons")]
+
+
+async def test_fault_53_deeply_nested_value_is_an_error_of_ours() -> None:
+    """A look-up returns it; what cannot be converted is a RecordError."""
+    deep = f'{{"uuid":"{EXAMPLE}","related_persons":{"[" * 600}{"]" * 600}}}'.encode()
+    async with serve(make_response(deep)) as (client, _):
+        found = await client.get_customer(EXAMPLE)
+        with pytest.raises(RecordError, match="nested too deeply"):
+            customer_to_dict(found)
