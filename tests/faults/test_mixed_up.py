@@ -275,10 +275,9 @@ async def test_fault_53_no_body_holds_the_loop(
     body, status = shape
     fields = {"Content_Encoding": "gzip"} if zipped else {}
     reply = make_response(gzip.compress(body, 1) if zipped else body, status, **fields)
-    longest, last = 0.0, time.process_time()
-    gc.collect()
     request.addfinalizer(gc.enable)
     gc.disable()  # it would look at all objects of the test process
+    longest, last = 0.0, time.process_time()
 
     async def watch() -> None:
         nonlocal longest, last
