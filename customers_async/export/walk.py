@@ -69,7 +69,7 @@ class ExportWalk:
         self.base_url: str = api.base_url
         self.resumed: set[int] = set(journal.times)
         self._resumed_from = self.find_resumed_from()
-        self.numbers = array("Q")
+        self.numbers: array[int] = array("Q")
         self.walks: int = 0
         self.must_rewrite: bool = False
 
