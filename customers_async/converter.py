@@ -170,7 +170,7 @@ def stripped(error: Failure) -> Failure:
 
 
 def _check_size(body: bytes) -> None:
-    if len(body) > _FEW_VALUES and body.count(b",") > _MAX_VALUES:
+    if len(body) > _FEW_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise APIResponseError("the response has far more values than a page of customers")
 
 

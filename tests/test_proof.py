@@ -1,5 +1,7 @@
 """The proof of completeness, on lists that change at random while they are read."""
 
+import json
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from customers_async import Completeness, IncompleteListError, Verdict
 from tests.drifting import Drift, read
+from tests.wire import make_response, serve
 
 PLACES = st.sampled_from(["front", "end", "anywhere"])
 
@@ -80,3 +83,23 @@ def test_proof_can_be_insisted_on() -> None:
         completeness().raise_if_incomplete(proven=True)
     with pytest.raises(IncompleteListError, match="not complete: DRIFTED"):
         completeness(verdict=Verdict.DRIFTED).raise_if_incomplete(proven=True)
+
+
+@pytest.mark.parametrize("age", [600, None])
+async def test_response_from_a_cache_proves_nothing(age: int | None) -> None:
+    """A page that is older than the first response, or has no date, may show customers that were deleted before."""
+    now = 1_750_000_000
+    records = [
+        {"uuid": f"00000000-0000-4000-8000-{number:012}", "created_at": now - 10**6 + number} for number in range(200)
+    ]
+
+    def reply(number: int, age: int | None) -> bytes:
+        body = json.dumps(records[100 * (number - 1) : 100 * number]).encode()
+        fields = {} if age is None else {"Date": formatdate(now - age, usegmt=True)}
+        return make_response(body, X_Api_Total="200", X_Api_Current_Page=str(number), **fields)
+
+    for late, proven in ((age, False), (0, True)):
+        async with serve(reply(1, 0), reply(2, late)) as (client, _):
+            pager = client.list_customers(on_incomplete="ignore")
+            assert len([found async for found in pager]) == 200
+            assert (pager.completeness.verdict, pager.completeness.proven) == (Verdict.COMPLETE, proven)

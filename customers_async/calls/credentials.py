@@ -113,6 +113,10 @@ class TokenKeeper:
                 current = await self._renew(rejected, timeout)
         return None if current.token == rejected.token else current
 
+    def is_expiring(self, credential: Credential) -> bool:
+        """Whether the token has expired, or is about to."""
+        return self._clock() >= credential.expires - self._leeway
+
     def is_expired(self, credential: Credential) -> bool:
         """Whether the token's own time of expiry has passed."""
         return self._clock() >= credential.expires

@@ -18,6 +18,14 @@ def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) ->
         raise TypeError(f"{attribute.name} must be a plain function of an event, or None")
 
 
+def _check_type(kind: type) -> Callable[[object, "attrs.Attribute[Any]", object], None]:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, kind):
+            raise TypeError(f"{attribute.name} must be a {kind.__name__}, not {type(value).__name__}")
+
+    return check
+
+
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Options:
     """The settings of one view of a client; see `CustomersClient` for their meaning.
@@ -27,10 +35,10 @@ class Options:
 
     concurrency: int = attrs.field(default=8, validator=check_count, eq=False)
     timeout: float = attrs.field(default=30.0, validator=[check_seconds, attrs.validators.gt(0)])
-    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=attrs.validators.instance_of(RetryPolicy))
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=_check_type(RetryPolicy))
     max_rate_limit_wait: float = attrs.field(default=120.0, validator=check_seconds)
     max_body: int = attrs.field(default=4 * 2**20, validator=check_count)
-    keep_unknown: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    keep_unknown: bool = attrs.field(default=False, validator=_check_type(bool))
     on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener, eq=False)
 
 

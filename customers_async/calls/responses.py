@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import attrs
 import msgspec
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from customers_async.errors import APIConnectionError, APIResponseError
 
@@ -27,6 +28,7 @@ __all__ = [
     "RateLimitHeaders",
     "Response",
     "decode_body",
+    "join_repeated",
     "read_current_page",
     "read_date",
     "read_page_metadata",
@@ -88,6 +90,13 @@ class RateLimitHeaders:
     retry_after: float | None
 
 
+def join_repeated(headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
+    """Return the headers, with those that are sent more than once joined by commas: several values have no meaning."""
+    if len({name.lower() for name in headers}) == len(headers):
+        return headers
+    return CIMultiDict({name.title(): ", ".join(headers.getall(name)) for name in headers})
+
+
 def read_page_metadata(headers: Mapping[str, str]) -> PageMetadata:
     """Read the pagination headers of either edition of the vendor's documentation."""
     return PageMetadata(
@@ -120,8 +129,9 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After")
     if value is None:
         return None
-    if re.fullmatch(r"\s*[+-]?[0-9]{1,300}(\.[0-9]*)?\s*", value):
-        return min(float(value), _MAX_WAIT)
+    number = _joined(value)
+    if re.fullmatch(r"\s*[+-]?[0-9]{1,300}(\.[0-9]*)?\s*", number):
+        return min(float(number), _MAX_WAIT)
     retry_at = _read_date(value)
     if retry_at is None:
         return None
@@ -135,6 +145,7 @@ def read_date(headers: Mapping[str, str]) -> float | None:
     return seconds if seconds is not None and 0 < seconds < _END_OF_DATES else None
 
 
+@lru_cache  # most responses of a listing have the date of the one before, and parsing it takes 15 µs
 def _read_date(value: str | None) -> float | None:
     """Read a date in any form of RFC 9110; they are all UTC, including those that do not say so."""
     try:
@@ -147,7 +158,7 @@ def _read_date(value: str | None) -> float | None:
 @lru_cache
 def _read_int(value: str | None) -> int | None:
     value = _joined(value)
-    return int(value) if value.isdecimal() and value.isascii() and len(value) <= 18 else None
+    return int(value) if value.isdecimal() and value.isascii() and len(value) <= 19 else None
 
 
 def _joined(value: str | None) -> str:

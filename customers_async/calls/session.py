@@ -153,9 +153,10 @@ class Session:
         rejection: RateLimitError | None = None
         credential = await self._tokens.current(timeout)
         while True:
+            was_expiring = self._tokens.is_expiring(credential)
             permit = await self._acquire(call, waited, rejection)
             waited += permit.waited
-            if permit.waited and self._tokens.is_expired(credential):
+            if not was_expiring and self._tokens.is_expiring(credential):  # it came to that during the wait
                 self.limiter.withdraw(permit)  # nothing is held while the token source runs
                 credential = await self._tokens.current(timeout)
                 permit = await self._acquire(call, waited, rejection)

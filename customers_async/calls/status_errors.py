@@ -64,8 +64,10 @@ def status_error(response: Response, path: str, *, secret: str, expired: bool, a
     if status == 401 and expired:
         message = f"{message} Its exp has passed."
     retry_after = read_retry_after(response.headers)
-    if status == 429:
-        retry_after = DEFAULT_RETRY_AFTER if retry_after is None else max(retry_after, 0.0)
+    if retry_after is not None:
+        retry_after = max(retry_after, 0.0)
+    elif status == 429:
+        retry_after = DEFAULT_RETRY_AFTER
     return _error_class(status, expired)(
         message[:500],
         status=status,

@@ -18,7 +18,7 @@ from yarl import URL
 from customers_async._version import __version__
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
-from customers_async.calls.responses import Response, decode_body, too_large_error, with_location
+from customers_async.calls.responses import Response, decode_body, join_repeated, too_large_error, with_location
 from customers_async.calls.timeouts import Timeouts
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
 
@@ -92,7 +92,7 @@ class Transport:
                     timeout=_NO_TIMEOUT,
                 )
                 try:
-                    head = Response(response.status, response.headers, b"", ends_at - timeout)
+                    head = Response(response.status, join_repeated(response.headers), b"", ends_at - timeout)
                     if head.status < 400:
                         await body.read(response.content, max_body)
                     else:

@@ -224,11 +224,8 @@ class PageFetcher:
             if self.is_recheck:
                 self._rechecks.append(number)
             raise
-        if self.is_recheck:
-            page = self.walk.add_again(page)
-        else:
-            date = None if self.walk.claims.pages else read_date(response.headers)  # parsing it takes 15 µs
-            page = self.walk.add(page, date)
+        date = read_date(response.headers)
+        page = self.walk.add_again(page, date) if self.is_recheck else self.walk.add(page, date)
         if self._seen_earlier:
             page = self._without_seen_earlier(page)
         if self._on_event is not None:

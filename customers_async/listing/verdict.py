@@ -54,6 +54,7 @@ class Claims:
         unmet: The highest page that was empty or refused although the total promised rows on it, or 0.
         moved: Whether a page that was read twice had other rows the second time.
         newest: Customers created before this time were on the list at the first response; None without its ``Date``.
+        outdated: Whether a response is older than the first one, as from a cache, or has no ``Date``.
     """
 
     pages: int = 0
@@ -67,22 +68,27 @@ class Claims:
     unmet: int = 0
     moved: bool = False
     newest: datetime | None = None
+    outdated: bool = False
+    _first_date: float | None = None
 
     def add(self, page: Page, date: float | None = None) -> None:
         """Add what one response claims.
 
         Args:
             page: The page.
-            date: The first response's ``Date`` in Unix seconds, or None; of later ones it does not matter.
+            date: The response's ``Date`` in Unix seconds, or None.
         """
         if self.pages == 0:
             self.first_total = page.total
             self.newest = None if date is None else datetime.fromtimestamp(date - _CLOCK_MARGIN, UTC)
+            self._first_date = date
         self.pages += 1
-        self.add_headers(page)
+        self.add_headers(page, date)
 
-    def add_headers(self, page: Page) -> None:
+    def add_headers(self, page: Page, date: float | None) -> None:
         """Add what the headers of one response claim."""
+        if self._first_date is not None and (date is None or date < self._first_date - _CLOCK_MARGIN):
+            self.outdated = True
         if page.current_page is not None and page.current_page != page.number:
             self.misnumbered = True
         if page.has_more:
@@ -207,12 +213,13 @@ def is_proven(claims: Claims, seen: Seen, *, first_page: int) -> bool:
     seen, at most D are deleted ones, so at least ``seen.old - D`` survivors were seen. At most ``N - seen.old`` were
     missed: nobody, if ``seen.old`` is N. The order of the list and later totals do not matter.
 
-    More than N old customers cannot be: then ``created_at`` or the total is wrong, and nothing is proven. Records whose
-    age is unknown might be old, so they prevent a proof, too.
+    A response that is older than the first one, such as one from a cache, may show customers that had been deleted
+    before. More than N old customers cannot be: then ``created_at`` or the total is wrong. Records whose age is unknown
+    might be old. In these cases nothing is proven.
     """
     if first_page > 1 or claims.newest is None or claims.first_total is None:
         return False
-    return seen.old == claims.first_total and not seen.undated and not seen.rejected
+    return seen.old == claims.first_total and not (claims.outdated or seen.undated or seen.rejected)
 
 
 def find_verdict(claims: Claims, seen: Seen, *, first_page: int) -> Verdict:

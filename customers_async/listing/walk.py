@@ -88,7 +88,7 @@ class Walk:
 
         Args:
             page: The page.
-            date: The first response's ``Date`` in Unix seconds, or None; of later ones it does not matter.
+            date: The response's ``Date`` in Unix seconds, or None.
 
         Raises:
             APIResponseError: The page repeats the first one: the server ignores ``page``.
@@ -113,14 +113,14 @@ class Walk:
         self._look_for_end(page, len(keys), stale=not fresh.customers and not fresh.rejected)
         return fresh if self._unique else page
 
-    def add_again(self, page: Page) -> Page:
+    def add_again(self, page: Page, date: float | None = None) -> Page:
         """Add the highest page again, which was read a second time after a pause; return its new customers.
 
         If customers were deleted during the pause, others moved to this page from the next one. Without this second
         look the listing would miss them.
         """
         keys = keys_of(page)
-        self.claims.add_headers(page)
+        self.claims.add_headers(page, date)
         if self._highest is not None and self._highest[0] == page.number:
             self.claims.moved |= {*self._highest[1]} != {*keys}
         return self.seen.add(page, keys, self.seen.find_known(keys), newest=self.claims.newest, again=True)

@@ -195,6 +195,19 @@ async def test_fault_54_expired_token_is_not_sent_after_a_wait(emulator: Emulato
     assert emulator.stats.statuses[401] == 0
 
 
+async def test_fault_54_token_that_expires_while_waiting_for_a_slot_is_not_sent(emulator: Emulator) -> None:
+    """With one slot, slow responses and tokens of 40 s, each call sends a token that has not expired."""
+    emulator.latency = 9.0
+
+    async def renew() -> str:
+        return emulator.issue_token(40)
+
+    async with CustomersClient(CallableToken(renew), base_url=emulator.url, concurrency=1) as client:
+        client._api.session._tokens._clock = emulator._clock
+        await asyncio.gather(*(client.get_page(number) for number in range(1, 8)))
+    assert emulator.stats.statuses[401] == 0
+
+
 def acquire_once(limiter: RateLimiter) -> None:
     """Take a permit on a new event loop, and return it."""
 

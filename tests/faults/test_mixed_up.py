@@ -430,3 +430,13 @@ async def test_fault_53_deeply_nested_value_is_an_error_of_ours() -> None:
         found = await client.get_customer(EXAMPLE)
         with pytest.raises(RecordError, match="nested too deeply"):
             customer_to_dict(found)
+
+
+async def test_fault_52_header_sent_twice_has_no_meaning() -> None:
+    """Two different totals are no total; two equal ones are one."""
+    for second, total in (("250", None), ("1", 1)):
+        head = make_response(page(), X_Api_Total="1").replace(
+            b"\r\n\r\n", f"\r\nx-api-total: {second}\r\n\r\n".encode(), 1
+        )
+        async with serve(head) as (client, _):
+            assert (await client.get_page(1)).total == total
