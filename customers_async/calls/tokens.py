@@ -251,7 +251,7 @@ def check_token(token: str | None, origin: str) -> Secret:
     Raises:
         ConfigurationError: It is missing, or cannot be a token. The message names ``origin``, never the token.
     """
-    if isinstance(token, Secret):  # checked when it was wrapped, by a source of this module
+    if isinstance(token, Secret):  # a source of this module wrapped and checked it
         return token
     if token is None:
         raise ConfigurationError(f"{origin} is not set")

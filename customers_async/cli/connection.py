@@ -38,7 +38,7 @@ class Connection:
         token_file: A file that holds the token; default: $CUSTOMERS_TOKEN, else the file that $CUSTOMERS_TOKEN_FILE
             names.
         timeout: Seconds allowed for each attempt of a request.
-        max_wait: Longest wait for the rate limit, in seconds; 0 never waits.
+        max_wait: Longest wait of a call for the rate limit, in seconds; 0 never waits.
         debug: Log each request on stderr.
     """
 
