@@ -845,7 +845,7 @@ def test_top_level_name_is_loaded_on_first_use() -> None:
 async def test_resumed_export_finds_customers_that_moved_meanwhile(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
-    """After deletions between two runs, the last page is read again, and the file has nobody twice."""
+    """After deletions between two runs, the last page is read again, and the file has no customer twice."""
     client, path = client.with_options(concurrency=1), tmp_path / "customers.jsonl"
     emulator.fail_next(501, page=3)
     with pytest.raises(ServerError):
