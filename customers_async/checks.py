@@ -59,6 +59,7 @@ def check_base_url(url: str) -> str:
 
 
 def _find_url_problem(url: str) -> str | None:
+    """What is wrong with a base URL, without the URL itself; None if nothing is."""
     if not url.isascii() or not url.isprintable() or " " in url:
         return "must be printable ASCII without spaces"
     try:

@@ -103,7 +103,7 @@ class Session:
         raise RuntimeError("client is closed")
 
     async def close(self) -> None:
-        """Cancel the calls in progress and close the connections; your own aiohttp session stays open."""
+        """Cancel the calls in progress and close the connections; the caller's own aiohttp session stays open."""
         is_elsewhere = self._loop is not None and self._loop is not asyncio.get_running_loop()
         if self._loop is not None and is_elsewhere and not self._loop.is_closed():
             raise RuntimeError("this client belongs to another event loop: close it there")

@@ -236,7 +236,8 @@ def hide(secret: Any) -> Any:
     """Wrap a secret argument before it is checked, so that no traceback with locals can show it.
 
     A string becomes a `Secret`. None and token sources are returned unchanged. Anything else becomes an empty object
-    of a class with the same name, which is all that error messages need.
+    of a class with the same name, which is all that error messages need. The caller checks the result: `check_token`
+    takes a `Secret` for a checked token.
     """
     if isinstance(secret, str):
         return Secret(secret)

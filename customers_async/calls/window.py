@@ -222,6 +222,7 @@ class Window:
         self._is_doubted = False
 
     def _learn(self, snapshot: Snapshot, now: float, remaining: int | None, answered: bool) -> None:
+        """Add what the end of a request shows about the present window."""
         facts = self._facts
         if not facts.is_open:
             facts.stop_probing()

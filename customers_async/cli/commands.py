@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
 from customers_async.checks import check_uuid
-from customers_async.cli.connection import Connection, translate_usage_errors
+from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.demo import demo
 from customers_async.cli.export import diff, export, verify
 from customers_async.cli.output import (
@@ -29,8 +29,6 @@ from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
 
 __all__ = ["app"]
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 _CONNECTION = Connection()
 
@@ -87,6 +85,7 @@ async def list_customers(
 
 
 async def _print_list(pager: CustomerPager, limit: int | None, on_progress: OnProgress, *, json: bool) -> int:
+    """Print up to ``limit`` customers, page by page; return the exit code."""
     left, shown = sys.maxsize if limit is None else limit, 0
     async for page in pager.pages():
         last = left <= len(page.customers)

@@ -12,7 +12,10 @@ from cyclopts.validators import Number
 
 from customers_async import ConfigurationError, CustomersClient, FileToken
 
-__all__ = ["Connection", "UsageError", "translate_usage_errors"]
+__all__ = ["Connection", "Flag", "UsageError", "translate_usage_errors"]
+
+Flag = Annotated[bool, Parameter(negative="")]
+"""An option without a value, and without a ``--no-`` form."""
 
 
 class UsageError(Exception):
@@ -46,7 +49,7 @@ class Connection:
     token_file: Path | None = None
     timeout: Annotated[float, Parameter(validator=Number(gt=0))] = 30.0
     max_wait: Annotated[float, Parameter(validator=Number(gte=0))] = 120.0
-    debug: Annotated[bool, Parameter(negative="")] = False
+    debug: Flag = False
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[CustomersClient]:
