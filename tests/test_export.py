@@ -31,7 +31,7 @@ from customers_async import (
 from customers_async.calls.responses import Response
 from customers_async.emulator import Emulator, Exchange
 from customers_async.events import Event, RequestSent
-from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
+from customers_async.export import ExportProgress, ExportReport, diff_exports, export_customers, verify_export
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.formats import FORMATS
 from customers_async.export.journal import Journal, journal_path
@@ -657,6 +657,14 @@ async def test_manifest_equals_the_report(client: CustomersClient, tmp_path: Pat
     assert document["size"] == (tmp_path / "customers.parquet").stat().st_size
     assert {"customers_async", "python", "pyarrow"} == set(document["versions"])
     assert type(report).read(tmp_path / "customers.parquet").rows == 250
+
+
+def test_report_needs_every_figure() -> None:
+    """A missing figure is a ValueError, another value than a dict a TypeError."""
+    with pytest.raises(ValueError, match="is missing"):
+        ExportReport.from_dict({})
+    with pytest.raises(TypeError):
+        ExportReport.from_dict([])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -95,12 +95,14 @@ class ExportReport:
         """Make a report from the result of `as_dict`.
 
         Raises:
-            KeyError: A figure of the completeness is missing.
             TypeError: The document is not a dict.
-            ValueError: Another value is missing, or a value is of the wrong type or out of range.
+            ValueError: A value is missing, of the wrong type or out of range.
         """
         names = {field.name for field in attrs.fields(Completeness)} - {"total"}
-        figures = {name: document[name] for name in names}
+        try:
+            figures = {name: document[name] for name in names}
+        except KeyError as error:
+            raise ValueError(f"{error} is missing") from None
         rest = {field.name: document[field.name] for field in attrs.fields(cls) if field.name in document}
         completeness = {**figures, "total": figures["last_total"]}
         report = msgspec.convert({**rest, "completeness": completeness}, cls)
@@ -122,7 +124,7 @@ class ExportReport:
             return cls.from_dict(json.loads(manifest.read_bytes()))
         except FileNotFoundError:
             problem = f"{manifest} is missing"
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError, RecursionError):
             problem = f"{manifest} is not a manifest"
         raise ExportError(problem)
 
