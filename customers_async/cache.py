@@ -62,7 +62,7 @@ class TTLCache:
         self._entries.clear()
 
     def claim(self) -> None:
-        """Make this the cache of one client.
+        """Make this the cache of one client, which calls this.
 
         Raises:
             ValueError: It belongs to another client.
@@ -72,7 +72,7 @@ class TTLCache:
         self._is_claimed = True
 
     def get(self, uuid: str, *, keep_unknown: bool) -> Customer | None:
-        """Return a cached customer that was decoded with this option, or None."""
+        """Return a cached customer that was decoded with this option, or None. For `CustomersClient`."""
         key = uuid, keep_unknown
         expires, customer = self._entries.get(key, (0.0, None))
         if customer is None:
@@ -84,7 +84,7 @@ class TTLCache:
         return customer
 
     def put(self, uuid: str, customer: Customer, *, keep_unknown: bool) -> None:
-        """Cache the customer that was requested as ``uuid`` and decoded with this option."""
+        """Cache the customer that was requested as ``uuid`` and decoded with this option. For `CustomersClient`."""
         key = uuid, keep_unknown
         self._entries[key] = asyncio.get_running_loop().time() + self.seconds, customer
         self._entries.move_to_end(key)
@@ -93,7 +93,7 @@ class TTLCache:
 
 
 def isolated(customer: Customer) -> Customer:
-    """Return the customer, or a copy if parts of it could be changed: callers that share it must not notice."""
+    """Return the customer, or a copy if it has parts that a caller could change for the others."""
     if customer.extra or isinstance(customer.related_persons, list | dict):
         with suppress(RecursionError):  # nested too deeply to be copied
             return copy.deepcopy(customer)

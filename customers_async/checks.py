@@ -20,6 +20,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_flag",
+    "check_int",
     "check_page",
     "check_seconds",
     "check_uuid",
@@ -58,6 +59,7 @@ def check_base_url(url: str) -> str:
 
 
 def _find_url_problem(url: str) -> str | None:
+    """What is wrong with a base URL, without the URL itself; None if nothing is."""
     if not url.isascii() or not url.isprintable() or " " in url:
         return "must be printable ASCII without spaces"
     try:
@@ -94,12 +96,21 @@ def check_page(number: int, per_page: int) -> None:
         ValueError: ``number`` is below 1, or ``per_page`` is not from 1 to 100.
     """
     for name, value in (("page", number), ("per_page", per_page)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        check_int(name, value)
     if number < 1:
         raise ValueError(f"page must be 1 or more, not {number}")
     if not 1 <= per_page <= MAX_PER_PAGE:
         raise ValueError(f"per_page must be from 1 to {MAX_PER_PAGE}, not {per_page}")
+
+
+def check_int(name: str, value: object) -> None:
+    """Check that an argument is an int.
+
+    Raises:
+        TypeError: It is not, or is a bool.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
 
 
 def check_choice(name: str, value: object, literal: object) -> None:
@@ -164,7 +175,6 @@ def check_seconds(_: object, attribute: "attrs.Attribute[float]", value: float) 
 
 def check_count(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
     """Check a count, as an attrs validator: an int of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+    check_int(attribute.name, value)
     if value < 1:
         raise ValueError(f"{attribute.name} must be 1 or more, not {value}")

@@ -40,15 +40,15 @@ class CustomersClient:
         base_url: The service's URL. None: ``$CUSTOMERS_BASE_URL``, else ``PRODUCTION_URL``. Plain http is accepted
             for loopback addresses only.
         concurrency: The largest number of requests in flight.
-        timeout: Seconds for one attempt, from sending to the last byte.
+        timeout: Seconds for one attempt, from sending to the last byte. The token source may take as long.
         retry: Whether and when a transient failure is retried.
         rate_limiter: The rate limiter. The service's limit is per IP address, so pass one limiter to all clients of a
             process.
         max_rate_limit_wait: The longest time in seconds that one call waits for the rate limit, in total. If the wait
             would be longer, `RateLimitError` is raised at once; 0 never waits.
         max_body: The largest response body in bytes, decompressed.
-        session: A borrowed aiohttp session, never closed by the client; its own settings (cookies, proxies,
-            connector limit) apply.
+        session: Your own aiohttp session, which the client never closes; its settings (cookies, proxies, connector
+            limit) apply.
         keep_unknown: Keep fields that the model does not define in ``Customer.extra``.
         on_event: Called with each `Event` on the event loop; it must return quickly.
         cache: Caches the customers that `get_customer` returns. None: each call sends a request.
@@ -125,7 +125,7 @@ class CustomersClient:
     async def close(self) -> None:
         """Close the connections. Calls in progress raise ``RuntimeError("client is closed")``. Safe to repeat.
 
-        A borrowed aiohttp session stays open. Closing a view made by `with_options` closes the client, and vice versa.
+        Your own aiohttp session stays open. Closing a view made by `with_options` closes the client, and vice versa.
         """
         await self._api.session.close()
 
@@ -279,7 +279,10 @@ class CustomersClient:
         )
 
     async def get_page(self, number: int, *, per_page: int = MAX_PER_PAGE) -> Page:
-        """Fetch one page of the list; a page past the end is empty.
+        """Fetch one page of the list.
+
+        What the service returns for a page past the end is not documented: an empty page, or an error such as
+        `UnprocessableEntityError`.
 
         Args:
             number: The page, from 1.

@@ -7,7 +7,7 @@ and the field that do not fit. The rules, for both:
 - a string is never made from another type: a number is not a name, ``1109`` not a postal code, ``None`` not ``"None"``;
 - a time is a number of Unix seconds, from 1970 on. The same number as a string, and an RFC 3339 time with a zone, are
   the same instant and accepted; a bool, any other string and a time without a zone are refused;
-- a uuid has the service's form: letters and digits, not hex only;
+- ``uuid`` has the service's form: letters and digits, not hex only; ``identity_uuid`` is any string;
 - fields that the model does not define are dropped, or kept in ``Customer.extra`` on request.
 
 Every error raised here may carry a traceback whose frames hold customer data: callers pass it through `stripped`.
@@ -21,14 +21,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-import attrs
 import cattrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
 from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError, RecordError
-from customers_async.models import Customer, CustomerWithExtra, TokenOwner
+from customers_async.models import FIELDS, Customer, CustomerWithExtra, TokenOwner
 from customers_async.page_checks import EPOCH, are_recent, are_times, are_uuids
 
 __all__ = [
@@ -39,6 +38,7 @@ __all__ = [
     "decode_customers",
     "decode_owner",
     "stripped",
+    "to_unix_seconds",
 ]
 
 Failure = TypeVar("Failure", bound=APIResponseError)
@@ -49,10 +49,12 @@ Rejected = tuple[Any, RecordError]
 
 _MAX_RECORDS = 1_000
 """A page of more records is refused: ten times the most that the service sends, and 70 ms of work if all are bad."""
-_MAX_VALUES, _FEW_VALUES = 100_000, 2**18
-"""A body of more bytes than the second is refused if it has more values than the first, before any object is made."""
+_MAX_VALUES = 100_000
+"""A body of more values is refused, before any object is made."""
+_UNCHECKED_BYTES = 2**18
+"""The values of a shorter body are not counted."""
 
-_FIELDS = frozenset(field.name for field in attrs.fields(Customer))
+_FIELDS = frozenset(FIELDS)
 _EXPECTED = {
     "uuid": "a uuid (8-4-4-4-12 letters and digits)",
     "is_active": "true, false, 1, 0 or null",
@@ -149,7 +151,7 @@ def customer_to_dict(customer: Customer) -> dict[str, Any]:
     """Return the customer as the service writes it: the inverse of `customer_from_dict`.
 
     Returns:
-        All 14 fields under their own names, times in Unix seconds, followed by the fields in ``extra``.
+        All fields under their own names, times in Unix seconds, followed by the fields in ``extra``.
 
     Raises:
         RecordError: ``related_persons`` is nested too deeply.
@@ -163,6 +165,12 @@ def customer_to_dict(customer: Customer) -> dict[str, Any]:
     return {**fields, **customer.extra}
 
 
+def to_unix_seconds(time: datetime) -> int | float:
+    """Convert an aware time to Unix seconds, an int if they are whole."""
+    seconds = time.timestamp()
+    return int(seconds) if seconds.is_integer() else seconds
+
+
 def stripped(error: Failure) -> Failure:
     """Remove the traceback and the context of a decoding error: their frames hold customer data."""
     error.__traceback__ = error.__context__ = None
@@ -170,7 +178,7 @@ def stripped(error: Failure) -> Failure:
 
 
 def _check_size(body: bytes) -> None:
-    if len(body) > _FEW_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+    if len(body) > _UNCHECKED_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise APIResponseError("the response has far more values than a page of customers")
 
 
@@ -320,17 +328,12 @@ def _structure_flag(value: Any, _: type) -> bool:
     return bool(value)
 
 
-def _unstructure_time(time: datetime) -> int | float:
-    seconds = time.timestamp()
-    return int(seconds) if seconds.is_integer() else seconds
-
-
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_structure_hook(str, _structure_text)
     converter.register_structure_hook(bool, _structure_flag)
     converter.register_structure_hook(datetime, _structure_time)
-    converter.register_unstructure_hook(datetime, _unstructure_time)
+    converter.register_unstructure_hook(datetime, to_unix_seconds)
     converter.register_structure_hook(
         Customer, make_dict_structure_fn(Customer, converter, uuid=override(struct_hook=_structure_uuid))
     )

@@ -21,7 +21,7 @@
     └── ExportError                    an export's files are in use, damaged, or of another export
 
 Bad arguments are plain ``ValueError`` or ``TypeError``. Each error pickles, and none holds a token or a
-customer's data (a customer's uuid may stand in an error).
+customer's data, except its uuid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ class APIResponseError(CustomersError):
     Attributes:
         status: The HTTP status, or None if the data did not come from a response.
         content_type: The ``Content-Type`` header, or None.
-        transient: Whether a retry may help; True for the response to another request.
+        transient: Whether a retry may help; True if the response belongs to another request.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class ServerError(APIStatusError):
 
 
 class IncompleteListError(CustomersError):
-    """A listing ended without seeing every customer, or without being sure of it.
+    """A listing ended that is not COMPLETE, or not proven to be where that was required.
 
     Attributes:
         completeness: The verdict and its figures.

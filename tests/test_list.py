@@ -268,3 +268,21 @@ async def test_concurrent_iterations_of_one_pager_are_refused(client: CustomersC
     assert isinstance(second, RuntimeError)
     assert isinstance(first, RuntimeError | int)
     await pager.aclose()
+
+
+@pytest.mark.parametrize(
+    ("change", "description"),
+    [
+        ({"insert": 3}, "COMPLETE, 250 of 250 customers, total changed to 253, 3 seen twice, 3 pages"),
+        ({"insert": 3, "at": 10**6}, "COMPLETE, 250 of 250 customers, total changed to 253, 3 new, 3 pages"),
+    ],
+)
+async def test_proven_listing_is_described_against_its_first_total(
+    emulator: Emulator, client: CustomersClient, change: dict[str, int], description: str
+) -> None:
+    """Customers that were added while the list was read do not look as if they were missing."""
+    emulator.on_page(2, **change)
+    pager = client.list_customers()
+    async for _ in pager:
+        pass
+    assert pager.completeness.describe() == description

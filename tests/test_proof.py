@@ -33,10 +33,10 @@ PLACES = st.sampled_from(["front", "end", "anywhere"])
         }
     ),
 )
-def test_proven_listing_missed_nobody(
+def test_proven_listing_missed_no_customer(
     size: int, growth: float, deletes: float, place: Any, seed: int, options: dict[str, Any]
 ) -> None:
-    """Whatever joins, leaves, waits or resumes: everybody of the first response who is still there was seen."""
+    """Whatever joins, leaves, waits or resumes: every customer of the first response that is still there was seen."""
     inserts = growth * options["per_page"] * options["window"] / 60  # fewer than are read, or it would never end
     reading = read(size, Drift(inserts, deletes, place), seed, **options)
     found = reading.completeness
@@ -61,7 +61,7 @@ def test_list_that_stands_still_is_proven_complete(size: int, seed: int, stops: 
 
 
 def test_second_look_after_a_pause_finds_who_moved() -> None:
-    """With deletions during pauses, most listings miss somebody unless the highest page is read again."""
+    """With deletions during pauses, most listings miss a customer unless the highest page is read again."""
     drift = Drift(1 / 60, 1 / 60)
     missed = {
         rechecks: sum(read(390, drift, seed, rechecks=rechecks).missed > 0 for seed in range(30))

@@ -94,15 +94,15 @@ def test_budget_stays_within_its_bounds(steps: list[tuple[str, int]]) -> None:
     """The budget stays between 0 and its size, and a recovery gives back what its retries cost."""
     budget = RetryBudget()
     for kind, retries in steps:
-        before = budget.tokens
+        before = budget.points
         if kind == "fail":
             assert budget.spend() is (before >= 5)
         elif kind == "recover" and all([budget.spend() for _ in range(retries)]):  # noqa: C419  # all are spent
             budget.credit(retries)
-            assert budget.tokens == before
+            assert budget.points == before
         else:
             budget.credit(0)
-        assert 0 <= budget.tokens <= 100
+        assert 0 <= budget.points <= 100
 
 
 def test_budget_survives_one_failure_in_five() -> None:
@@ -112,4 +112,4 @@ def test_budget_survives_one_failure_in_five() -> None:
         failed = call % 5 == 0
         assert not failed or budget.spend()
         budget.credit(1 if failed else 0)
-    assert budget.tokens == 100
+    assert budget.points == 100

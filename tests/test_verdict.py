@@ -23,7 +23,7 @@ def test_verdict_on_consistent_evidence_is_complete() -> None:
     """All totals agree with the rows, and has-more is false on the last page only."""
     claims, seen = evidence_of_two_pages()
     assert find_verdict(claims, seen, first_page=1) is Verdict.COMPLETE
-    assert (claims.pages, claims.more_after, claims.done_at, seen.last_page, seen.rows) == (2, 1, 2, 2, 3)
+    assert (claims.pages, claims.more_after, claims.done_at, seen.last_page, seen.records) == (2, 1, 2, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The token in use: when it expires, and when to ask its source for a newer one."""
+"""The token in use: when it expires, and when to request a newer one from its source."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ class Credential:
         token: The token.
         header: The value of the Authorization header.
         expires: The token's ``exp`` in Unix seconds; infinity if it has none.
-        renewal: How many renewals the source had been asked for when it returned this token.
+        renewal: The number of renewals requested before this token was returned; see `TokenKeeper.replacement`.
     """
 
     token: Secret
@@ -50,7 +50,7 @@ class Credential:
 
 
 class TokenKeeper:
-    """Keeps the token in use, and asks its source for a newer one, once for all waiting calls.
+    """Keeps the token in use, and requests a newer one from its source, once for all waiting calls.
 
     Args:
         source: Where tokens come from.
@@ -60,8 +60,8 @@ class TokenKeeper:
     """
 
     MAX_LEEWAY = 60.0
-    """Seconds before a token's expiry when a newer one is requested, and between such requests; less for a token that
-    lives for less than four minutes."""
+    """Seconds. A newer token is requested this long before the expiry of the one in use, and again after as long if
+    there is none. For a token that lives for less than four minutes it is a quarter of its lifetime."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class TokenKeeper:
         return f"TokenKeeper({self._source!r})"
 
     async def current(self, timeout: float) -> Credential:
-        """Return the token to send; shortly before its expiry, ask the source for a newer one first.
+        """Return the token to send; shortly before its expiry, request a newer one first.
 
         Args:
             timeout: Seconds that the source may take.
@@ -131,7 +131,7 @@ class TokenKeeper:
         return current
 
     async def _renew(self, old: Credential, timeout: float) -> Credential:
-        """Ask the source for a newer token; return its credential, or the old one."""
+        """Request a newer token from the source; return its credential, or the old one."""
         try:
             with self._timeouts.limit(timeout):
                 token = check_token(await self._source.get(rejected=old.token), "the token source")

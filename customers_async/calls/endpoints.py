@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _LIST_PATH = "/api/v1/customers"
+_OTHER_CUSTOMER = "the response is another customer than the requested one"
 _find_uuids = re.compile(rb'"uuid"\s*:\s*"([a-zA-Z0-9]{8}(?:-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12})"').findall
 
 Decoded = TypeVar("Decoded")
@@ -64,14 +65,14 @@ class Request:
 
 
 def mismatch_error(response: Response, request: Request) -> APIResponseError | None:
-    """The error for the response to another request; None if it fits this one, or does not say.
+    """Return an error if the response belongs to another request; None if it does not, or if that is unknown.
 
     A proxy or a connection that mixes responses up may send the right one the next time, so the error is transient.
     """
     if request.uuid is not None:
         uuids = {uuid.lower() for uuid in _find_uuids(response.body)}
         mismatched = bool(uuids) and request.uuid.lower().encode() not in uuids
-        problem = "the response is another customer than the requested one"
+        problem = _OTHER_CUSTOMER
     elif request == owner_request():
         mismatched = b'"identity_uuid"' in response.body
         problem = "the response is a customer, not the token's owner"
@@ -105,7 +106,7 @@ def read_customer(response: Response, uuid: str, *, keep_unknown: bool) -> Custo
     """
     customer = _decode(lambda: converter.decode_customer(response.body, keep_unknown=keep_unknown), response)
     if customer.uuid.lower() != uuid.lower():
-        raise with_location(APIResponseError("the response is another customer than the requested one"), response)
+        raise with_location(APIResponseError(_OTHER_CUSTOMER), response)
     return customer
 
 

@@ -1,7 +1,7 @@
 """The rate limiter: a queue in front of `Window`.
 
-It grants a slot (one of a client's requests in flight) and a request of the rate limit together, so that no call holds
-one while it waits for the other.
+It grants a slot (one of a client's requests in flight) and a request of the rate limit together, as one permit, so that
+no call holds one while it waits for the other.
 """
 
 import asyncio
@@ -11,13 +11,14 @@ from collections import deque
 
 from customers_async.calls.slots import LANES, Lane, Line, Permit, Slots, Waiter
 from customers_async.calls.window import Window
+from customers_async.checks import check_int
 from customers_async.errors import RateLimitError
 from customers_async.models import RateLimit
 
 __all__ = ["RateLimiter"]
 
 _RESOLUTION = 0.001
-"""Seconds: a call whose remaining ``max_wait`` is shorter is refused."""
+"""Seconds: a call whose remaining ``max_wait`` is shorter is refused, because sums of waits are not exact."""
 
 
 class RateLimiter:
@@ -44,8 +45,7 @@ class RateLimiter:
 
     def __init__(self, limit: int = 500, window: float = 60.0, *, reserve: int = 0) -> None:
         for name, value in (("limit", limit), ("reserve", reserve)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+            check_int(name, value)
         if isinstance(window, bool) or not isinstance(window, int | float):
             raise TypeError(f"window must be a number of seconds, not {type(window).__name__}")
         if limit < 1 or not 0 < window < math.inf:
@@ -58,7 +58,7 @@ class RateLimiter:
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0  # of the loop; a forked one has a copy of the limiter
+        self._process = 0  # of the loop: after a fork, the child has a copy of this limiter
         self._last_opens_at: dict[Lane, float | None] = dict.fromkeys(LANES)  # at the last check for refusals
 
     def __repr__(self) -> str:
@@ -210,7 +210,7 @@ class RateLimiter:
         self._sleep_until(wakes_at if wakes_at < math.inf else None)
 
     def _review_lane(self, lane: Lane, now: float) -> float:
-        """Do that for one lane; return when to do it again, or infinity."""
+        """Update one lane; return when to update it again, or infinity."""
         lines = self._lines[lane] = [line for line in self._lines[lane] if not line.is_empty]
         if not lines:
             self._last_opens_at[lane] = None
@@ -220,7 +220,7 @@ class RateLimiter:
         wakes_at = self._window.wakes_at(now, reserve) or math.inf
         for line in lines:  # a line without a free slot waits for that, not for the rate limit
             line.blocked.run(now, running=(opens_at is not None or stalled) and line.slots.free)
-        # While opens_at stays the same, a call's past and future waits add up to the same: no need to check again.
+        # If opens_at has not changed, no call's total wait has: there is nothing to check again.
         if stalled or (opens_at is not None and opens_at != self._last_opens_at[lane]):
             ahead = 0.0 if opens_at is None else opens_at - now
             for line in lines:

@@ -35,10 +35,10 @@ class CallReporter:
         """The rate limit kept the request waiting for this long."""
 
     def request_sent(self, attempt: int) -> None:
-        """An attempt is sent."""
+        """A request is sent."""
 
     def request_answered(self, attempt: int, status: int | None, seconds: float, error: BaseException | None) -> None:
-        """An attempt ended, with this error or with data."""
+        """A request ended, with this error or with data."""
 
     def retry_scheduled(self, attempt: int, error: BaseException, delay: float) -> None:
         """The call is retried after ``delay`` seconds."""

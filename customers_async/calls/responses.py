@@ -1,4 +1,4 @@
-"""Parses responses: headers, body encoding, and responses that are neither data nor an error status. No I/O.
+"""Reads headers, decodes bodies, and rejects responses that cannot be data. No I/O.
 
 The facts come from the vendor's API reference and its "API concepts" pages. Where their two editions disagree, both
 readings work.
@@ -98,7 +98,10 @@ def join_repeated(headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
 
 
 def read_page_metadata(headers: Mapping[str, str]) -> PageMetadata:
-    """Read the pagination headers of either edition of the vendor's documentation."""
+    """Read the pagination headers of either edition of the vendor's documentation.
+
+    An export stores these headers with its pages: add a new one to ``_HEADERS`` in ``export/journal_file.py``, too.
+    """
     return PageMetadata(
         total=_read_int(headers.get("X-Api-Total")),
         per_page=_read_int(headers.get("X-Api-Per-Page")) or None,
@@ -204,6 +207,7 @@ def decode_body(response: Response, max_body: int) -> Response:
 
 
 def _decompress(response: Response, max_body: int) -> bytes:
+    """Return the body as it was before its ``Content-Encoding``."""
     match response.headers.get("Content-Encoding", "identity").strip().lower():
         case "identity" | "":
             if len(response.body) > max_body:
@@ -239,6 +243,7 @@ def _unzip(body: bytes, max_body: int) -> bytes:
 
 
 def _unzip_piece(decompressor: Any, body: bytes) -> bytes:
+    """Decompress up to a megabyte of the body."""
     with suppress(zlib.error):
         piece: bytes = decompressor.decompress(body, _PIECE)
         if piece or decompressor.eof:

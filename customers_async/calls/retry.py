@@ -8,7 +8,7 @@ import attrs
 from customers_async.checks import check_count, check_seconds
 from customers_async.errors import APIConnectionError, APIResponseError, APIStatusError, CustomersError
 
-__all__ = ["RetryBudget", "RetryPolicy"]
+__all__ = ["RetryBudget", "RetryPolicy", "is_transient"]
 
 _NEVER = frozenset({501, 505})
 
@@ -72,7 +72,7 @@ def is_transient(failure: CustomersError) -> bool:
 class RetryBudget:
     """Bounds the retries of a whole client, so that they do not multiply the load during an outage.
 
-    A retry costs 5 of 100 tokens. A call that succeeds after retries returns their cost, any other success returns 1.
+    A retry costs 5 of 100 points. A call that succeeds after retries returns their cost, any other success returns 1.
     So a listing survives one failure in five, and an outage ends the retries after 20.
     """
 
@@ -80,15 +80,15 @@ class RetryBudget:
     COST = 5
 
     def __init__(self) -> None:
-        self.tokens: int = self.SIZE
+        self.points: int = self.SIZE
 
     def spend(self) -> bool:
-        """Take the cost of one retry; return False if too few tokens are left."""
-        if self.tokens < self.COST:
+        """Take the cost of one retry; return False if too few points are left."""
+        if self.points < self.COST:
             return False
-        self.tokens -= self.COST
+        self.points -= self.COST
         return True
 
     def credit(self, retries: int) -> None:
         """Count a success after this many retries."""
-        self.tokens = min(self.SIZE, self.tokens + max(1, retries * self.COST))
+        self.points = min(self.SIZE, self.points + max(1, retries * self.COST))

@@ -35,7 +35,7 @@ class Call:
     """One call: the request, and the options, slots and lane to send it with.
 
     Attributes:
-        mismatched: Whether the last response was the one to another request.
+        mismatched: Whether the last response belonged to another request.
     """
 
     request: Request
@@ -64,7 +64,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Call, asyncio.Task[Any]] = {}  # each with the task that awaits it
         self._closed = False
-        self._ignores_numbers = False  # whether the service's page numbers mean nothing
+        self._ignores_numbers = False  # because the service numbers its pages differently
         self._idle = asyncio.Event()
 
     @property
@@ -103,7 +103,7 @@ class Session:
         raise RuntimeError("client is closed")
 
     async def close(self) -> None:
-        """Cancel the calls in progress and close the connections; a borrowed aiohttp session stays open."""
+        """Cancel the calls in progress and close the connections; the caller's own aiohttp session stays open."""
         is_elsewhere = self._loop is not None and self._loop is not asyncio.get_running_loop()
         if self._loop is not None and is_elsewhere and not self._loop.is_closed():
             raise RuntimeError("this client belongs to another event loop: close it there")
@@ -183,7 +183,10 @@ class Session:
             credential = await self._tokens.current(timeout)
 
     async def _acquire(self, call: Call, waited: float, rejection: RateLimitError | None) -> Permit:
-        """Wait for a slot and a permit; ``waited`` and ``rejection`` are those of the call so far."""
+        """Wait for a slot and a permit; ``waited`` and ``rejection`` are those of the call so far.
+
+        If the limiter refuses after a 429, that 429 is raised: it says why, and that a request was sent.
+        """
         try:
             max_wait = call.options.max_rate_limit_wait - waited
             return await self.limiter.acquire(call.slots, lane=call.lane, max_wait=max_wait)
@@ -198,7 +201,7 @@ class Session:
     async def _attempt(
         self, call: Call, permit: Permit, credential: Credential, attempt: int, reporter: CallReporter
     ) -> Response | CustomersError:
-        """Send the request once and interpret what comes. The permit is released whatever happens."""
+        """Send the request once and interpret the response. The permit is released whatever happens."""
         request, clock = call.request, permit.loop.time
         started = clock()
         received: Response | CustomersError | None = None
@@ -229,6 +232,7 @@ class Session:
     def _interpret(
         self, received: Response | CustomersError, call: Call, credential: Credential, attempt: int
     ) -> Response | CustomersError:
+        """Return the response if it is data, or the error that it means."""
         if isinstance(received, APIConnectionError):
             received.attempts = attempt
         if isinstance(received, CustomersError):
@@ -253,6 +257,7 @@ class Session:
         return mismatch or response
 
     def _release(self, permit: Permit, received: Response | CustomersError | None) -> None:
+        """Release the permit, and pass on what the response's headers say about the rate limit."""
         if not isinstance(received, Response):
             self.limiter.release(permit, answered=False)
             return

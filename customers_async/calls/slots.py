@@ -1,4 +1,4 @@
-"""A client's slots, its lines of waiting calls, and the permits that it holds."""
+"""A client's slots, its lines of waiting calls, and what they wait for: permits."""
 
 import asyncio
 from collections import deque
@@ -12,6 +12,7 @@ __all__ = ["LANES", "Lane", "Line", "Permit", "Slots", "Waiter"]
 
 Lane = Literal["interactive", "bulk"]
 LANES: tuple[Lane, ...] = ("interactive", "bulk")
+"""In the order of their priority."""
 
 
 class _Stopwatch:
@@ -65,7 +66,7 @@ class Line:
 
 
 class Slots:
-    """The requests in flight of one client, and its lines of waiting calls."""
+    """Counts the requests in flight of one client, and holds its lines of waiting calls."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -80,7 +81,9 @@ class Slots:
 
 @attrs.define(eq=False)
 class Permit:
-    """The right to send one request now; passed to `RateLimiter.release` afterwards.
+    """The right to send one request now: a slot, and one request of the rate limit.
+
+    Passed to `RateLimiter.release` when the request has ended, or to `RateLimiter.withdraw` if it was not sent.
 
     Attributes:
         slots: The client's slots, one of which this permit holds.

@@ -236,7 +236,8 @@ def hide(secret: Any) -> Any:
     """Wrap a secret argument before it is checked, so that no traceback with locals can show it.
 
     A string becomes a `Secret`. None and token sources are returned unchanged. Anything else becomes an empty object
-    of a class with the same name, which is all that error messages need.
+    of a class with the same name, which is all that error messages need. The caller checks the result: `check_token`
+    takes a `Secret` for a checked token.
     """
     if isinstance(secret, str):
         return Secret(secret)
@@ -251,7 +252,7 @@ def check_token(token: str | None, origin: str) -> Secret:
     Raises:
         ConfigurationError: It is missing, or cannot be a token. The message names ``origin``, never the token.
     """
-    if isinstance(token, Secret):  # checked when it was wrapped, by a source of this module
+    if isinstance(token, Secret):  # a source of this module wrapped and checked it
         return token
     if token is None:
         raise ConfigurationError(f"{origin} is not set")

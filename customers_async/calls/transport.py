@@ -49,7 +49,7 @@ class Transport:
 
     Args:
         base_url: Checked, without a trailing slash.
-        http: A borrowed aiohttp session, never closed here; None opens one for the first request.
+        http: The caller's aiohttp session, never closed here; None opens one for the first request.
 
     Attributes:
         base_url: The service's base URL.
@@ -100,7 +100,7 @@ class Transport:
                             await body.read(response.content, max_body)
                 finally:
                     response.release()
-        except Exception as error:  # a borrowed session's middlewares, netrc or auth may raise anything
+        except Exception as error:  # the caller's session may raise anything: middlewares, netrc, auth
             failure = _translate(error, request.path, timeout)
         else:
             if body.size <= max_body:
@@ -124,7 +124,7 @@ class Transport:
             self._http = None
 
     async def close(self) -> None:
-        """Close the connections; a borrowed aiohttp session stays open."""
+        """Close the connections; the caller's own aiohttp session stays open."""
         self.timeouts.close()
         if not self._borrowed:
             self._in_flight = Counter(dict.fromkeys(self._in_flight, 0))

@@ -16,8 +16,8 @@ _RETRY_MARGIN = 1.0
 """Seconds added to ``Retry-After``: Laravel rounds down, and may send 0 for up to a second."""
 _BELIEVED_WINDOWS = 5
 """The longest ``Retry-After`` that is believed, in windows."""
-_CLOSE = 2.0
-"""Seconds between the bounds of a window's start below which its end counts as known."""
+_KNOWN_WITHIN = 2.0
+"""Seconds: if the bounds of a window's start are at most this far apart, its end counts as known."""
 _MEANINGFUL_FALL = 20
 """The fall of ``Remaining`` from which our share of it is computed."""
 _PROBE_AFTER = 1.0
@@ -26,10 +26,10 @@ _PROBE_AFTER = 1.0
 
 @attrs.define(eq=False)
 class _Facts:
-    """What is known of one window. When the window ends, the record is replaced.
+    """What is known of one window. When the window ends, another object replaces this one.
 
     Attributes:
-        not_before: No later window can have opened before this time.
+        not_before: The next window to open opens at this time or later.
         sent: Requests that may have been counted in this window.
         is_open: Whether a response of this window has arrived.
         is_ours: Whether one of our own requests opened it.
@@ -37,8 +37,8 @@ class _Facts:
         latest: The upper bound of its start.
         first: The first ``Remaining`` received, or None.
         lowest: The lowest ``Remaining`` received, or None.
-        unreported: Requests since then whose responses did not name what remains.
-        unreported_since: When the last of them ended.
+        unreported: Requests that ended after ``lowest`` was received, without naming what remains.
+        unreported_since: When the last of these requests ended.
         probe_at: When one more request may be sent, even if those in flight have no response.
         stalls_at: Before the window is open: when its first request has gone without a response for too long.
         closed_until: After a 429: when the next request may be sent; else 0.
@@ -68,10 +68,10 @@ class Snapshot:
     """What was known when a request was sent.
 
     Attributes:
-        facts: The record of the window it was sent in.
+        facts: What is known of the window it was sent in.
         lowest: The lowest ``Remaining`` received until then, or None. Only a response with a higher one proves that
             the server has opened another window.
-        sent_at: When, in seconds.
+        sent_at: When it was sent, in seconds on the event loop's clock.
     """
 
     facts: _Facts
@@ -83,7 +83,8 @@ class Window:
     """The present window of the server. Each method takes the time in seconds.
 
     Its start lies between two bounds. If they are close, or one of our own requests opened the window, its end is known
-    well enough. Otherwise, when nothing remains, one request is sacrificed to learn ``Retry-After``.
+    well enough. Otherwise, when nothing remains, one request is sent although it will be rejected, to learn
+    ``Retry-After``.
 
     Other processes behind the same address are visible only in what remains. ``share`` is the part of its fall that our
     own requests caused, and is kept from window to window: each process uses its share of the rest.
@@ -109,7 +110,7 @@ class Window:
         if not facts.is_open:  # one request opens it; if that stalls, another one may
             return 1 if now >= facts.probe_at and (self.in_flight < self.limit - reserve or not self.in_flight) else 0
         if facts.lowest is not None and facts.lowest <= facts.unreported:
-            return 0 if self.in_flight or self._end_is_known else 1  # the sacrificed request
+            return 0 if self.in_flight or self._end_is_known else 1  # to learn Retry-After
         if (fair := self._fair_share - reserve) > 0:
             return fair
         return 1 if self._left > reserve and (now >= facts.probe_at or not self.in_flight) else 0
@@ -162,7 +163,7 @@ class Window:
 
     @property
     def _end_is_known(self) -> bool:
-        return self._facts.is_ours or self._facts.latest - self._facts.earliest <= _CLOSE
+        return self._facts.is_ours or self._facts.latest - self._facts.earliest <= _KNOWN_WITHIN
 
     def send(self, now: float) -> Snapshot:
         """Count a request as sent."""
@@ -221,6 +222,7 @@ class Window:
         self._is_doubted = False
 
     def _learn(self, snapshot: Snapshot, now: float, remaining: int | None, answered: bool) -> None:
+        """Add what the end of a request shows about the present window."""
         facts = self._facts
         if not facts.is_open:
             facts.stop_probing()
@@ -253,7 +255,7 @@ class Window:
         facts.earliest, facts.latest = facts.not_before, now
 
     def _current(self, now: float) -> _Facts:
-        """The record of the present window, which is replaced if its window has ended."""
+        """What is known of the present window, as a new object if the one before has ended."""
         facts = self._facts
         if facts.closed_until:
             if now >= facts.closed_until:
@@ -263,6 +265,6 @@ class Window:
         return self._facts
 
     def _replace(self, opens_not_before: float) -> None:
-        """Begin a record for the next window, of which nothing else is known."""
+        """Begin the next window, of which nothing else is known."""
         not_before = max(self._facts.not_before, opens_not_before)
         self._facts = _Facts(not_before=not_before, sent=self.in_flight)

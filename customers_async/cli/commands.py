@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
 from customers_async.checks import check_uuid
-from customers_async.cli.connection import Connection, translate_usage_errors
+from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.demo import demo
 from customers_async.cli.export import diff, export, verify
 from customers_async.cli.output import (
@@ -24,12 +24,11 @@ from customers_async.cli.output import (
     write,
 )
 from customers_async.cli.progress import OnProgress, show_live_line, show_nothing
+from customers_async.converter import to_unix_seconds
 from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
 
 __all__ = ["app"]
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 _CONNECTION = Connection()
 
@@ -86,6 +85,7 @@ async def list_customers(
 
 
 async def _print_list(pager: CustomerPager, limit: int | None, on_progress: OnProgress, *, json: bool) -> int:
+    """Print up to ``limit`` customers, page by page; return the exit code."""
     left, shown = sys.maxsize if limit is None else limit, 0
     async for page in pager.pages():
         last = left <= len(page.customers)
@@ -98,7 +98,9 @@ async def _print_list(pager: CustomerPager, limit: int | None, on_progress: OnPr
         else:
             await write(render(make_customers_table(customers, header=page.number == 1)))
         shown += len(customers)
-        on_progress(ExportProgress("walk", 1, page.number, shown, page.total, 0))
+        on_progress(
+            ExportProgress(stage="walk", walk=1, pages=page.number, customers=shown, total=page.total, resumed=0)
+        )
         if last:
             return 0
     completeness = pager.completeness
@@ -132,13 +134,13 @@ async def whoami(*, json: Flag = False, connection: Connection = _CONNECTION) ->
     async with connection.client() as client:
         owner = await client.whoami()
     if json:
-        await write(format_json_line(attrs.asdict(owner, value_serializer=_to_unix_seconds)))
+        await write(format_json_line(attrs.asdict(owner, value_serializer=_serialize)))
     else:
         await write(render(make_fields_table(attrs.asdict(owner))))
 
 
-def _to_unix_seconds(_: object, __: object, value: Any) -> Any:
-    return int(value.timestamp()) if isinstance(value, datetime) else value
+def _serialize(_: object, __: object, value: Any) -> Any:
+    return to_unix_seconds(value) if isinstance(value, datetime) else value
 
 
 @app.command(name="emulator")

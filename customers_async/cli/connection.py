@@ -12,7 +12,10 @@ from cyclopts.validators import Number
 
 from customers_async import ConfigurationError, CustomersClient, FileToken
 
-__all__ = ["Connection", "UsageError", "translate_usage_errors"]
+__all__ = ["Connection", "Flag", "UsageError", "translate_usage_errors"]
+
+Flag = Annotated[bool, Parameter(negative="")]
+"""An option without a value, and without a ``--no-`` form."""
 
 
 class UsageError(Exception):
@@ -38,7 +41,7 @@ class Connection:
         token_file: A file that holds the token; default: $CUSTOMERS_TOKEN, else the file that $CUSTOMERS_TOKEN_FILE
             names.
         timeout: Seconds allowed for each attempt of a request.
-        max_wait: Longest wait for the rate limit, in seconds; 0 never waits.
+        max_wait: Longest wait of a call for the rate limit, in seconds; 0 never waits.
         debug: Log each request on stderr.
     """
 
@@ -46,7 +49,7 @@ class Connection:
     token_file: Path | None = None
     timeout: Annotated[float, Parameter(validator=Number(gt=0))] = 30.0
     max_wait: Annotated[float, Parameter(validator=Number(gte=0))] = 120.0
-    debug: Annotated[bool, Parameter(negative="")] = False
+    debug: Flag = False
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[CustomersClient]:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from customers_async import CustomersClient, CustomersError, ExportError, Verdict
-from customers_async.cli.connection import translate_usage_errors
+from customers_async.cli.connection import Flag, translate_usage_errors
 from customers_async.cli.export import check_path, choose_display, summarize_report
 from customers_async.cli.output import format_json_line, make_fields_table, render, write
 from customers_async.emulator import Emulator
@@ -25,7 +25,7 @@ async def demo(
     *,
     customers: Annotated[int, Parameter(validator=Number(gte=0))] = 10_000,
     output: Path | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Export a list from an emulator, at the real rate limit of 500 requests a minute.
 

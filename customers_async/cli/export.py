@@ -21,7 +21,7 @@ from customers_async import (
     ServerError,
     Verdict,
 )
-from customers_async.cli.connection import Connection, UsageError, translate_usage_errors
+from customers_async.cli.connection import Connection, Flag, UsageError, translate_usage_errors
 from customers_async.cli.output import (
     count,
     escape,
@@ -43,8 +43,6 @@ from customers_async.export.target import find_target, follow_link
 from customers_async.listing.page_fetcher import OnIncomplete
 
 __all__ = ["check_path", "choose_display", "diff", "export", "summarize_report", "verify"]
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 _CONNECTION = Connection()
 _CHUNK = 1000

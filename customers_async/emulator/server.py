@@ -50,7 +50,7 @@ class Emulator(Settings):
     the seed, so a million of them take no memory. The first is the one in the API reference. The time in the
     responses' ``Date`` and in new records follows the event loop, so it also fits a ``VirtualTimeLoop``.
 
-    Nothing is opened before `start`, which ``async with`` calls. The arguments are `customers`, the number of
+    Nothing is opened before `start`, which ``async with`` calls. The arguments are ``customers``, the number of
     customers at first, and those of ``Settings``.
 
     Raises:

@@ -125,6 +125,7 @@ class Service:
             self.stats.statuses[response.status] += 1
 
     async def _handle(self, endpoint: _Endpoint, request: web.Request) -> web.StreamResponse:
+        """Respond to a request: with a 429 if the rate limit is used up."""
         address = self._find_address(request)
         if self.windows.admit(address):
             self.stats.admitted += 1
@@ -156,6 +157,7 @@ class Service:
         return error_response(401)
 
     def _list_customers(self, request: web.Request) -> web.Response:
+        """Respond with a page of the list, which is empty or refused past the end of a capped list."""
         try:
             requested = parse_query(request.query.items())
         except InvalidQueryError as error:
@@ -177,6 +179,7 @@ class Service:
         )
 
     def _rows(self, page: PageRequest) -> list[bytes]:
+        """The records of a page; none if it is past the end."""
         served = len(self.customer_list)
         if self.settings.capped:
             served = min(served, self.settings.cap)

@@ -43,9 +43,9 @@ class Settings:
 
     Attributes:
         seed: Selects the customers, the order under `unstable_order`, and the random faults.
-        limit: Requests in a rate-limit window; see `Emulator.rate_limit` to change it.
+        limit: Requests in a rate-limit window; see ``Emulator.rate_limit`` to change it.
         window: Length of a rate-limit window in seconds.
-        token_lifetime: Seconds for which `Emulator.token` is valid. None means forever, without an ``exp`` claim.
+        token_lifetime: Seconds for which ``Emulator.token`` is valid. None means forever, without an ``exp`` claim.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose.
         edition: Which edition of the ``X-Api-*`` headers to send, "a" or "b".

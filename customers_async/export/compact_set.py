@@ -15,8 +15,7 @@ class CompactSet:
     """A set that keeps only the 64-bit hash of each key.
 
     Among a million customers, the odds that two share a hash are one in 37 million. Such a pair would count as a
-    duplicate and make the verdict DRIFTED; it cannot make an incomplete list COMPLETE. (A string and the same text as
-    bytes have one hash, but a walk never has both.)
+    duplicate and make the verdict DRIFTED; it cannot make an incomplete list COMPLETE.
     """
 
     def __init__(self) -> None:

@@ -54,8 +54,7 @@ class Changes:
     which removes that file.
 
     Attributes:
-        withheld: Why `removed` yields nothing; None if both manifests say COMPLETE. Even then a customer that `removed`
-            yields may still be on the list, see there.
+        withheld: Why `removed` yields nothing; None if both manifests say COMPLETE.
     """
 
     def __init__(
@@ -106,8 +105,9 @@ class Changes:
     def removed(self) -> Iterator[str]:
         """Yield the uuids that are only in the older export; none if they are `withheld`.
 
-        Such a customer was not seen in the newer export. That it was removed is likely, not proven: a list can change
-        while it is read without a trace in the verdict. Look it up before you delete anything.
+        Such a customer was not seen in the newer export. If that is proven complete (``proven`` in its manifest), the
+        customer has left the list. Otherwise the newer export may have missed it: look it up before you delete
+        anything.
         """
         if self.withheld is None:
             for (uuid,) in self._database.execute(
@@ -119,8 +119,8 @@ class Changes:
 def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Changes:
     """Compare two exports. Each may be of any format, which its suffix names.
 
-    Customers that were not seen in the newer export are listed only if the verdict of both manifests is COMPLETE. Even
-    then one of them may still be on the list, see `Changes.removed`.
+    Customers that were not seen in the newer export are listed only if the verdict of both manifests is COMPLETE. See
+    `Changes.removed` for when it is certain that they have left the list.
 
     Raises:
         ExportError: A file is damaged, does not match its manifest, or has no uuids.

@@ -39,8 +39,7 @@ async def export_customers(
 
     Pages are stored in a journal beside the file as they arrive. If the export fails or is killed, the next one with
     the same arguments resumes from the journal, unless its pages are too old. The file appears when it is complete;
-    until then an older one stays.
-    Only their owner can read these files.
+    until then an older one stays. Only their owner can read these files.
 
     Args:
         client: The client to read the list with.
@@ -52,10 +51,10 @@ async def export_customers(
             the model does not know.
         on_incomplete: What to do if the verdict is not COMPLETE. ``"reconcile"`` reads the list again, up to three
             times, and then raises; ``"raise"`` raises at once; ``"warn"`` logs a warning and writes the file;
-            ``"ignore"`` writes the file. The file holds the list as it was read last. ``"warn"`` and ``"ignore"``
-            after an `IncompleteListError` write what the journal holds, without requests.
+            ``"ignore"`` writes the file. The file holds the list as it was read last. If an earlier run ended with an
+            `IncompleteListError`, ``"warn"`` and ``"ignore"`` write what the journal holds, without requests.
         on_bad_record: ``"raise"``, or ``"reject"`` to write records that do not fit to ``PATH.rejected.jsonl``, each
-            with its page and the reason, and continue.
+            with its page, its index and the reason, and continue.
         resume: The age up to which pages in the journal of an earlier run are used; older ones are fetched again, and
             all of them if the first page is older. True uses them whatever their age is; False discards the journal.
         progress: A plain function, called in the event loop after each page. It must return at once. What it raises

@@ -61,7 +61,7 @@ class Journal:
 
     Attributes:
         times: When each page that it holds was received, Unix seconds, by page number.
-        finished: Whether these pages are the whole list as it was read once, with a verdict other than COMPLETE.
+        finished: Whether the list was read to its end, with a verdict other than COMPLETE.
         stats: The figures of the export so far.
     """
 

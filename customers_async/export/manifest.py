@@ -36,11 +36,11 @@ class ExportReport:
         format: Its format.
         fields: What was written of each customer.
         rows: Customers in the file.
-        completeness: The verdict and its figures. ``distinct``, ``rejected`` and ``duplicates`` add up to the rows
-            received.
+        completeness: The verdict and its figures. ``distinct``, ``rejected`` and ``duplicates`` add up to the
+            records received.
         sha256: The file's SHA-256, in hexadecimal.
         size: The file's size in bytes.
-        walks: How many times this run read the list.
+        walks: The number of passes over the list in this run.
         pages_resumed: Pages that an earlier run left and that were not requested again.
         resumed_from: When the oldest of these pages was received, UTC; None if there are none.
         requests: Requests sent, over all runs of this export.
@@ -95,12 +95,14 @@ class ExportReport:
         """Make a report from the result of `as_dict`.
 
         Raises:
-            KeyError: A value is missing.
             TypeError: The document is not a dict.
             ValueError: A value is missing, of the wrong type or out of range.
         """
         names = {field.name for field in attrs.fields(Completeness)} - {"total"}
-        figures = {name: document[name] for name in names}
+        try:
+            figures = {name: document[name] for name in names}
+        except KeyError as error:
+            raise ValueError(f"{error} is missing") from None
         rest = {field.name: document[field.name] for field in attrs.fields(cls) if field.name in document}
         completeness = {**figures, "total": figures["last_total"]}
         report = msgspec.convert({**rest, "completeness": completeness}, cls)
@@ -122,7 +124,7 @@ class ExportReport:
             return cls.from_dict(json.loads(manifest.read_bytes()))
         except FileNotFoundError:
             problem = f"{manifest} is missing"
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError, RecursionError):
             problem = f"{manifest} is not a manifest"
         raise ExportError(problem)
 

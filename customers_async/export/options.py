@@ -29,7 +29,7 @@ class ExportProgress:
     Attributes:
         stage: ``"walk"`` while pages are fetched and written, ``"write"`` while the file is written again without
             duplicates and rejected records.
-        walk: How many times this run has begun to read the list: more than 1 if the list changed in the meantime.
+        walk: The number of the current pass over the list, from 1. There are several if the list is read again.
         pages: Pages stored in the journal, or written again.
         customers: Customers on these pages.
         total: Customers on the list, or None if unknown.

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from customers_async.models import Customer, Page
+from customers_async import converter
+from customers_async.models import FIELDS, Page
 
 __all__ = [
     "FIELDS",
@@ -29,9 +30,6 @@ __all__ = [
     "to_columns",
     "to_unix_seconds",
 ]
-
-FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer) if field.name != "extra")
-"""The fields of the API reference, in its order."""
 
 TIMES = frozenset({"created_at", "updated_at"})
 
@@ -184,8 +182,7 @@ def to_unix_seconds(value: float | str | datetime | None) -> float | None:
     if value is None or isinstance(value, int):
         return value
     moment = value if isinstance(value, datetime) else msgspec.convert(value, datetime, strict=False).astimezone(UTC)
-    seconds = moment.timestamp()
-    return int(seconds) if seconds.is_integer() else seconds
+    return converter.to_unix_seconds(moment)
 
 
 @attrs.frozen(repr=False)

@@ -42,8 +42,8 @@ class ExportWalk:
         base_url: The service.
         resumed: The numbers of the pages that an earlier run left and that are used.
         numbers: The journal's numbers of the pages last read, in the list's order.
-        walks: How many times this run read the list.
-        must_rewrite: Whether pages have rows that do not belong in the file.
+        walks: The number of passes over the list in this run.
+        must_rewrite: Whether pages have records that do not go into the file.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class ExportWalk:
         await self._journal.clear()
 
     async def _read_once(self) -> Completeness:
+        """Make one pass over the list, and return its verdict."""
         fetcher = self._make_fetcher()
         self.walks += 1
         self.numbers = array("Q")

@@ -1,7 +1,7 @@
 """Many customers by their uuids, with the fewest requests.
 
-Either each customer is looked up, or the list is read until all were found, whichever takes fewer requests. The
-functions that look up and fetch are passed in; there is no HTTP here.
+Either each customer is looked up, or the list is read until all were found, whichever takes fewer requests.
+`BatchReader` receives the functions that send requests.
 """
 
 from collections import Counter, deque
@@ -35,8 +35,8 @@ __all__ = ["BatchReader", "BatchResult", "CustomerBatch", "OnMissing", "make_bat
 OnMissing = Literal["yield", "raise", "skip"]
 
 _AHEAD = 100
-"""In input order, look-ups run ahead of the next result by at most this many positions, or by ``concurrency`` if that
-is more: results that wait for their turn take memory."""
+"""In input order, look-ups run ahead of the next result by at most this many positions, because results that wait for
+their turn take memory. If ``concurrency`` is larger, it is the limit."""
 
 
 @attrs.frozen

@@ -38,8 +38,8 @@ class PageSource:
     Attributes:
         base_url: The service's base URL.
         fetch: Fetches a page by its number.
-        decode: Decodes a page, just before it is yielded. Until then only its bytes are kept; afterwards its objects
-            are still in the processor's cache when they are used.
+        decode: Decodes a page, just before it is yielded: until then only its bytes are kept, and afterwards its
+            objects are still in the processor's cache.
         refetch: Fetches a page a second time, after a pause; None: as ``fetch`` does.
     """
 
@@ -82,7 +82,8 @@ class PageFetcher:
     """
 
     PAUSE = 1.0
-    """Seconds: after a longer pause between a response and the next request, the highest page is read again."""
+    """Seconds: after a longer pause between a response and the next request, the highest page is read again, because
+    customers may have moved to it from the next page."""
 
     PAGE_RETRIES = 2
     """How often a page is requested again after its call has failed for good."""
@@ -168,13 +169,14 @@ class PageFetcher:
             self.completeness.raise_if_incomplete()
 
     def _start_fetches(self, in_flight: "_Fetches") -> None:
+        """Start as many fetches as may be in flight; first those of pages to read a second time."""
         while self._rechecks and not in_flight.is_full and (number := self._next_recheck()) is not None:
             in_flight.start((number, True), self._fetch(number, is_recheck=True))
         while not in_flight.is_full and (wanted := self.walk.next_number()) is not None:
             in_flight.start((wanted, False), self._fetch(wanted, is_recheck=False))
 
     def _next_recheck(self) -> int | None:
-        """Return a page to read a second time, which must have arrived once."""
+        """Return a page to read a second time, which must have been received once."""
         highest = self.walk.highest_page or 0
         number = next((number for number in self._rechecks if number <= highest), None)
         if number is not None:
@@ -201,7 +203,7 @@ class PageFetcher:
                 return response
 
     def _look_for_pause(self, response: Response) -> None:
-        """After a pause, plan to read the highest page again: what happened meanwhile may have moved rows there."""
+        """After a pause, plan to read the highest page again: deletions may have moved customers there."""
         highest = self.walk.highest_page
         if response.sent_at is None:
             self._last_arrival = None
@@ -213,7 +215,7 @@ class PageFetcher:
             self._rechecked.add(highest)
 
     async def _receive_page(self, in_flight: "_Fetches") -> Page | None:
-        """Return the next page; None if it was refused, or has nothing that earlier passes did not yield."""
+        """Return the next page; None if it was refused, or if earlier passes yielded all that it has."""
         (number, self.is_recheck), task = await in_flight.next()
         try:
             response = task.result()

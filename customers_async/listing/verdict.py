@@ -13,7 +13,7 @@ from customers_async.models import Customer, Page, Verdict
 __all__ = ["Claims", "Key", "KeySet", "Seen", "find_verdict", "is_proven", "key_of", "keys_of"]
 
 Key = str | bytes
-"""Identifies a row: the uuid, or a whole record that has none."""
+"""Identifies a record: its uuid, or all of a record that has none."""
 
 _CLOCK_MARGIN = 2.0
 """Seconds by which the service's clocks may differ, with those to which it rounds ``Date`` and ``created_at``."""
@@ -51,9 +51,10 @@ class Claims:
         misnumbered: Whether a response named another page than the one requested.
         more_after: The highest page whose response says that more pages follow, or None.
         done_at: The lowest page whose response says that no more pages follow, or None.
-        unmet: The highest page that was empty or refused although the total promised rows on it, or 0.
-        moved: Whether a page that was read twice had other rows the second time.
-        newest: Customers created before this time were on the list at the first response; None without its ``Date``.
+        unmet: The highest page that was empty or refused although the total promised records on it, or 0.
+        moved: Whether a page that was read twice had other records the second time.
+        old_before: Customers created before this time were on the list at the first response; others are newcomers.
+            None if that response had no ``Date``.
         outdated: Whether a response is older than the first one, as from a cache, or has no ``Date``.
     """
 
@@ -67,7 +68,7 @@ class Claims:
     done_at: int | None = None
     unmet: int = 0
     moved: bool = False
-    newest: datetime | None = None
+    old_before: datetime | None = None
     outdated: bool = False
     _first_date: float | None = None
 
@@ -80,7 +81,7 @@ class Claims:
         """
         if self.pages == 0:
             self.first_total = page.total
-            self.newest = None if date is None else datetime.fromtimestamp(date - _CLOCK_MARGIN, UTC)
+            self.old_before = None if date is None else datetime.fromtimestamp(date - _CLOCK_MARGIN, UTC)
             self._first_date = date
         self.pages += 1
         self.add_headers(page, date)
@@ -102,7 +103,7 @@ class Claims:
             self.total = page.total
 
     def are_consistent(self, last_page: int) -> bool:
-        """Whether the claims agree with one another and with `last_page`, the last page that had rows."""
+        """Whether the claims agree with one another and with `last_page`, the last page that had records."""
         too_early = self.done_at is not None and self.done_at < last_page
         too_late = self.more_after is not None and self.more_after >= last_page
         return not (too_early or too_late or self.misnumbered or self.total_missing)
@@ -117,12 +118,12 @@ class Seen:
 
     Attributes:
         distinct: Different customers.
-        duplicates: Rows that repeated an earlier one.
+        duplicates: Records that repeated an earlier one.
         rejected: Different records that did not fit the model.
-        repeated: Rows that were seen before because their page was read again on purpose.
-        newcomers: Customers that may have been created after the first response.
+        repeated: Records that were seen before because their page was read again on purpose.
+        newcomers: Customers that may have been added after the first response.
         undated: Customers without ``created_at``.
-        last_page: The highest page that had rows, or 0.
+        last_page: The highest page that had records, or 0.
     """
 
     def __init__(self, *, unique: bool, keys: KeySet | None = None) -> None:
@@ -141,13 +142,13 @@ class Seen:
         return key in self._keys or key in self._older_keys
 
     @property
-    def rows(self) -> int:
-        """All rows, with duplicates and rejected records."""
+    def records(self) -> int:
+        """All records, with duplicates and rejected ones."""
         return self.distinct + self.duplicates + self.rejected
 
     @property
     def omitted(self) -> int:
-        """Rows that a file of distinct customers must not have: repetitions, and what did not fit the model."""
+        """Records that do not go into an export's file: repetitions, and those that do not fit the model."""
         return self.duplicates + self.rejected + self.repeated
 
     @property
@@ -163,61 +164,62 @@ class Seen:
         return {key for key in keys if key in self}
 
     def add(
-        self, page: Page, keys: list[Key], known: set[Key], *, newest: datetime | None = None, again: bool = False
+        self, page: Page, keys: list[Key], known: set[Key], *, old_before: datetime | None = None, again: bool = False
     ) -> Page:
-        """Count the rows of a page, and return the page without duplicates.
+        """Count the records of a page, and return the page without duplicates.
 
         Args:
             page: The page.
             keys: Its `keys_of`.
             known: Those that were seen before.
-            newest: Customers created before this time are not newcomers; None if that is unknown.
-            again: The page was read again on purpose: known rows are not duplicates.
+            old_before: Customers created before this time are not newcomers; None if that is unknown.
+            again: The page was read again on purpose: known records are not duplicates.
         """
-        rows = len(keys)
-        if rows:
+        records = len(keys)
+        if records:
             self.last_page = max(self.last_page, page.number)
         if not self._unique and len(self._keys) >= _REMEMBERED:
             self._older_keys, self._keys = self._keys, set()
         size = len(self._keys)
         self._keys.update(keys)
-        if known or len(self._keys) - size != rows:
+        if known or len(self._keys) - size != records:
             page = _without_duplicates(page, known)
         distinct, rejected = len(page.customers), len(page.rejected)
         self.distinct += distinct
         self.rejected += rejected
         if again:
-            self.repeated += rows - distinct - rejected if distinct or rejected else 0  # else the page is not yielded
+            is_yielded = bool(distinct or rejected)  # see `PageFetcher`
+            self.repeated += records - distinct - rejected if is_yielded else 0
         else:
-            self.duplicates += rows - distinct - rejected
-        if newest is not None and distinct:
-            self._count_ages(page.customers, newest)
+            self.duplicates += records - distinct - rejected
+        if old_before is not None and distinct:
+            self._count_ages(page.customers, old_before)
         return page
 
-    def _count_ages(self, customers: Sequence[Customer], newest: datetime) -> None:
+    def _count_ages(self, customers: Sequence[Customer], old_before: datetime) -> None:
         try:
-            if max(map(_created_at, customers)) < newest:  # true for most pages, and in 4 µs instead of 8
+            if max(map(_created_at, customers)) < old_before:  # true for most pages, and in 4 µs instead of 8
                 return
         except TypeError:  # one has no created_at
             self.undated += sum(customer.created_at is None for customer in customers)
         self.newcomers += sum(
-            customer.created_at is not None and customer.created_at >= newest for customer in customers
+            customer.created_at is not None and customer.created_at >= old_before for customer in customers
         )
 
 
 def is_proven(claims: Claims, seen: Seen, *, first_page: int) -> bool:
-    """Whether everybody who was on the list at the first response, and still is, was seen.
+    """Whether every customer that was on the list at the first response, and still is, was seen.
 
     Let N be the total in the first response, and *old* the customers created before it. At the first response the list
     had N customers, all of them old. Of these, let D be deleted since. The survivors are N - D; of the old customers
     seen, at most D are deleted ones, so at least ``seen.old - D`` survivors were seen. At most ``N - seen.old`` were
-    missed: nobody, if ``seen.old`` is N. The order of the list and later totals do not matter.
+    missed: none, if ``seen.old`` is N. The order of the list and later totals do not matter.
 
     A response that is older than the first one, such as one from a cache, may show customers that had been deleted
     before. More than N old customers cannot be: then ``created_at`` or the total is wrong. Records whose age is unknown
     might be old. In these cases nothing is proven.
     """
-    if first_page > 1 or claims.newest is None or claims.first_total is None:
+    if first_page > 1 or claims.old_before is None or claims.first_total is None:
         return False
     return seen.old == claims.first_total and not (claims.outdated or seen.undated or seen.rejected)
 
@@ -226,7 +228,7 @@ def find_verdict(claims: Claims, seen: Seen, *, first_page: int) -> Verdict:
     """Return the verdict on a listing that began with ``first_page``.
 
     A proof comes before all else. Where several others hold, CAPPED comes before DRIFTED, and DRIFTED before
-    INCONSISTENT. With equal totals, each newcomer took the place of a customer that may have been missed.
+    INCONSISTENT. With equal totals, a newcomer may have taken the place of a customer that was missed.
     """
     if is_proven(claims, seen, first_page=first_page):
         return Verdict.COMPLETE
@@ -241,7 +243,7 @@ def find_verdict(claims: Claims, seen: Seen, *, first_page: int) -> Verdict:
 
 
 def keys_of(page: Page) -> list[Key]:
-    """Return the key of each row."""
+    """Return the key of each record."""
     keys: list[Key] = [customer.uuid for customer in page.customers]
     if page.rejected:
         keys += [key_of(record) for record, _ in page.rejected]

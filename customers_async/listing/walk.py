@@ -10,14 +10,14 @@ from customers_async.models import Completeness, Page
 __all__ = ["Walk"]
 
 _EMPTY_PAGES = 2
-"""This many empty pages in a row end a walk."""
-_STALE_PAGES, _STALE_ROWS = 10, 100
-"""This many pages in a row without a new customer, with this many rows in total, end a walk: a list may drift by a few
-pages, but a server that repeats its last page does so forever."""
+"""This many empty pages in a row end a pass."""
+_STALE_PAGES, _STALE_RECORDS = 10, 100
+"""This many pages in a row without a new customer, with this many records in total, end a pass: a list may drift by a
+few pages, but a server that repeats its last page does so forever."""
 
 
 class Walk:
-    """Plans the pages of one pass over the list, and collects what they contain. Pages may arrive in any order.
+    """Plans the pages of one pass over the list, and collects what they contain. Pages are added in any order.
 
     Args:
         first_page: Where to begin.
@@ -37,18 +37,19 @@ class Walk:
         self._unique = unique
         self._next = first_page  # the lowest page that was never requested
         self._requeued: list[int] = []  # a heap
-        self._pending: set[int] = set()  # requested, and not arrived yet
+        self._pending: set[int] = set()  # requested, and not received yet
         self._end: int | None = None  # request nothing from this page on
-        self._page_size = self._largest = per_page  # as planned; the largest that arrived
-        self._first_keys: set[Key] | None = None  # of the first page, once it has arrived
+        self._page_size = per_page  # with which pages are planned
+        self._largest = per_page  # the largest page received
+        self._first_keys: set[Key] | None = None  # of the first page, once it is received
         self._empty: set[int] = set()
         self._stale: set[int] = set()  # pages without a new customer
-        self._highest: tuple[int, list[Key]] | None = None  # the highest page that arrived, and its keys
+        self._highest: tuple[int, list[Key]] | None = None  # the highest page received, and its keys
 
     def next_number(self) -> int | None:
         """Return the page to request now, which is then pending.
 
-        None means that there is none, or none before a pending page has arrived.
+        None means that there is none, or none before a pending page is received.
         """
         if self._requeued:
             number = heapq.heappop(self._requeued)
@@ -68,7 +69,7 @@ class Walk:
 
     @property
     def next_page(self) -> int:
-        """The lowest page that has not arrived."""
+        """The lowest page that has not been received."""
         return min([self._next, *self._requeued, *self._pending])
 
     @property
@@ -80,11 +81,11 @@ class Walk:
 
     @property
     def highest_page(self) -> int | None:
-        """The highest page that has arrived with rows, or None."""
+        """The highest page received that had records, or None."""
         return None if self._highest is None else self._highest[0]
 
     def add(self, page: Page, date: float | None = None) -> Page:
-        """Add a page that has arrived; with ``unique``, return it without duplicates.
+        """Add a page that was received; with ``unique``, return it without duplicates.
 
         Args:
             page: The page.
@@ -103,7 +104,7 @@ class Walk:
             )
         self._pending.discard(page.number)
         self.claims.add(page, date)
-        fresh = self.seen.add(page, keys, known, newest=self.claims.newest)
+        fresh = self.seen.add(page, keys, known, old_before=self.claims.old_before)
         if keys:
             self._largest = max(self._largest, len(keys))
             if self._highest is None or page.number > self._highest[0]:
@@ -123,7 +124,7 @@ class Walk:
         self.claims.add_headers(page, date)
         if self._highest is not None and self._highest[0] == page.number:
             self.claims.moved |= {*self._highest[1]} != {*keys}
-        return self.seen.add(page, keys, self.seen.find_known(keys), newest=self.claims.newest, again=True)
+        return self.seen.add(page, keys, self.seen.find_known(keys), old_before=self.claims.old_before, again=True)
 
     def refuse(self, number: int, error: APIStatusError) -> bool:
         """Add a page that the server refused, as if it were empty; return False if the error means something else."""
@@ -142,7 +143,7 @@ class Walk:
         self._pending.discard(number)
 
     def completeness(self) -> Completeness:
-        """Return the verdict on what has arrived so far, with its figures."""
+        """Return the verdict on what was received so far, with its figures."""
         claims, seen = self.claims, self.seen
         return Completeness(
             verdict=find_verdict(claims, seen, first_page=self._first_page),
@@ -167,10 +168,10 @@ class Walk:
         if total is None or number <= self._last_planned:
             # After an empty page, wait for the pending ones before looking further ahead.
             return not (self._pending and self._empty) or max(self._empty) <= self.seen.last_page
-        # Beyond the total: one page at a time, while the page before promises more or rows are missing.
-        rows_before = (self._first_page - 1) * self._page_size
-        rows_missing = rows_before + self.seen.rows < total
-        return not self._pending and (rows_missing or self.claims.more_after == number - 1)
+        # Beyond the total: one page at a time, while the page before promises more or records are missing.
+        records_before = (self._first_page - 1) * self._page_size
+        records_missing = records_before + self.seen.records < total
+        return not self._pending and (records_missing or self.claims.more_after == number - 1)
 
     @property
     def _last_planned(self) -> int:
@@ -179,12 +180,12 @@ class Walk:
 
     def _begin(self, page: Page, keys: list[Key]) -> None:
         self._first_keys = set(keys)
-        # Trust the rows rather than per_page, which a server may ignore; but a last page may be short.
+        # Trust the number of records rather than per_page, which a server may ignore; but a last page may be short.
         if keys and (page.has_more or (page.has_more is None and self._first_page == 1)):
             self._page_size = len(keys)
 
     def _repeats_first(self, page: Page, keys: set[Key]) -> bool:
-        """Whether the server returned its first page again. A single row may have moved there."""
+        """Whether the server returned its first page again. A single record may have moved there."""
         first_keys = self._first_keys or set()
         if page.total != self.claims.first_total or keys.isdisjoint(first_keys):
             return False
@@ -199,9 +200,10 @@ class Walk:
 
     def _add_stale(self, number: int) -> None:
         self._stale.add(number)
-        self._end_after_run(self._stale, number, max(_STALE_PAGES, -(-_STALE_ROWS // self._page_size)))
+        self._end_after_run(self._stale, number, max(_STALE_PAGES, -(-_STALE_RECORDS // self._page_size)))
 
-    def _look_for_end(self, page: Page, rows: int, *, stale: bool) -> None:
+    def _look_for_end(self, page: Page, records: int, *, stale: bool) -> None:
+        """End the pass if this page is the last one: by the total, else by its headers, else by its length."""
         number = page.number
         if stale:
             self._add_stale(number)
@@ -209,12 +211,12 @@ class Walk:
             if stale and number > self._last_planned:
                 self._end_at(number)
         elif page.has_more is False or (
-            page.has_more is None and (stale or (rows < self._page_size and number > self._first_page))
+            page.has_more is None and (stale or (records < self._page_size and number > self._first_page))
         ):
             self._end_at(number + 1)
 
     def _end_after_run(self, pages: set[int], number: int, length: int) -> None:
-        """End the walk at the first of `length` or more consecutive pages around this one."""
+        """End the pass at the first of `length` or more consecutive pages around this one."""
         first = last = number
         while first - 1 in pages:
             first -= 1

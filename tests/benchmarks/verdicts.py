@@ -49,13 +49,13 @@ def row(scenario: Scenario, listings: int = LISTINGS) -> str:
 
 
 def count(readings: list[Reading]) -> str:
-    """How many listings, and how many of them missed somebody."""
+    """How many listings, and how many of them missed a customer."""
     return f"{len(readings)}, wrong: {sum(reading.missed > 0 for reading in readings)}"
 
 
 def main(listings: int = LISTINGS) -> None:
     """Print the table."""
-    print(f"| of {listings} listings | equal totals and as many customers | COMPLETE | missed somebody |")
+    print(f"| of {listings} listings | equal totals and as many customers | COMPLETE | missed a customer |")
     print("|---|---|---|---|")
     for scenario in SCENARIOS:
         print(row(scenario, listings))

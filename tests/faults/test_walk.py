@@ -99,8 +99,8 @@ async def test_fault_32_shrinking_total_ends_the_listing(emulator: Emulator, cli
     assert emulator.stats.requests <= 4
 
 
-async def test_fault_33_insertions_at_the_front_hide_nobody(emulator: Emulator, client: CustomersClient) -> None:
-    """The rows move back and appear twice: everybody who was on the list was seen, so the listing is COMPLETE."""
+async def test_fault_33_insertions_at_the_front_hide_no_customer(emulator: Emulator, client: CustomersClient) -> None:
+    """Records move back and appear twice, but every customer of the list was seen: the listing is COMPLETE."""
     before = list(emulator.uuids())
     emulator.on_page(2, insert=3)
     pager = client.with_options(concurrency=1).list_customers(per_page=50, on_incomplete="raise")
