@@ -125,7 +125,7 @@ def read(
     ordered: bool = True,
     window: int = 20,
     pauses: bool = True,
-    rechecks: bool = True,
+    rereads: bool = True,
     stops: int = 0,
 ) -> Reading:
     """Read a list that changes meanwhile.
@@ -139,12 +139,12 @@ def read(
         ordered: Whether pages are yielded in order.
         window: Requests that are sent before a pause of a minute.
         pauses: Whether there are such pauses.
-        rechecks: Whether the highest page is read again after a pause.
+        rereads: Whether the highest page is read again after a pause.
         stops: How often the consumer leaves and comes back after an hour.
     """
     with asyncio.Runner(loop_factory=SocketlessLoop) as runner:
         return runner.run(
-            _read(size, drift, seed, per_page, concurrency, ordered, window if pauses else 10**9, rechecks, stops)
+            _read(size, drift, seed, per_page, concurrency, ordered, window if pauses else 10**9, rereads, stops)
         )
 
 
@@ -156,7 +156,7 @@ async def _read(
     concurrency: int,
     ordered: bool,
     window: int,
-    rechecks: bool,
+    rereads: bool,
     stops: int,
 ) -> Reading:
     service, chance = DriftingList(size, drift, seed), random.Random(seed)
@@ -175,7 +175,7 @@ async def _read(
             at_start.update(row.uuid for row in service.rows)
         await asyncio.sleep(chance.uniform(0, 0.2))
         headers = {"Date": formatdate(date, usegmt=True)}
-        return _Delivered(200, headers, b"", sent_at if rechecks else None, page)
+        return _Delivered(200, headers, b"", sent_at if rereads else None, page)
 
     source = PageSource("", fetch, lambda number, response: response.page)  # type: ignore[attr-defined]  # decoded
     fetcher = PageFetcher(

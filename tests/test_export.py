@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import customers_async
 from customers_async import (
+    APIResponseError,
     CustomersClient,
     ExportError,
     IncompleteListError,
@@ -868,6 +869,24 @@ async def test_resumed_export_finds_customers_that_moved_meanwhile(
     assert (report.completeness.verdict, report.completeness.proven) == (Verdict.COMPLETE, True)
     assert len(uuids) == len(set(uuids)) == report.rows
     assert set(uuids) == set(emulator.uuids()) | gone
+    assert verify_export(path) == {}
+
+
+@pytest.mark.parametrize("fault", ["bad_json", "null"])
+@pytest.mark.parametrize("page", [2, 3])
+async def test_page_that_cannot_be_parsed_is_fetched_again_by_the_next_run(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, page: int, fault: str
+) -> None:
+    """It does not stay in the journal, whether it was read for the first time or again after a pause (page 2)."""
+    client, path = client.with_options(concurrency=1, retry=RetryPolicy(max_attempts=1)), tmp_path / "customers.jsonl"
+    emulator.fail_next(501, page=3)
+    with pytest.raises(ServerError):
+        await export_customers(client, path)
+    emulator.fail_next(fault, page=page)
+    with pytest.raises(APIResponseError):
+        await export_customers(client, path)
+    report = await export_customers(client, path)
+    assert report.completeness.proven
     assert verify_export(path) == {}
 
 

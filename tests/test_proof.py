@@ -28,7 +28,7 @@ PLACES = st.sampled_from(["front", "end", "anywhere"])
             "concurrency": st.integers(1, 6),
             "ordered": st.booleans(),
             "window": st.integers(2, 20),
-            "rechecks": st.booleans(),
+            "rereads": st.booleans(),
             "stops": st.integers(0, 2),
         }
     ),
@@ -64,8 +64,8 @@ def test_second_look_after_a_pause_finds_who_moved() -> None:
     """With deletions during pauses, most listings miss a customer unless the highest page is read again."""
     drift = Drift(1 / 60, 1 / 60)
     missed = {
-        rechecks: sum(read(390, drift, seed, rechecks=rechecks).missed > 0 for seed in range(30))
-        for rechecks in (False, True)
+        rereads: sum(read(390, drift, seed, rereads=rereads).missed > 0 for seed in range(30))
+        for rereads in (False, True)
     }
     assert missed[True] < missed[False] / 4
 

@@ -60,8 +60,8 @@ class Journal:
         target: The path of the finished export, for messages.
 
     Attributes:
-        times: When each page that it holds was received, Unix seconds, by page number.
-        finished: Whether the list was read to its end, with a verdict other than COMPLETE.
+        times: When each page that it holds was received, Unix seconds, by the number that it was stored as.
+        ended_incomplete: Whether the list was read to its end, with a verdict other than COMPLETE.
         stats: The figures of the export so far.
     """
 
@@ -72,7 +72,7 @@ class Journal:
         self._pending: list[tuple[Statement, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self.times: dict[int, float] = self._file.times
-        self.finished: bool = False
+        self.ended_incomplete: bool = False
         self.stats: ExportStats = ExportStats()
 
     @classmethod
@@ -135,13 +135,13 @@ class Journal:
     async def clear(self) -> None:
         """Delete all pages, so that the list is read again."""
         self.times.clear()
-        self.finished = False
-        await self.run_in_thread(self._file.write, [("DELETE FROM pages", ()), insert_fact("finished", "no")])
+        self.ended_incomplete = False
+        await self.run_in_thread(self._file.write, [("DELETE FROM pages", ()), insert_fact("ended_incomplete", "no")])
 
-    async def mark_finished(self) -> None:
+    async def mark_incomplete(self) -> None:
         """Store that the list was read to its end, with a verdict other than COMPLETE."""
-        self.finished = True
-        await self.run_in_thread(self._file.write, [insert_fact("finished", "yes")])
+        self.ended_incomplete = True
+        await self.run_in_thread(self._file.write, [insert_fact("ended_incomplete", "yes")])
 
     async def close(self, last: Callable[[], None] | None = None) -> None:
         """Close the file, even if this is cancelled. The pages stay; a file without pages is removed.
@@ -181,7 +181,7 @@ class Journal:
 
     async def _open(self, identity: dict[str, str], resume: timedelta | bool) -> None:
         await self.run_in_thread(self._file.open, identity, resume)
-        self.finished = self._file.facts.get("finished") == "yes"
+        self.ended_incomplete = self._file.facts.get("ended_incomplete") == "yes"
         with suppress(ValueError, TypeError, RecursionError):  # not written by an export: start at zero
             self.stats = msgspec.json.decode(self._file.facts.get("stats", "{}"), type=ExportStats)
 

@@ -64,7 +64,8 @@ class JournalFile:
 
     Attributes:
         times: When each of its pages was received, Unix seconds, by page number.
-        facts: base_url, account and per_page, which identify the export; stats, as JSON; and finished, yes or no.
+        facts: base_url, account and per_page, which identify the export; stats, as JSON; and ended_incomplete, yes or
+            no.
     """
 
     def __init__(self, path: Path, target: Path) -> None:
@@ -288,9 +289,9 @@ class JournalFile:
         if 1 in found and 1 not in kept:
             kept.clear()
         if len(kept) < len(found):
-            self.facts.pop("finished", None)
+            self.facts.pop("ended_incomplete", None)
             deletions = [("DELETE FROM pages WHERE number = ?", (number,)) for number in found.keys() - kept.keys()]
-            self.write([*deletions, insert_fact("finished", "no")])
+            self.write([*deletions, insert_fact("ended_incomplete", "no")])
             _log.info("Pages in the journal that are too old and fetched again: %d of %d.", len(deletions), len(found))
         if not kept:
             self.facts.pop("stats", None)  # nothing of the earlier run is used

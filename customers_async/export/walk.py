@@ -29,7 +29,7 @@ __all__ = ["ExportWalk"]
 _PAGES_AHEAD = 4
 """Pages that may be in flight or wait to be written, for each request that may be in flight."""
 
-_RECHECK = 2**40
+_REREAD = 2**40
 """Added to a page's number in the journal if the page was read a second time, after a pause."""
 
 _log = logging.getLogger("customers_async")
@@ -84,7 +84,7 @@ class ExportWalk:
         """
         on_incomplete = self._options.on_incomplete
         strict = on_incomplete in ("reconcile", "raise")
-        if self._journal.finished and strict:
+        if self._journal.ended_incomplete and strict:
             await self._start_over()
         if self.resumed and await self._journal.get(1) is None:
             await self._start_over()  # the verdict begins with the first page's total and date: it must be the oldest
@@ -153,31 +153,30 @@ class ExportWalk:
             async for page in pages:
                 if not fetcher.walk.seen.omitted:  # else the output is written again anyway
                     await write(page)
-                self.numbers.append(page.number + _RECHECK * fetcher.is_recheck)
+                self.numbers.append(_stored_number(fetcher))
                 customers += len(page.customers)
                 self._report_progress("walk", len(self.numbers), customers, page.total)
         self.must_rewrite = bool(fetcher.walk.seen.omitted)
         completeness = fetcher.completeness
         assert completeness is not None  # noqa: S101  # there are no more pages
         if completeness.verdict is not Verdict.COMPLETE:
-            await self._journal.mark_finished()
+            await self._journal.mark_incomplete()
         return completeness
 
     async def _fetch_pages(self, fetcher: PageFetcher) -> AsyncGenerator[Page, None]:
-        """Yield the pages, and delete a page from the journal that may be the reason for an error."""
+        """Yield the pages; after an error, delete the page received last from the journal: it may not be parsable."""
         async with aclosing(fetcher.pages()) as pages:
             try:
                 async for page in pages:
                     yield page
-            except CustomersError as error:
-                if error.next_page is not None:  # it may not be parsable
-                    await self._journal.delete(error.next_page, self.update_stats())
+            except CustomersError:
+                await self._journal.delete(_stored_number(fetcher), self.update_stats())
                 raise
 
     def _make_fetcher(self) -> PageFetcher:
         options = self._api.options
         return PageFetcher(
-            attrs.evolve(self._source, fetch=self._fetch, refetch=self._refetch),
+            attrs.evolve(self._source, fetch=self._fetch, reread=self._reread),
             concurrency=_PAGES_AHEAD * options.concurrency,
             first_page=1,
             per_page=MAX_PER_PAGE,
@@ -188,14 +187,14 @@ class ExportWalk:
             retry_pages=options.retry.max_attempts > 1,
             on_event=options.on_event,
             keys=CompactSet(),
-            rechecks=[number - _RECHECK for number in sorted(self._journal.times) if number >= _RECHECK],
+            rereads=[number - _REREAD for number in sorted(self._journal.times) if number >= _REREAD],
         )
 
     async def _fetch(self, number: int) -> Response:
         return await self._fetch_once(number, number)
 
-    async def _refetch(self, number: int) -> Response:
-        return await self._fetch_once(number, number + _RECHECK)
+    async def _reread(self, number: int) -> Response:
+        return await self._fetch_once(number, number + _REREAD)
 
     async def _fetch_once(self, number: int, key: int) -> Response:
         """Return the page that the journal has as ``key``; if it has none, fetch the page and store it."""
@@ -233,8 +232,8 @@ class ExportWalk:
         """Yield the pages with what belongs in the file, and write the rejected records to their own file."""
         walk = Walk(1, MAX_PER_PAGE, unique=True, keys=CompactSet())
         for number, response in self._journal.read_pages(self.numbers):
-            page = self._source.decode(number % _RECHECK, response)
-            body, rejected = select_records(walk.add_again(page) if number >= _RECHECK else walk.add(page), page)
+            page = self._source.decode(number % _REREAD, response)
+            body, rejected = select_records(walk.add_reread(page) if number >= _REREAD else walk.add(page), page)
             if rejected:
                 self._output.add_rejected(rejected)
             yield attrs.evolve(page, raw=body)
@@ -248,3 +247,8 @@ class ExportWalk:
             stats.answers_429 += event.status == 429
         if self._listener is not None:
             emit(self._listener, event)
+
+
+def _stored_number(fetcher: PageFetcher) -> int:
+    """Return the number that the journal has for the page received last."""
+    return fetcher.number + _REREAD * fetcher.is_reread

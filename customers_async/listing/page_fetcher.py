@@ -40,13 +40,13 @@ class PageSource:
         fetch: Fetches a page by its number.
         decode: Decodes a page, just before it is yielded: until then only its bytes are kept, and afterwards its
             objects are still in the processor's cache.
-        refetch: Fetches a page a second time, after a pause; None: as ``fetch`` does.
+        reread: Fetches a page a second time, after a pause; None: as ``fetch`` does.
     """
 
     base_url: str
     fetch: Callable[[int], Awaitable[Response]]
     decode: Callable[[int, Response], Page]
-    refetch: Callable[[int], Awaitable[Response]] | None = None
+    reread: Callable[[int], Awaitable[Response]] | None = None
 
     @classmethod
     def of(cls, api: Api, per_page: int, *, tolerant: bool) -> Self:
@@ -73,12 +73,13 @@ class PageFetcher:
         retry_pages: Request a page again after its call has failed, if most other pages arrive.
         on_event: The client's listener.
         keys: See `Walk`.
-        rechecks: Pages that earlier runs read a second time, and that ``refetch`` returns from a journal.
+        rereads: Pages that earlier runs read a second time, and that ``reread`` returns from a journal.
 
     Attributes:
         walk: The current pass over the list.
         completeness: The verdict; None before the end.
-        is_recheck: Whether the page that was yielded last was read a second time.
+        number: The page received last, also if it could not be parsed; 0 before the first.
+        is_reread: Whether that page was read a second time, after a pause.
     """
 
     PAUSE = 1.0
@@ -107,7 +108,7 @@ class PageFetcher:
         retry_pages: bool,
         on_event: Callable[[Event], None] | None,
         keys: KeySet | None = None,
-        rechecks: Iterable[int] = (),
+        rereads: Iterable[int] = (),
     ) -> None:
         self._source = source
         self._concurrency = concurrency
@@ -122,10 +123,11 @@ class PageFetcher:
         self._seen_earlier: list[Seen] = []  # by the passes before this one
         self._ready: Page | None = None  # added to the walk, and not yielded yet
         self._reported = 0  # of its rejected records
-        self._rechecks = [*rechecks]  # to read a second time
-        self._rechecked = set(self._rechecks)
+        self._rereads = [*rereads]  # to read a second time
+        self._reread_numbers = set(self._rereads)
         self._last_arrival: float | None = None  # None after a page from a journal
-        self.is_recheck: bool = False
+        self.number: int = 0
+        self.is_reread: bool = False
         self.walk: Walk = Walk(first_page, per_page, unique=unique, keys=keys)
         self.completeness: Completeness | None = None
 
@@ -163,29 +165,29 @@ class PageFetcher:
             raise
         finally:
             self.walk.requeue_pending()  # before anything is awaited, because that may be cancelled
-            self._rechecks.extend(number for number, is_recheck in in_flight.pending if is_recheck)
+            self._rereads.extend(number for number, is_reread in in_flight.pending if is_reread)
             await in_flight.cancel()
         if self._on_incomplete in ("raise", "reconcile"):
             self.completeness.raise_if_incomplete()
 
     def _start_fetches(self, in_flight: "_Fetches") -> None:
         """Start as many fetches as may be in flight; first those of pages to read a second time."""
-        while self._rechecks and not in_flight.is_full and (number := self._next_recheck()) is not None:
-            in_flight.start((number, True), self._fetch(number, is_recheck=True))
+        while self._rereads and not in_flight.is_full and (number := self._next_reread()) is not None:
+            in_flight.start((number, True), self._fetch(number, is_reread=True))
         while not in_flight.is_full and (wanted := self.walk.next_number()) is not None:
-            in_flight.start((wanted, False), self._fetch(wanted, is_recheck=False))
+            in_flight.start((wanted, False), self._fetch(wanted, is_reread=False))
 
-    def _next_recheck(self) -> int | None:
+    def _next_reread(self) -> int | None:
         """Return a page to read a second time, which must have been received once."""
         highest = self.walk.highest_page or 0
-        number = next((number for number in self._rechecks if number <= highest), None)
+        number = next((number for number in self._rereads if number <= highest), None)
         if number is not None:
-            self._rechecks.remove(number)
+            self._rereads.remove(number)
         return number
 
-    async def _fetch(self, number: int, *, is_recheck: bool) -> Response:
+    async def _fetch(self, number: int, *, is_reread: bool) -> Response:
         """Fetch a page. If its call fails while most pages arrive, request it again."""
-        fetch = self._source.refetch or self._source.fetch if is_recheck else self._source.fetch
+        fetch = self._source.reread or self._source.fetch if is_reread else self._source.fetch
         retries = 0
         while True:
             try:
@@ -198,7 +200,7 @@ class PageFetcher:
                 self._page_retries += 1
             else:
                 self._pages_fetched += 1
-                if not is_recheck:
+                if not is_reread:
                     self._look_for_pause(response)
                 return response
 
@@ -210,36 +212,37 @@ class PageFetcher:
             return
         had_pause = self._last_arrival is None or response.sent_at - self._last_arrival > self.PAUSE
         self._last_arrival = asyncio.get_running_loop().time()
-        if had_pause and highest is not None and highest not in self._rechecked:
-            self._rechecks.append(highest)
-            self._rechecked.add(highest)
+        if had_pause and highest is not None and highest not in self._reread_numbers:
+            self._rereads.append(highest)
+            self._reread_numbers.add(highest)
 
     async def _receive_page(self, in_flight: "_Fetches") -> Page | None:
         """Return the next page; None if it was refused, or if earlier passes yielded all that it has."""
-        (number, self.is_recheck), task = await in_flight.next()
+        (number, self.is_reread), task = await in_flight.next()
+        self.number = number
         try:
             response = task.result()
             page = self._source.decode(number, response)
         except CustomersError as error:
             if self._is_refusal(number, error):
                 return None
-            if self.is_recheck:
-                self._rechecks.append(number)
+            if self.is_reread:
+                self._rereads.append(number)
             raise
         date = read_date(response.headers)
-        page = self.walk.add_again(page, date) if self.is_recheck else self.walk.add(page, date)
+        page = self.walk.add_reread(page, date) if self.is_reread else self.walk.add(page, date)
         if self._seen_earlier:
             page = self._without_seen_earlier(page)
         if self._on_event is not None:
             emit(self._on_event, PageFetched(page.number, len(page.customers), page.total))
         has_news = bool(page.customers or page.rejected)
-        return page if has_news or not (self._seen_earlier or self.is_recheck) else None
+        return page if has_news or not (self._seen_earlier or self.is_reread) else None
 
     def _is_refusal(self, number: int, error: CustomersError) -> bool:
         """Whether the error means that the list has no such page; if so, add that to the walk."""
         if not isinstance(error, APIStatusError):
             return False
-        return error.status in (404, 422) if self.is_recheck else self.walk.refuse(number, error)
+        return error.status in (404, 422) if self.is_reread else self.walk.refuse(number, error)
 
     def _report_bad_records(self, page: Page) -> None:
         """Call the listener once for each record; if it raises, the next call continues with the next record."""
@@ -266,8 +269,8 @@ class PageFetcher:
         if incomplete and found.verdict is not Verdict.CAPPED and self._reconciliations_left:
             self._reconciliations_left -= 1
             self._seen_earlier.append(self.walk.seen)
-            self._rechecks.clear()
-            self._rechecked.clear()
+            self._rereads.clear()
+            self._reread_numbers.clear()
             self.walk = Walk(1, self._per_page, unique=True)
             _log.info("The list is read again: %s.", found.describe())
             return

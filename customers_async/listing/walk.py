@@ -114,7 +114,7 @@ class Walk:
         self._look_for_end(page, len(keys), stale=not fresh.customers and not fresh.rejected)
         return fresh if self._unique else page
 
-    def add_again(self, page: Page, date: float | None = None) -> Page:
+    def add_reread(self, page: Page, date: float | None = None) -> Page:
         """Add the highest page again, which was read a second time after a pause; return its new customers.
 
         If customers were deleted during the pause, others moved to this page from the next one. Without this second

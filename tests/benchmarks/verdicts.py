@@ -38,11 +38,11 @@ SCENARIOS = (
 def row(scenario: Scenario, listings: int = LISTINGS) -> str:
     """One line of the table."""
 
-    def readings(*, rechecks: bool) -> list[Reading]:
-        return [read(390, scenario.drift, seed, rechecks=rechecks, stops=scenario.stops) for seed in range(listings)]
+    def readings(*, rereads: bool) -> list[Reading]:
+        return [read(390, scenario.drift, seed, rereads=rereads, stops=scenario.stops) for seed in range(listings)]
 
-    before = [reading for reading in readings(rechecks=False) if reading.balanced]
-    now = readings(rechecks=True)
+    before = [reading for reading in readings(rereads=False) if reading.balanced]
+    now = readings(rereads=True)
     complete = [reading for reading in now if reading.completeness.verdict is Verdict.COMPLETE]
     cells = [scenario.name, *map(count, (before, complete)), f"{sum(reading.missed > 0 for reading in now)}"]
     return f"| {' | '.join(cells)} |"

@@ -133,7 +133,7 @@ async def test_fault_57_damaged_journal_never_changes_the_export(
         "UPDATE facts SET value = 'no JSON' WHERE name = 'stats'",
         "UPDATE facts SET value = x'ff' WHERE name = 'stats'",
         "UPDATE facts SET value = '[1]' WHERE name = 'stats'",
-        "INSERT INTO facts VALUES ('finished', 'yes', x'00')",
+        "INSERT INTO facts VALUES ('ended_incomplete', 'yes', x'00')",
         "UPDATE facts SET value = 'https://example.com' WHERE name = 'base_url'",
         "DELETE FROM facts",
         "DROP TABLE facts",
