@@ -106,7 +106,7 @@ def test_summaries_match_the_package(page: Path) -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     """Each public name is in a summary, and in a directive for Sphinx, and each error in the README's table."""
-    public = {name for module in (customers_async, emulator, export, testing) for name in module.__all__}
+    public = {name for module in (customers_async, emulator, export, telemetry, testing) for name in module.__all__}
     public -= {"__version__"}
     pages = [read(page) for page in PAGES]
     summaries = "".join(source for page in pages for source in SUMMARIES.findall(page))

@@ -107,13 +107,11 @@ class Window:
         facts = self._current(now)
         if now < facts.closed_until:
             return 0
-        if not facts.is_open:  # one request opens it; if that stalls, another one may
-            return 1 if now >= facts.probe_at and (self.in_flight < self.limit - reserve or not self.in_flight) else 0
+        if not facts.is_open:
+            return int(self._may_open(now, reserve))
         if facts.lowest is not None and facts.lowest <= facts.unreported:
-            return 0 if self.in_flight or self._end_is_known else 1  # to learn Retry-After
-        if (fair := self._fair_share - reserve) > 0:
-            return fair
-        return 1 if self._left > reserve and (now >= facts.probe_at or not self.in_flight) else 0
+            return int(self._may_learn_end())
+        return self._free_share(now, reserve)
 
     def opens_at(self, now: float, reserve: int = 0) -> float | None:
         """When requests are possible again at the latest, if none may be sent before that; else None."""
@@ -140,6 +138,21 @@ class Window:
         facts = self._current(now)
         ends_at = max(facts.closed_until, self._ends if facts.is_open else 0.0)
         return ends_at or None
+
+    def _may_open(self, now: float, reserve: int) -> bool:
+        """Whether a request may open the window. If it stalls, another one may."""
+        has_room = self.in_flight < self.limit - reserve or not self.in_flight
+        return has_room and now >= self._facts.probe_at
+
+    def _may_learn_end(self) -> bool:
+        """Whether one request may be sent although nothing remains: its rejection names ``Retry-After``."""
+        return not self.in_flight and not self._end_is_known
+
+    def _free_share(self, now: float, reserve: int) -> int:
+        """Our share of what remains; when it is used up, one request at a time."""
+        if (fair := self._fair_share - reserve) > 0:
+            return fair
+        return int(self._left > reserve and (now >= self._facts.probe_at or not self.in_flight))
 
     @property
     def _left(self) -> int:
