@@ -156,7 +156,7 @@ class PageFetcher:
                     continue
                 self._start_fetches(in_flight)
                 if in_flight:
-                    self._ready = await self._receive_page(in_flight)
+                    await self._receive_page(in_flight)
                     self._start_fetches(in_flight)  # they run while the consumer uses the page
                 else:
                     self._finish_pass()
@@ -216,8 +216,8 @@ class PageFetcher:
             self._rereads.append(highest)
             self._reread_numbers.add(highest)
 
-    async def _receive_page(self, in_flight: "_Fetches") -> Page | None:
-        """Return the next page; None if it was refused, or if earlier passes yielded all that it has."""
+    async def _receive_page(self, in_flight: "_Fetches") -> None:
+        """Receive the next page. It is ready, unless it was refused or earlier passes yielded all that it has."""
         (number, self.is_reread), task = await in_flight.next()
         self.number = number
         try:
@@ -225,7 +225,7 @@ class PageFetcher:
             page = self._source.decode(number, response)
         except CustomersError as error:
             if self._is_refusal(number, error):
-                return None
+                return
             if self.is_reread:
                 self._rereads.append(number)
             raise
@@ -233,10 +233,10 @@ class PageFetcher:
         page = self.walk.add_reread(page, date) if self.is_reread else self.walk.add(page, date)
         if self._seen_earlier:
             page = self._without_seen_earlier(page)
+        if page.customers or page.rejected or not (self._seen_earlier or self.is_reread):
+            self._ready = page  # before the listener runs: what it raises must not lose the page
         if self._on_event is not None:
             emit(self._on_event, PageFetched(page.number, len(page.customers), page.total))
-        has_news = bool(page.customers or page.rejected)
-        return page if has_news or not (self._seen_earlier or self.is_reread) else None
 
     def _is_refusal(self, number: int, error: CustomersError) -> bool:
         """Whether the error means that the list has no such page; if so, add that to the walk."""

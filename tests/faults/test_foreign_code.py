@@ -116,6 +116,49 @@ async def test_fault_54_listener_that_raises_keeps_nothing(
         assert (await client.get_page(1)).total == 250
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        *((kind, OddError) for kind in ("CallStarted", "RequestSent", "RequestAnswered", "CallFinished")),
+        *((kind, error) for kind in ("PageFetched", "WalkFinished") for error in (OddError, SystemExit, GeneratorExit)),
+    ],
+)
+async def test_fault_54_listing_loses_no_page_to_a_listener(
+    kind: str, error: type[BaseException], ordered: bool, emulator: Emulator
+) -> None:
+    """After whatever a listener raises, even if logging it raises too, the pager yields the rest of the list."""
+    raised: list[Event] = []
+
+    def listen(event: Event) -> None:
+        if type(event).__name__ == kind and len(raised) < 2:
+            raised.append(event)
+            raise error
+
+    def refuse(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            raise OddError
+        return True
+
+    uuids: list[str] = []
+    logger = logging.getLogger("customers_async")
+    logger.addFilter(refuse)
+    try:
+        async with CustomersClient(emulator.token, base_url=emulator.url, on_event=listen) as client:
+            pager = client.list_customers(ordered=ordered)
+            while True:
+                try:
+                    async for customer in pager:
+                        uuids.append(customer.uuid)  # noqa: PERF401  # what was yielded before an error counts
+                    break
+                except (OddError, SystemExit, GeneratorExit):
+                    continue
+    finally:
+        logger.removeFilter(refuse)
+    assert raised
+    assert sorted(uuids) == sorted(emulator.uuids())
+
+
 async def never() -> str:
     await asyncio.Event().wait()
     return ""
