@@ -154,7 +154,7 @@ class TokenKeeper:
             return self._adopt(token)
         except ConfigurationError as error:
             failure = error
-        except Exception as error:  # foreign code may raise anything
+        except Exception as error:  # foreign code may raise anything: the token in use stays, or the call fails
             failure = ConfigurationError(f"the token source failed with {type(error).__name__}")
         if self._current is None:
             raise failure

@@ -69,20 +69,21 @@ def mismatch_error(response: Response, request: Request) -> APIResponseError | N
 
     A proxy or a connection that mixes responses up may send the right one the next time, so the error is transient.
     """
-    if request.uuid is not None:
-        uuids = {uuid.lower() for uuid in _find_uuids(response.body)}
-        mismatched = bool(uuids) and request.uuid.lower().encode() not in uuids
-        problem = _OTHER_CUSTOMER
-    elif request == owner_request():
-        mismatched = b'"identity_uuid"' in response.body
-        problem = "the response is a customer, not the token's owner"
-    elif request.page is not None:
+    if request.page is not None:
         page = read_current_page(response.headers)
-        mismatched = page is not None and page != request.page
+        if page is None or page == request.page:
+            return None
         problem = f"the response is page {page}, not page {request.page}"
+    elif request.uuid is not None:
+        uuids = {uuid.lower() for uuid in _find_uuids(response.body)}
+        if not uuids or request.uuid.lower().encode() in uuids:
+            return None
+        problem = _OTHER_CUSTOMER
+    elif b'"identity_uuid"' in response.body:
+        problem = "the response is a customer, not the token's owner"
     else:
         return None
-    return with_location(APIResponseError(problem, transient=True), response) if mismatched else None
+    return with_location(APIResponseError(problem, transient=True), response)
 
 
 def customer_request(uuid: str) -> Request:

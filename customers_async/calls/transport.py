@@ -6,8 +6,9 @@ inside it, they would keep aiohttp's error as their context, and with it the Aut
 
 import ssl
 from collections import Counter
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final, Self
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -37,11 +38,10 @@ class _CheckedResponse(aiohttp.ClientResponse):
     connection would get its predecessor's. aiohttp closes the connection and sends the request on another one.
     """
 
-    async def start(self, connection: Connection) -> Self:
-        if connection.protocol is not None and connection.protocol.should_close:
+    def start(self, connection: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        if (protocol := connection.protocol) is not None and protocol.should_close:
             raise aiohttp.ServerDisconnectedError("unexpected data on an idle connection")
-        await super().start(connection)
-        return self
+        return super().start(connection)
 
 
 class Transport:

@@ -53,7 +53,7 @@ async def export(
     path: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
-    format: str | None = None,  # noqa: A002  # the option's name
+    format: str | None = None,  # noqa: A002  # the option --format gets its name from it
     fields: str | None = None,
     allow_incomplete: Flag = False,
     rejected: Flag = False,

@@ -170,7 +170,7 @@ def _load(database: sqlite3.Connection, table: str, path: Path, format_: Format)
         raise ExportError(f"{path} has no uuids to compare by")
 
     database.execute("BEGIN")
-    database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", map(convert, format_.read(path)))  # noqa: S608  # a fixed name
+    database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", map(convert, format_.read(path)))  # noqa: S608  # this module names the tables
     database.execute("COMMIT")
     return None if format_.keeps_unknown else frozenset(fields)
 
