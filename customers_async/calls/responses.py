@@ -166,8 +166,10 @@ def _read_int(value: str | None) -> int | None:
 
 def _joined(value: str | None) -> str:
     """The value of a header; where a proxy joined several equal ones with commas, one of them."""
-    values = {part.strip() for part in (value or "").split(",")}
-    return values.pop() if len(values) == 1 else value or ""
+    if value is None or "," not in value:
+        return (value or "").strip()
+    values = {part.strip() for part in value.split(",")}
+    return values.pop() if len(values) == 1 else value
 
 
 @lru_cache
