@@ -210,10 +210,9 @@ class Seen:
 def is_proven(claims: Claims, seen: Seen, *, first_page: int) -> bool:
     """Whether every customer that was on the list at the first response, and still is, was seen.
 
-    Let N be the total in the first response, and *old* the customers created before it. At the first response the list
-    had N customers, all of them old. Of these, let D be deleted since. The survivors are N - D; of the old customers
-    seen, at most D are deleted ones, so at least ``seen.old - D`` survivors were seen. At most ``N - seen.old`` were
-    missed: none, if ``seen.old`` is N. The order of the list and later totals do not matter.
+    Let T be the ``Date`` of the first response, less two seconds, and N its total. A customer created before T is
+    *old*. Every old customer seen was one of the N that were on the list then, because no customer becomes old later.
+    So if N old customers were seen, all N were. The order of the list and later totals do not matter.
 
     A response that is older than the first one, such as one from a cache, may show customers that had been deleted
     before. More than N old customers cannot be: then ``created_at`` or the total is wrong. Records whose age is unknown
