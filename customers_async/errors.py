@@ -81,12 +81,14 @@ class APIConnectionError(CustomersError):
     Attributes:
         attempts: How many times the request was sent.
         transient: Whether a retry may help; False for TLS failures.
+        sent: False when no connection was made and nothing was sent.
     """
 
-    def __init__(self, message: str, *, attempts: int = 1, transient: bool = True) -> None:
+    def __init__(self, message: str, *, attempts: int = 1, transient: bool = True, sent: bool = True) -> None:
         super().__init__(message)
         self.attempts = attempts
         self.transient = transient
+        self.sent = sent
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):

@@ -143,7 +143,7 @@ class RateLimiter:
             rejected_for: After a 429, the seconds to send nothing.
         """
         permit.slots.used -= 1
-        if permit.loop is not self._loop or permit.loop.is_closed():  # the window has abandoned its requests
+        if self._has_abandoned(permit):
             return
         now = permit.loop.time()
         self._window.settle(permit.snapshot, now, limit=limit, remaining=remaining, answered=answered)
@@ -157,9 +157,13 @@ class RateLimiter:
     def withdraw(self, permit: Permit) -> None:
         """Return a permit whose request was not sent."""
         permit.slots.used -= 1
-        self._window.withdraw(permit.snapshot)
-        loop = self._bind_loop()
-        self._dispatch(loop, loop.time())
+        if not self._has_abandoned(permit):
+            self._window.withdraw(permit.snapshot)
+            self._dispatch(permit.loop, permit.loop.time())
+
+    def _has_abandoned(self, permit: Permit) -> bool:
+        """Whether the permit's event loop has ended, and the window has abandoned its requests."""
+        return permit.loop is not self._loop or permit.loop.is_closed()
 
     @property
     def _has_waiters(self) -> bool:

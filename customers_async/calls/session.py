@@ -259,7 +259,10 @@ class Session:
     def _release(self, permit: Permit, received: Response | CustomersError | None) -> None:
         """Release the permit, and pass on what the response's headers say about the rate limit."""
         if not isinstance(received, Response):
-            self.limiter.release(permit, answered=False)
+            if isinstance(received, APIConnectionError) and not received.sent:
+                self.limiter.withdraw(permit)
+            else:
+                self.limiter.release(permit, answered=False)
             return
         rate_limit, rejected_for = responses.read_rate_limit(received.headers), None
         if received.status == 429:

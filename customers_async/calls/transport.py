@@ -188,19 +188,19 @@ class _Body:
 
 def _translate(error: Exception, path: str, timeout: float) -> CustomersError:
     """This package's error for one of aiohttp's, without aiohttp's text, which may quote headers."""
-    strerror = getattr(error, "strerror", None)
+    strerror, sent = getattr(error, "strerror", None), not isinstance(error, aiohttp.ClientConnectorError)
     reason = f"{type(error).__name__} ({strerror})" if isinstance(strerror, str) else type(error).__name__
     match error:
         case TimeoutError():
             return APITimeoutError(f"no complete response within {timeout:g} s for {path}")
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError():
-            return APIConnectionError(f"TLS failed: {reason}", transient=_is_passing_alert(error))
+            return APIConnectionError(f"TLS failed: {reason}", transient=_is_passing_alert(error), sent=sent)
         case aiohttp.ClientResponseError(__cause__=HttpProcessingError(__cause__=LineTooLong())):
             return APIResponseError(f"the response for {path} has a header that is too long (over 8,190 bytes)")
         case aiohttp.ClientResponseError():
             return APIResponseError(f"the response for {path} is not well-formed HTTP")
         case aiohttp.ClientError() | OSError():
-            return APIConnectionError(f"no usable response for {path}: {reason}")
+            return APIConnectionError(f"no usable response for {path}: {reason}", sent=sent)
     return APIConnectionError(f"the aiohttp session failed for {path}: {reason}", transient=False)
 
 

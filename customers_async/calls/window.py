@@ -5,6 +5,7 @@ success its headers name the limit and what remains, but not when the window end
 """
 
 import math
+from collections import deque
 
 import attrs
 
@@ -37,8 +38,7 @@ class _Facts:
         latest: The upper bound of its start.
         first: The first ``Remaining`` received, or None.
         lowest: The lowest ``Remaining`` received, or None.
-        unreported: Requests that ended after ``lowest`` was received, without naming what remains.
-        unreported_since: When the last of these requests ended.
+        unreported: When requests ended that did not name what remains: each of them may or may not have been counted.
         probe_at: When one more request may be sent, even if those in flight have no response.
         stalls_at: Before the window is open: when its first request has gone without a response for too long.
         closed_until: After a 429: when the next request may be sent; else 0.
@@ -52,11 +52,15 @@ class _Facts:
     latest: float = math.inf
     first: int | None = None
     lowest: int | None = None
-    unreported: int = 0
-    unreported_since: float = -math.inf
+    unreported: deque[float] = attrs.field(factory=deque)
     probe_at: float = -math.inf
     stalls_at: float = math.inf
     closed_until: float = 0.0
+
+    def forget(self, now: float, *, age: float = 0.0) -> None:
+        """Forget the unreported requests that ended at least ``age`` seconds ago."""
+        while self.unreported and self.unreported[0] + age <= now:
+            self.unreported.popleft()
 
     def stop_probing(self) -> None:
         """A response has arrived, or no request is in flight: probes need not wait."""
@@ -109,7 +113,7 @@ class Window:
             return 0
         if not facts.is_open:
             return int(self._may_open(now, reserve))
-        if facts.lowest is not None and facts.lowest <= facts.unreported:
+        if facts.lowest is not None and facts.lowest <= len(facts.unreported):
             return int(self._may_learn_end())
         return self._free_share(now, reserve)
 
@@ -118,7 +122,9 @@ class Window:
         free, facts = self.free(now, reserve), self._facts
         if now < facts.closed_until:
             return facts.closed_until
-        return self._ends if facts.is_open and free <= 0 and self._left <= reserve else None
+        if not facts.is_open:
+            return self._forgets_at(reserve)
+        return self._ends if free <= 0 and self._left <= reserve else None
 
     def wakes_at(self, now: float, reserve: int = 0) -> float | None:
         """When time alone frees a request; None if one is free now, or if only a response can free one."""
@@ -140,9 +146,22 @@ class Window:
         return ends_at or None
 
     def _may_open(self, now: float, reserve: int) -> bool:
-        """Whether a request may open the window. If it stalls, another one may."""
-        has_room = self.in_flight < self.limit - reserve or not self.in_flight
-        return has_room and now >= self._facts.probe_at
+        """Whether a request may open the window. If it stalls, another one may.
+
+        If no request gets a response, the server may count them all: no more than the limit are sent in any period of
+        a window's length.
+        """
+        self._facts.forget(now, age=self.length + _MARGIN)
+        return self._excess(reserve) <= 0 and now >= self._facts.probe_at
+
+    def _forgets_at(self, reserve: int) -> float | None:
+        """Before the window is open: when so many unreported requests are forgotten that one may be sent, or None."""
+        excess, unreported = self._excess(reserve), self._facts.unreported
+        return unreported[excess - 1] + (self.length + _MARGIN) if 0 < excess <= len(unreported) else None
+
+    def _excess(self, reserve: int) -> int:
+        """Before the window is open: how many requests are too many for another one."""
+        return self.in_flight + len(self._facts.unreported) - max(self.limit - reserve, 1) + 1
 
     def _may_learn_end(self) -> bool:
         """Whether one request may be sent although nothing remains: its rejection names ``Retry-After``."""
@@ -160,7 +179,7 @@ class Window:
         facts = self._facts
         if facts.lowest is None:
             return self.limit - facts.sent
-        return facts.lowest - facts.unreported - self.in_flight
+        return facts.lowest - len(facts.unreported) - self.in_flight
 
     @property
     def _fair_share(self) -> int:
@@ -168,7 +187,7 @@ class Window:
         facts = self._facts
         if facts.lowest is None:
             return self._left
-        return int(facts.lowest * self.share) - facts.unreported - self.in_flight
+        return int(facts.lowest * self.share) - len(facts.unreported) - self.in_flight
 
     @property
     def _ends(self) -> float:
@@ -200,9 +219,8 @@ class Window:
         is_higher = remaining is not None and snapshot.lowest is not None and remaining > snapshot.lowest
         if is_higher and is_present and now >= facts.not_before:  # not_before comes from a 429, and is more reliable
             self._replace(facts.earliest + self.length)
-            self._open(now, remaining)
-            self._learn_start(snapshot, remaining)
-        elif is_higher or is_present:
+            self._open(snapshot, now, remaining)
+        elif is_higher or is_present or not answered:
             self._learn(snapshot, now, remaining, answered)
 
     def withdraw(self, snapshot: Snapshot) -> None:
@@ -237,35 +255,37 @@ class Window:
     def _learn(self, snapshot: Snapshot, now: float, remaining: int | None, answered: bool) -> None:
         """Add what the end of a request shows about the present window."""
         facts = self._facts
-        if not facts.is_open:
+        if not facts.is_open and snapshot.facts is facts:
             facts.stop_probing()
         if answered and not facts.is_open:
-            self._open(now, remaining)
-        elif remaining is None:  # it may or may not have been counted
-            facts.unreported += 1
-            facts.unreported_since = now
+            self._open(snapshot, now, remaining)
+            return
+        if remaining is None:
+            facts.unreported.append(now)
         else:
             facts.first = remaining if facts.first is None else facts.first
             facts.lowest = remaining if facts.lowest is None else min(facts.lowest, remaining)
-            if snapshot.sent_at >= facts.unreported_since:
-                facts.unreported = 0
-        self._learn_start(snapshot, remaining)
+            facts.forget(snapshot.sent_at)
+        if remaining == self.limit - 1:  # this request opened the window
+            facts.is_ours, facts.earliest = True, snapshot.sent_at
         if facts.first is not None and facts.lowest is not None and facts.first - facts.lowest >= _MEANINGFUL_FALL:
             self.share = min(1.0, facts.sent / (facts.first - facts.lowest))
 
-    def _learn_start(self, snapshot: Snapshot, remaining: int | None) -> None:
-        if remaining == self.limit - 1:  # this request opened the window
-            self._facts.is_ours = True
-            self._facts.earliest = snapshot.sent_at
-
-    def _open(self, now: float, remaining: int | None) -> None:
+    def _open(self, snapshot: Snapshot, now: float, remaining: int | None) -> None:
         """Note the first response of a window: the window opened now at the latest."""
         facts = self._facts
+        facts.forget(now, age=self.length + _MARGIN)
+        counted = 1 + self.in_flight + len(facts.unreported)
         facts.is_open = True
-        facts.first = facts.lowest = remaining
-        facts.unreported = 0
-        facts.sent = self.in_flight if remaining is not None else self.in_flight + 1
-        facts.earliest, facts.latest = facts.not_before, now
+        facts.earliest, facts.latest = max(facts.not_before, snapshot.sent_at - self.length), now
+        facts.sent = counted
+        if remaining is not None:
+            facts.first = facts.lowest = remaining
+            facts.sent = self.in_flight
+            facts.forget(snapshot.sent_at)
+            facts.is_ours = remaining >= self.limit - counted  # our own requests explain all that is used
+        if remaining == self.limit - 1:
+            facts.earliest = snapshot.sent_at
 
     def _current(self, now: float) -> _Facts:
         """What is known of the present window, as a new object if the one before has ended."""
@@ -280,4 +300,5 @@ class Window:
     def _replace(self, opens_not_before: float) -> None:
         """Begin the next window, of which nothing else is known."""
         not_before = max(self._facts.not_before, opens_not_before)
-        self._facts = _Facts(not_before=not_before, sent=self.in_flight)
+        self._facts = _Facts(not_before=not_before, sent=self.in_flight, unreported=self._facts.unreported)
+        self._facts.forget(not_before)

@@ -15,6 +15,7 @@ from customers_async import (
     APIConnectionError,
     APIResponseError,
     APIStatusError,
+    APITimeoutError,
     AuthenticationError,
     BadRequestError,
     CustomersClient,
@@ -166,6 +167,24 @@ def test_fault_44_four_processes_share_a_rate_limit() -> None:
     ideal = 3 * quota.WINDOW + run(500, quota.UNLIMITED).seconds
     assert shared.seconds <= 1.03 * ideal
     assert shared.rejected_a_window <= 10  # 15 are promised; without the fair share there are 16 or more
+
+
+@pytest.mark.parametrize("timeout", [0.05, 0.3])
+@pytest.mark.parametrize("limit", [1, 5, 20])
+async def test_fault_44_requests_that_all_time_out_cause_no_429(limit: int, timeout: float) -> None:
+    """No request ever gets a response in time, and the server counts them all."""
+    async with (
+        Emulator(0, limit=limit) as emulator,
+        CustomersClient(
+            emulator.token, base_url=emulator.url, timeout=timeout, rate_limiter=RateLimiter(limit)
+        ) as client,
+    ):
+        emulator.latency = 0.4
+        calls = (client.count_customers() for _ in range(3 * limit))
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(error) for error in errors} <= {APITimeoutError, RateLimitError}
+        assert emulator.stats.requests > limit
+        assert emulator.stats.rejected == 0
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599, 408, 425])
