@@ -14,7 +14,6 @@ from customers_async import APIConnectionError, APIResponseError
 from customers_async.calls.endpoints import customer_request, page_request
 from customers_async.calls.responses import (
     PageMetadata,
-    RateLimitHeaders,
     Response,
     decode_body,
     read_page_metadata,
@@ -129,10 +128,10 @@ def test_any_header_value_is_read(value: str) -> None:
 def test_rate_limit_headers_are_read() -> None:
     """A negative Remaining, which older Laravel versions can send, is 0; a limit of 0 is ignored."""
     full = headers(X_RateLimit_Limit="500", X_RateLimit_Remaining="499")
-    assert read_rate_limit(full) == RateLimitHeaders(500, 499, None)
+    assert read_rate_limit(full) == (500, 499)
     odd = headers(X_RateLimit_Limit="0", X_RateLimit_Remaining="-3", Retry_After="4")
-    assert read_rate_limit(odd) == RateLimitHeaders(None, 0, 4.0)
-    assert read_rate_limit(headers(X_RateLimit_Remaining="?")) == RateLimitHeaders(None, None, None)
+    assert read_rate_limit(odd) == (None, 0)
+    assert read_rate_limit(headers(X_RateLimit_Remaining="?")) == (None, None)
 
 
 @pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 304])

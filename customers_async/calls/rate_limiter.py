@@ -101,11 +101,12 @@ class RateLimiter:
         """
         loop = self._bind_loop()
         now, reserve = loop.time(), self._reserved(lane)
-        if self._has_waiters and self._window.free(now, reserve) > 0:
+        has_waiters = self._has_waiters
+        if has_waiters and self._window.free(now, reserve) > 0:
             self._dispatch(loop, now)
         if slots.free and self._window.free(now, reserve) > 0:
             permit = self._grant(slots, loop, now)
-            if self._has_waiters:
+            if has_waiters:
                 self._review(now)  # it may have been the last request of the window
             return permit
         opens_at = self._window.opens_at(now, reserve)

@@ -25,7 +25,6 @@ from customers_async.errors import APIConnectionError, APIResponseError
 __all__ = [
     "DEFAULT_RETRY_AFTER",
     "PageMetadata",
-    "RateLimitHeaders",
     "Response",
     "decode_body",
     "join_repeated",
@@ -81,18 +80,9 @@ class PageMetadata:
     current_page: int | None
 
 
-@attrs.define
-class RateLimitHeaders:
-    """The rate-limit headers; None for each that is missing or garbled. ``retry_after`` is in seconds."""
-
-    limit: int | None
-    remaining: int | None
-    retry_after: float | None
-
-
 def join_repeated(headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
     """Return the headers, with those that are sent more than once joined by commas: several values have no meaning."""
-    if len({name.lower() for name in headers}) == len(headers):
+    if len(set(map(str.lower, headers))) == len(headers):
         return headers
     return CIMultiDict({name.title(): ", ".join(headers.getall(name)) for name in headers})
 
@@ -116,18 +106,23 @@ def read_current_page(headers: Mapping[str, str]) -> int | None:
     return _read_int(headers.get("X-Api-Page")) if number is None else number
 
 
-def read_rate_limit(headers: Mapping[str, str]) -> RateLimitHeaders:
-    """Read the rate-limit headers. Laravel sends ``Retry-After`` with a 429 only."""
+def read_rate_limit(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """Read the limit and what remains of it; None for each that is missing or garbled."""
     limit = _read_int(headers.get("X-RateLimit-Limit")) or None
-    remaining = _joined(headers.get("X-RateLimit-Remaining"))
-    is_negative = remaining.startswith("-") and _read_int(remaining[1:]) is not None
-    return RateLimitHeaders(limit, 0 if is_negative else _read_int(remaining), read_retry_after(headers))
+    value = headers.get("X-RateLimit-Remaining")
+    remaining = _read_int(value)
+    if remaining is None and value is not None:
+        text = _joined(value)
+        is_negative = text.startswith("-") and _read_int(text[1:]) is not None
+        remaining = 0 if is_negative else None
+    return limit, remaining
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Read ``Retry-After`` in seconds, from a number or a date; None if it is missing or unreadable.
 
-    A date is compared with the response's own ``Date``, so that a wrong local clock does no harm.
+    Laravel sends it with a 429 only. A date is compared with the response's own ``Date``, so that a wrong local clock
+    does no harm.
     """
     value = headers.get("Retry-After")
     if value is None:
@@ -184,7 +179,7 @@ def _read_bool(value: str | None) -> bool | None:
 
 
 def decode_body(response: Response, max_body: int) -> Response:
-    """Decompress the body and convert it to UTF-8.
+    """Decompress the body and convert it to UTF-8; return the response.
 
     At most ``max_body`` bytes are decompressed, however small the body is. A byte order mark, which some PHP files
     begin with, is removed. The body of an error status that cannot be decoded becomes empty, because the status alone
@@ -202,9 +197,11 @@ def decode_body(response: Response, max_body: int) -> Response:
     except (APIConnectionError, APIResponseError) as error:
         failure = error
     else:
-        return response if body is response.body else attrs.evolve(response, body=body)
+        response.body = body
+        return response
     if response.status >= 400:
-        return attrs.evolve(response, body=b"")
+        response.body = b""
+        return response
     raise with_location(failure, response) if isinstance(failure, APIResponseError) else failure
 
 
@@ -246,12 +243,16 @@ def _unzip(body: bytes, max_body: int) -> bytes:
 
 def _unzip_piece(decompressor: Any, body: bytes) -> bytes:
     """Decompress up to a megabyte of the body."""
-    with suppress(zlib.error):
-        piece: bytes = decompressor.decompress(body, _PIECE)
-        if piece or decompressor.eof:
-            return piece
+    piece: bytes | None
+    try:
+        piece = decompressor.decompress(body, _PIECE)
+    except zlib.error:
+        piece = None
+    if piece is None:
+        raise APIResponseError("the response is not compressed as its Content-Encoding says")
+    if not piece and not decompressor.eof:
         raise APIConnectionError("the compressed response was cut short")
-    raise APIResponseError("the response is not compressed as its Content-Encoding says")
+    return piece
 
 
 def _to_utf8(body: bytes, content_type: str) -> bytes:

@@ -264,12 +264,11 @@ class Session:
             else:
                 self.limiter.release(permit, answered=False)
             return
-        rate_limit, rejected_for = responses.read_rate_limit(received.headers), None
+        (limit, remaining), rejected_for = responses.read_rate_limit(received.headers), None
         if received.status == 429:
-            rejected_for = responses.DEFAULT_RETRY_AFTER if rate_limit.retry_after is None else rate_limit.retry_after
-        self.limiter.release(
-            permit, answered=True, limit=rate_limit.limit, remaining=rate_limit.remaining, rejected_for=rejected_for
-        )
+            retry_after = responses.read_retry_after(received.headers)
+            rejected_for = responses.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
+        self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
         if rejected_for is not None:  # logged at last: a logging filter may raise
             _log.warning("The service responded 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
 

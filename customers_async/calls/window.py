@@ -36,6 +36,7 @@ class _Facts:
         is_ours: Whether one of our own requests opened it.
         earliest: The lower bound of its start.
         latest: The upper bound of its start.
+        ends: When it ends at the latest, with a margin; infinity until it is open.
         first: The first ``Remaining`` received, or None.
         lowest: The lowest ``Remaining`` received, or None.
         unreported: When requests ended that did not name what remains: each of them may or may not have been counted.
@@ -50,6 +51,7 @@ class _Facts:
     is_ours: bool = False
     earliest: float = -math.inf
     latest: float = math.inf
+    ends: float = math.inf
     first: int | None = None
     lowest: int | None = None
     unreported: deque[float] = attrs.field(factory=deque)
@@ -124,7 +126,7 @@ class Window:
             return facts.closed_until
         if not facts.is_open:
             return self._forgets_at(reserve)
-        return self._ends if free <= 0 and self._left <= reserve else None
+        return facts.ends if free <= 0 and self._left <= reserve else None
 
     def wakes_at(self, now: float, reserve: int = 0) -> float | None:
         """When time alone frees a request; None if one is free now, or if only a response can free one."""
@@ -142,7 +144,7 @@ class Window:
     def ends_at(self, now: float) -> float | None:
         """When the window ends at the latest; None if no window is known to be open."""
         facts = self._current(now)
-        ends_at = max(facts.closed_until, self._ends if facts.is_open else 0.0)
+        ends_at = max(facts.closed_until, facts.ends if facts.is_open else 0.0)
         return ends_at or None
 
     def _may_open(self, now: float, reserve: int) -> bool:
@@ -188,10 +190,6 @@ class Window:
         if facts.lowest is None:
             return self._left
         return int(facts.lowest * self.share) - len(facts.unreported) - self.in_flight
-
-    @property
-    def _ends(self) -> float:
-        return self._facts.latest + self.length + _MARGIN
 
     @property
     def _end_is_known(self) -> bool:
@@ -265,7 +263,8 @@ class Window:
         else:
             facts.first = remaining if facts.first is None else facts.first
             facts.lowest = remaining if facts.lowest is None else min(facts.lowest, remaining)
-            facts.forget(snapshot.sent_at)
+            if facts.unreported:
+                facts.forget(snapshot.sent_at)
         if remaining == self.limit - 1:  # this request opened the window
             facts.is_ours, facts.earliest = True, snapshot.sent_at
         if facts.first is not None and facts.lowest is not None and facts.first - facts.lowest >= _MEANINGFUL_FALL:
@@ -278,6 +277,7 @@ class Window:
         counted = 1 + self.in_flight + len(facts.unreported)
         facts.is_open = True
         facts.earliest, facts.latest = max(facts.not_before, snapshot.sent_at - self.length), now
+        facts.ends = now + self.length + _MARGIN
         facts.sent = counted
         if remaining is not None:
             facts.first = facts.lowest = remaining
@@ -293,7 +293,7 @@ class Window:
         if facts.closed_until:
             if now >= facts.closed_until:
                 self._replace(facts.not_before)
-        elif facts.is_open and now >= self._ends:
+        elif now >= facts.ends:
             self._replace(facts.earliest + self.length)
         return self._facts
 
