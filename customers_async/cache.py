@@ -94,7 +94,7 @@ class TTLCache:
 
 def isolated(customer: Customer) -> Customer:
     """Return the customer, or a copy if it has parts that a caller could change for the others."""
-    if customer.extra or isinstance(customer.related_persons, list | dict):
+    if isinstance(customer.related_persons, (list, dict)) or customer.extra:
         with suppress(RecursionError):  # nested too deeply to be copied
             return copy.deepcopy(customer)
     return customer

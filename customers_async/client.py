@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Literal, Self, Unpack
+from weakref import WeakValueDictionary
 
 import aiohttp
 
@@ -103,7 +104,8 @@ class CustomersClient:
                 raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
             cache.claim()
         self._cache = cache
-        self._flights: SingleFlight[tuple[str, Options], Customer] = SingleFlight()
+        self._look_ups: WeakValueDictionary[Options, SingleFlight[str, Customer]] = WeakValueDictionary()
+        self._flights = self._look_ups.setdefault(options, SingleFlight())
         limiter = RateLimiter() if rate_limiter is None else rate_limiter
         self._api = Api(Session(Transport(url, session), source, limiter, options), options, Slots(concurrency))
 
@@ -145,7 +147,7 @@ class CustomersClient:
         """
         api = self._api.with_options({**overrides})
         view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__, _api=api)
+        view.__dict__.update(self.__dict__, _api=api, _flights=self._look_ups.setdefault(api.options, SingleFlight()))
         return view
 
     @property
@@ -172,7 +174,7 @@ class CustomersClient:
         api.session.check_open()
         if self._cache is not None and (cached := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
             return isolated(cached)
-        customer = await self._flights.run((uuid, api.options), lambda: api.get_customer(uuid, "interactive"))
+        customer = await self._flights.run(uuid, lambda: api.get_customer(uuid, "interactive"))
         if self._cache is not None:
             self._cache.put(uuid, customer, keep_unknown=keep_unknown)
         return isolated(customer)

@@ -94,7 +94,9 @@ class TokenKeeper:
         Raises:
             ConfigurationError: The source has no token, or took too long and no token is in use.
         """
-        current = await self._get(timeout)
+        current = self._current
+        if current is None or type(self._source) is not StaticToken:  # which never changes: 1 % of a look-up
+            current = await self._get(timeout)
         if self._clock() < self._renew_at:
             return current
         async with self._lock:
@@ -147,8 +149,6 @@ class TokenKeeper:
     async def _get(self, timeout: float) -> Credential:
         """Return the credential of the source's token; if the source fails, the one in use."""
         try:
-            if isinstance(self._source, StaticToken):  # it cannot hang; a timeout is 1 % of a look-up
-                return self._adopt(check_token(await self._source.get(), "the token"))
             with self._timeouts.limit(timeout):
                 token = check_token(await self._source.get(), "the token source")
             return self._adopt(token)

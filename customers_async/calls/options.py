@@ -26,7 +26,7 @@ def _check_type(kind: type) -> Callable[[object, "attrs.Attribute[Any]", object]
     return check
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
+@attrs.frozen(kw_only=True)
 class Options:
     """The settings of one view of a client; see `CustomersClient` for their meaning.
 

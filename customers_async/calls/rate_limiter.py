@@ -144,7 +144,7 @@ class RateLimiter:
             rejected_for: After a 429, the seconds to send nothing.
         """
         permit.slots.used -= 1
-        if self._has_abandoned(permit):
+        if permit.loop is not self._loop or permit.loop.is_closed():  # the window has abandoned its requests
             return
         now = permit.loop.time()
         self._window.settle(permit.snapshot, now, limit=limit, remaining=remaining, answered=answered)
@@ -158,17 +158,13 @@ class RateLimiter:
     def withdraw(self, permit: Permit) -> None:
         """Return a permit whose request was not sent."""
         permit.slots.used -= 1
-        if not self._has_abandoned(permit):
+        if permit.loop is self._loop and not permit.loop.is_closed():
             self._window.withdraw(permit.snapshot)
             self._dispatch(permit.loop, permit.loop.time())
 
-    def _has_abandoned(self, permit: Permit) -> bool:
-        """Whether the permit's event loop has ended, and the window has abandoned its requests."""
-        return permit.loop is not self._loop or permit.loop.is_closed()
-
     @property
     def _has_waiters(self) -> bool:
-        return any(self._lines.values())
+        return bool(self._lines["interactive"] or self._lines["bulk"])
 
     def _bind_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running event loop, and work on that from now on."""

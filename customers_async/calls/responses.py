@@ -155,8 +155,10 @@ def _read_date(value: str | None) -> float | None:
 
 @lru_cache
 def _read_int(value: str | None) -> int | None:
-    value = _joined(value)
-    return int(value) if value.isdecimal() and value.isascii() and len(value) <= 19 else None
+    if value is None:
+        return None
+    text = _joined(value) if "," in value else value.strip()
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= 19 else None
 
 
 def _joined(value: str | None) -> str:

@@ -14,7 +14,7 @@ class Timeouts:
     """Limits the duration of ``with`` blocks, on the event loop of the first one."""
 
     def __init__(self) -> None:
-        self._pending: dict[_Timeout, None] = {}
+        self.pending: dict[_Timeout, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -23,16 +23,11 @@ class Timeouts:
         self._loop = self._loop or asyncio.get_running_loop()
         return _Timeout(self, self._loop, seconds)
 
-    def add(self, timeout: "_Timeout") -> None:
-        """Start a timeout; for `_Timeout` only."""
-        self._pending[timeout] = None
-        if self._timer is None or timeout.at < self._timer.when():
+    def wake_at(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        """Set the timer, unless it is set for an earlier time; for `_Timeout` only."""
+        if self._timer is None or at < self._timer.when():
             self.close()
-            self._set_timer(timeout.loop, timeout.at)
-
-    def remove(self, timeout: "_Timeout") -> None:
-        """End a timeout. The timer is kept: the next block needs one at about the same time."""
-        del self._pending[timeout]
+            self._set_timer(loop, at)
 
     def close(self) -> None:
         """Cancel the timer."""
@@ -46,7 +41,7 @@ class Timeouts:
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer, now = None, loop.time()
-        running = [timeout for timeout in self._pending if not timeout.has_expired]
+        running = [timeout for timeout in self.pending if not timeout.has_expired]
         for timeout in running:
             if timeout.at <= now:
                 timeout.expire()
@@ -73,13 +68,14 @@ class _Timeout:
             raise RuntimeError("a timeout needs a task to cancel, on the event loop of the first timeout")
         self._task, self._cancelled_before = task, task.cancelling()
         self.at: float = self.loop.time() + self._seconds
-        self._timeouts.add(self)
+        self._timeouts.pending[self] = None
+        self._timeouts.wake_at(self.loop, self.at)
         return self.at
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._timeouts.remove(self)
+        del self._timeouts.pending[self]  # the timer is kept: the next block needs one at about the same time
         if self.has_expired and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
