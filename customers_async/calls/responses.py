@@ -8,7 +8,7 @@ import re
 import time
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -80,9 +80,14 @@ class PageMetadata:
     current_page: int | None
 
 
-def join_repeated(headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
-    """Return the headers, with those that are sent more than once joined by commas: several values have no meaning."""
-    if len(set(map(str.lower, headers))) == len(headers):
+def join_repeated(headers: CIMultiDictProxy[str], raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Return the headers, with those that are sent more than once joined by commas: several values have no meaning.
+
+    Args:
+        headers: The headers.
+        raw: The same as bytes, whose names take a third of the time to compare.
+    """
+    if len({name.lower() for name, _ in raw}) == len(raw):
         return headers
     return CIMultiDict({name.title(): ", ".join(headers.getall(name)) for name in headers})
 
@@ -110,10 +115,10 @@ def read_rate_limit(headers: Mapping[str, str]) -> tuple[int | None, int | None]
     """Read the limit and what remains of it; None for each that is missing or garbled."""
     limit = _read_int(headers.get("X-RateLimit-Limit")) or None
     value = headers.get("X-RateLimit-Remaining")
-    remaining = _read_int(value)
+    remaining = _parse_int(value)
     if remaining is None and value is not None:
         text = _joined(value)
-        is_negative = text.startswith("-") and _read_int(text[1:]) is not None
+        is_negative = text.startswith("-") and _parse_int(text[1:]) is not None
         remaining = 0 if is_negative else None
     return limit, remaining
 
@@ -153,12 +158,14 @@ def _read_date(value: str | None) -> float | None:
         return None
 
 
-@lru_cache
-def _read_int(value: str | None) -> int | None:
+def _parse_int(value: str | None) -> int | None:
     if value is None:
         return None
     text = _joined(value) if "," in value else value.strip()
     return int(text) if text.isdecimal() and text.isascii() and len(text) <= 19 else None
+
+
+_read_int = lru_cache(_parse_int)  # most responses of a listing repeat these numbers
 
 
 def _joined(value: str | None) -> str:

@@ -92,7 +92,9 @@ class Transport:
                     timeout=_NO_TIMEOUT,
                 )
                 try:
-                    head = Response(response.status, join_repeated(response.headers), b"", ends_at - timeout)
+                    head = Response(
+                        response.status, join_repeated(response.headers, response.raw_headers), b"", ends_at - timeout
+                    )
                     if head.status < 400:
                         await body.read(response.content, max_body)
                     else:
