@@ -99,7 +99,14 @@ async def _export(
     )
     output = Output(target, options.format, options.fields)
     try:
-        walk = ExportWalk(client, journal, output, options, on_progress)
+        walk = ExportWalk(
+            client,
+            journal,
+            output,
+            on_incomplete=options.on_incomplete,
+            on_bad_record=options.on_bad_record,
+            on_progress=on_progress,
+        )
         completeness = await walk.read_list()
         if walk.must_rewrite:
             await walk.rewrite(completeness.last_total)
@@ -138,6 +145,6 @@ def _make_report(
         seconds=stats.seconds,
         first_page_at=datetime.fromtimestamp(first, UTC),
         last_page_at=datetime.fromtimestamp(last, UTC),
-        base_url=walk.base_url,
+        base_url=walk.api.base_url,
         versions=find_versions(options.format),
     )

@@ -58,6 +58,7 @@ class Journal:
     Args:
         path: The journal's path.
         target: The path of the finished export, for messages.
+        purpose: What the pages are for, for messages.
 
     Attributes:
         times: When each page that it holds was received, Unix seconds, by the number that it was stored as.
@@ -65,10 +66,10 @@ class Journal:
         stats: The figures of the export so far.
     """
 
-    def __init__(self, path: Path, target: Path) -> None:
+    def __init__(self, path: Path, target: Path, purpose: str = "export") -> None:
         self._path = path
-        self._thread = ThreadPoolExecutor(1, "customers-export")
-        self._file = JournalFile(path, target)
+        self._thread = ThreadPoolExecutor(1, f"customers-{purpose}")
+        self._file = JournalFile(path, target, purpose)
         self._pending: list[tuple[Statement, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self.times: dict[int, float] = self._file.times
@@ -76,7 +77,16 @@ class Journal:
         self.stats: ExportStats = ExportStats()
 
     @classmethod
-    async def open(cls, target: Path, *, base_url: str, account: str, per_page: int, resume: timedelta | bool) -> Self:
+    async def open(
+        cls,
+        target: Path,
+        *,
+        base_url: str,
+        account: str,
+        per_page: int,
+        resume: timedelta | bool,
+        purpose: str = "export",
+    ) -> Self:
         """Open the journal beside ``target``, or create one.
 
         Args:
@@ -85,13 +95,14 @@ class Journal:
             account: The account whose list it is.
             per_page: Customers a page.
             resume: The age up to which pages of an earlier run are kept; True keeps all, False keeps none.
+            purpose: What the pages are for, for messages.
 
         Raises:
             ExportError: Another export is running, or the journal is damaged, or of another service, account, page
                 size or version.
             OSError: The file cannot be created.
         """
-        journal = cls(journal_path(target), target)
+        journal = cls(journal_path(target), target, purpose)
         try:
             identity = {"base_url": base_url, "account": account, "per_page": f"{per_page}"}
             await journal._open(identity, resume)

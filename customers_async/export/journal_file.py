@@ -61,6 +61,7 @@ class JournalFile:
     Args:
         path: The journal's path.
         target: The path of the finished export, for messages.
+        purpose: What the pages are for, for messages.
 
     Attributes:
         times: When each of its pages was received, Unix seconds, by page number.
@@ -68,9 +69,10 @@ class JournalFile:
             no.
     """
 
-    def __init__(self, path: Path, target: Path) -> None:
+    def __init__(self, path: Path, target: Path, purpose: str = "export") -> None:
         self._path = path
         self._target = target
+        self._purpose = purpose
         self._database: sqlite3.Connection | None = None
         self._is_own = False  # whether it is locked, and may be removed
         self.times: dict[int, float] = {}
@@ -234,10 +236,10 @@ class JournalFile:
         return error
 
     def _in_use_error(self) -> ExportError:
-        return ExportError(f"another export to {self._target} is running")
+        return ExportError(f"another {self._purpose} to {self._target} is running")
 
     def _foreign_file_error(self) -> ExportError:
-        return ExportError(f"{self._path} is not an export's journal: move it away")
+        return ExportError(f"{self._path} is not a journal: move it away")
 
     def _create_tables(self, identity: Mapping[str, str]) -> None:
         pragmas = (f"PRAGMA application_id = {_APPLICATION_ID}", f"PRAGMA user_version = {_VERSION}")
@@ -298,7 +300,7 @@ class JournalFile:
         self.times.update(kept)
 
     def _other_export_error(self, which: str) -> ExportError:
-        return ExportError(f"{self._path} was left by an export {which}; resume=False (--restart) discards it")
+        return ExportError(f"{self._path} was left by an {self._purpose} {which}; resume=False (--restart) discards it")
 
     def _damaged_error(self) -> ExportError:
         return ExportError(f"{self._path} is damaged: move it away")

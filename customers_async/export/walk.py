@@ -1,15 +1,16 @@
-"""Reads the list for an export: pages come from the journal or the service, and go into the journal and the output."""
+"""Reads the list with a journal: pages come from it or from the service, and go into it and into the output."""
 
 import asyncio
 import logging
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 import attrs
 
+from customers_async.calls.api import Api
 from customers_async.calls.responses import Response
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient, internals
@@ -17,14 +18,13 @@ from customers_async.errors import CustomersError
 from customers_async.events import Event, RequestAnswered, RequestSent, emit
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.journal import ExportStats, Journal
-from customers_async.export.options import ExportOptions, ExportProgress, OnProgress
-from customers_async.export.output import Output
-from customers_async.export.records import select_records
-from customers_async.listing.page_fetcher import PageFetcher, PageSource
+from customers_async.export.options import BadRecordPolicy, ExportProgress, OnProgress
+from customers_async.export.records import RejectedRecord, select_records
+from customers_async.listing.page_fetcher import OnIncomplete, PageFetcher, PageSource
 from customers_async.listing.walk import Walk
 from customers_async.models import Completeness, Page, Verdict
 
-__all__ = ["ExportWalk"]
+__all__ = ["ExportWalk", "PageOutput"]
 
 _PAGES_AHEAD = 4
 """Pages that may be in flight or wait to be written, for each request that may be in flight."""
@@ -35,11 +35,30 @@ _REREAD = 2**40
 _log = logging.getLogger("customers_async")
 
 
+class PageOutput(Protocol):
+    """Where the customers of the list go. All methods are called in the journal's thread.
+
+    Attributes:
+        rows: The number of customers added.
+    """
+
+    rows: int
+
+    def begin(self) -> None:
+        """Begin, or drop everything and begin again."""
+
+    def add(self, page: Page) -> None:
+        """Add the customers of a page; ``raw`` holds their records, in the same order."""
+
+    def add_rejected(self, records: Iterable[RejectedRecord]) -> None:
+        """Add records that do not fit the model."""
+
+
 class ExportWalk:
     """Reads the list into the journal and the output.
 
     Attributes:
-        base_url: The service.
+        api: The client's API, which counts the requests.
         resumed: The numbers of the pages that an earlier run left and that are used.
         numbers: The journal's numbers of the pages last read, in the list's order.
         walks: The number of passes over the list in this run.
@@ -50,23 +69,24 @@ class ExportWalk:
         self,
         client: CustomersClient,
         journal: Journal,
-        output: Output,
-        options: ExportOptions,
+        output: PageOutput,
+        *,
+        on_incomplete: OnIncomplete,
+        on_bad_record: BadRecordPolicy,
         on_progress: OnProgress,
     ) -> None:
         api = internals(client)
         self._listener = api.options.on_event
-        self._api = api.with_options({"on_event": self._count_event})
-        self._source = PageSource.of(self._api, MAX_PER_PAGE, tolerant=options.on_bad_record == "reject")
+        self.api: Api = api.with_options({"on_event": self._count_event})
+        self._source = PageSource.of(self.api, MAX_PER_PAGE, tolerant=on_bad_record == "reject")
         self._journal = journal
         self._output = output
-        self._options = options
+        self._on_incomplete: OnIncomplete = on_incomplete
         self._on_progress: Callable[[ExportProgress], object] = on_progress
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
         self._stats = journal.stats
         self._seconds_before = journal.stats.seconds
-        self.base_url: str = api.base_url
         self.resumed: set[int] = set(journal.times)
         self._resumed_from = self.find_resumed_from()
         self.numbers: array[int] = array("Q")
@@ -82,7 +102,7 @@ class ExportWalk:
         Raises:
             IncompleteListError: The list is incomplete, and ``on_incomplete`` says not to write it.
         """
-        on_incomplete = self._options.on_incomplete
+        on_incomplete = self._on_incomplete
         strict = on_incomplete in ("reconcile", "raise")
         if self._journal.ended_incomplete and strict:
             await self._start_over()
@@ -90,7 +110,7 @@ class ExportWalk:
             await self._start_over()  # the verdict begins with the first page's total and date: it must be the oldest
         if self.resumed:
             _log.info(
-                "The export resumes. Pages of an earlier run that are used: %d, the oldest from %s.",
+                "The listing resumes. Pages of an earlier run that are used: %d, the oldest from %s.",
                 len(self.resumed),
                 f"{self._resumed_from:%Y-%m-%d %H:%M:%S} UTC",
             )
@@ -174,7 +194,7 @@ class ExportWalk:
                 raise
 
     def _make_fetcher(self) -> PageFetcher:
-        options = self._api.options
+        options = self.api.options
         return PageFetcher(
             attrs.evolve(self._source, fetch=self._fetch, reread=self._reread),
             concurrency=_PAGES_AHEAD * options.concurrency,

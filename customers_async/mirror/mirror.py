@@ -1,0 +1,192 @@
+"""The mirror: a table that is kept in step with the list, and its change feed."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from customers_async.checks import check_uuid
+from customers_async.client import CustomersClient
+from customers_async.errors import APIConnectionError, CustomersError, NotFoundError, RateLimitError, ServerError
+from customers_async.export.options import RESUME_WITHIN, OnProgress, check_progress
+from customers_async.mirror.models import Change, MirroredCustomer, SyncReport
+from customers_async.mirror.records import fold, load_customer
+from customers_async.mirror.sqlite import SqliteStore
+from customers_async.mirror.store import PAGE, Store, StoredChange
+from customers_async.mirror.sync import run_sync
+from customers_async.models import Customer
+
+__all__ = ["Mirror"]
+
+_log = logging.getLogger("customers_async")
+
+
+class Mirror:
+    """A table of all customers, kept in step with the list by `sync`. Made by `open`, used in an ``async with`` block.
+
+    A mirror is of one account's list. It holds personal data: see the guide for what is stored where.
+
+    Example:
+        >>> from customers_async.mirror import Mirror
+        >>> async with Mirror.open("customers.db") as mirror:
+        ...     report = await mirror.sync(client)
+        ...     print(report.added, report.completeness.verdict)
+        250 COMPLETE
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"<Mirror {self._store!r}>"
+
+    @classmethod
+    def open(cls, target: str | os.PathLike[str]) -> Self:
+        """Return a mirror, whose database is opened at the beginning of the ``async with`` block.
+
+        Args:
+            target: The path of an SQLite file, which is created if it is missing, readable by its owner only. Or a
+                PostgreSQL URL, ``postgresql://...``, which needs the extra ``postgres``.
+
+        Raises:
+            TypeError: ``target`` is neither a path nor a string.
+            ModuleNotFoundError: The extra is missing.
+        """
+        if isinstance(target, str) and target.startswith(("postgresql://", "postgres://")):
+            from customers_async.mirror.postgres import PostgresStore
+
+            return cls(PostgresStore(target))
+        return cls(SqliteStore(Path(target)))
+
+    async def __aenter__(self) -> Self:
+        await self._store.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._store.close()
+
+    async def sync(
+        self,
+        client: CustomersClient,
+        *,
+        max_removals: int | None = None,
+        resume: timedelta | bool = RESUME_WITHIN,
+        progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """Read the list, and write what has changed in one transaction, as the next version.
+
+        Nobody is removed because the listing did not show them: each such customer is looked up. A 404 removes it; a
+        customer that the look-up finds stays; if the look-up fails, the customer stays a suspect for the next sync. A
+        record that does not fit the model is counted, and the mirror keeps what it held.
+
+        The pages are stored in a journal as they arrive. A sync that was interrupted changes nothing, and the next one
+        resumes from the journal.
+
+        Args:
+            client: The client to read the list with.
+            max_removals: The most customers that may be removed. Default: 5 % of the mirror, and at least 20.
+            resume: The age up to which pages of an interrupted sync are used. True uses them whatever their age is;
+                False discards them.
+            progress: A plain function, called in the event loop after each page. What it raises ends the sync.
+
+        Raises:
+            MassRemovalError: More than ``max_removals`` customers would be removed. Nothing was written.
+            CustomersError: A page could not be fetched, or every look-up fails; sync again to resume.
+            ExportError: Another sync is running, or the mirror is damaged, or of another service or account.
+            OSError: The database or the journal cannot be written.
+            TypeError: An argument is of the wrong type.
+            ValueError: An argument is out of range.
+        """
+        report = await run_sync(
+            self._store, client, max_removals=max_removals, resume=resume, on_progress=check_progress(progress)
+        )
+        _log.info("The mirror is in step: %s.", report.describe())
+        return report
+
+    async def get(self, uuid: str) -> Customer | None:
+        """Return a customer as the last sync saw it, or None. Sends nothing."""
+        check_uuid(uuid)
+        stored = await self._store.get(uuid)
+        return None if stored is None else load_customer(stored.record)
+
+    async def find(
+        self,
+        name: str,
+        *,
+        country: str | None = None,
+        type: str | None = None,  # noqa: A002  # the name of the field
+        limit: int | None = 50,
+    ) -> AsyncIterator[Customer]:
+        """Yield the customers whose name contains this text, in the order of their names. Sends nothing.
+
+        Args:
+            name: Part of the name; case and accents do not matter. An empty text finds everybody.
+            country: The ``registration_country_code``, such as ``"LT"``.
+            type: The ``type``, such as ``"company"``.
+            limit: Yield at most this many; None yields all.
+        """
+        left, after, text = limit, None, fold(name)
+        while left is None or left > 0:
+            count = PAGE if left is None else min(left, PAGE)
+            rows = await self._store.find(text, country=country, type=type, after=after, limit=count)
+            for search, uuid, record in rows:
+                after = search, uuid
+                yield load_customer(record)
+            if len(rows) < count:
+                return
+            left = None if left is None else left - len(rows)
+
+    async def changes(self, since: int = 0) -> AsyncIterator[Change]:
+        """Yield the changes of all versions after ``since``, in the order of version and uuid. Sends nothing.
+
+        Store the last version of which you have handled every change, and continue with ``since=`` that version.
+
+        Args:
+            since: A version; 0 begins with the first.
+
+        Raises:
+            ValueError: Changes after ``since`` have been pruned, so they cannot all be yielded.
+        """
+        after = since, "\U0010ffff"
+        pruned = int((await self._store.read_facts()).get("pruned", 0))
+        if since < pruned:
+            raise ValueError(f"changes up to version {pruned} have been pruned: read the customers, then since={pruned}")
+        while rows := await self._store.read_changes(after, PAGE):
+            for row in rows:
+                after = row.version, row.uuid
+                yield _load_change(row)
+
+    async def forget(self, uuid: str) -> int:
+        """Erase a customer: the row and its history. Return how many rows were deleted.
+
+        If the service still lists the customer, the next sync adds it again.
+        """
+        check_uuid(uuid)
+        return await self._store.forget(uuid)
+
+    async def prune(self, older_than: timedelta) -> int:
+        """Delete the changes found by syncs that are older than that. Return how many rows were deleted.
+
+        Raises:
+            ValueError: ``older_than`` is negative.
+        """
+        if older_than < timedelta():
+            raise ValueError("older_than must not be negative")
+        return await self._store.prune(datetime.now(UTC) - older_than)
+
+
+def _load_change(row: StoredChange) -> Change:
+    return Change(
+        version=row.version,
+        kind=row.kind,
+        uuid=row.uuid,
+        before=None if row.before is None else load_customer(row.before),
+        after=None if row.after is None else load_customer(row.after),
+        seen_at=datetime.fromtimestamp(row.seen_at, UTC),
+    )

@@ -1,0 +1,168 @@
+"""The tables, and how a sync is written to them. The SQL is common to both databases, except for the types.
+
+A change is stored as what was there before it. What came after it is the next change's ``before``, or the customer as
+it is now: the view ``changes`` shows both.
+"""
+
+from collections.abc import Iterator
+
+import attrs
+
+from customers_async.models import FIELDS
+
+__all__ = ["COLUMNS", "FIND", "SYNC_COLUMNS", "VERSION", "Types", "commit_statements", "migrate", "stage_tables"]
+
+VERSION = 1
+"""Of the schema. A mirror of an earlier version is migrated when it is opened."""
+
+
+@attrs.frozen
+class Types:
+    """What a database calls the types.
+
+    Attributes:
+        key: Text that is compared byte by byte.
+        time: A point in time.
+        blob: Bytes.
+        flag: True or false.
+        integer: An integer of 64 bits.
+        real: A floating-point number of 64 bits.
+    """
+
+    key: str
+    time: str
+    blob: str
+    flag: str
+    integer: str
+    real: str
+
+
+_DESCRIPTIONS = {
+    "uuid": "the key",
+    "updated_at": "the last change, as the service dates it",
+    "created_at": "the creation, as the service dates it",
+    "related_persons": "JSON text",
+}
+COLUMNS = (*FIELDS, "record", "digest", "search")
+"""The columns of ``customers`` that are made from a record."""
+SYNC_COLUMNS = {
+    "version": "the number of the sync",
+    "seen_at": "when the oldest page of the listing was received",
+    "finished_at": "when it was written",
+    "verdict": "of the listing: COMPLETE, DRIFTED, CAPPED or INCONSISTENT",
+    "proven": "whether it is proven that the listing shows every customer",
+    "total": "the length of the list, according to the service",
+    "listed": "distinct customers on the list",
+    "added": "customers that are new",
+    "changed": "customers that differ",
+    "removed": "customers whose look-up was answered with a 404",
+    "restored": "customers that had been removed and are back",
+    "missed": "customers that only their look-up showed",
+    "rejected": "records that do not fit the model",
+    "suspects": "customers that neither the listing nor a look-up showed",
+    "requests": "requests sent",
+    "seconds": "its duration",
+}
+"""The columns of ``syncs``, with their meaning."""
+
+
+def migrate(version: int, types: Types) -> Iterator[str]:
+    """Yield the statements that bring a schema of this version up to date; 0 is an empty database."""
+    if version < 1:
+        yield from _create_tables(types)
+    yield f"INSERT INTO mirror_facts VALUES ('schema', '{VERSION}') ON CONFLICT (name) DO UPDATE SET value = '{VERSION}'"
+
+
+def _create_tables(types: Types) -> Iterator[str]:
+    yield f"CREATE TABLE mirror_facts (name {types.key} PRIMARY KEY, value TEXT NOT NULL)"
+    sync_types = {"seen_at": types.time, "finished_at": types.time, "verdict": "TEXT", "proven": types.flag}
+    sync_types |= {"version": f"{types.integer} PRIMARY KEY", "seconds": types.real}
+    yield _table("syncs", [(name, sync_types.get(name, types.integer), text) for name, text in SYNC_COLUMNS.items()])
+    yield _table(
+        "customers",
+        [
+            *((name, _field_type(name, types), _DESCRIPTIONS.get(name, "")) for name in FIELDS),
+            ("record", "TEXT NOT NULL", "the record as the service sent it, JSON text"),
+            ("digest", f"{types.blob} NOT NULL", "of the record"),
+            ("search", f"{types.key} NOT NULL", "the name in lower case, without accents"),
+            ("version", f"{types.integer} NOT NULL", "the sync that last changed it"),
+            ("suspect_since", types.integer, "the first sync that did not see it; NULL if the last one did"),
+        ],
+    )
+    yield "CREATE INDEX customers_search ON customers (search, uuid, registration_country_code, type)"
+    yield _table(
+        "history",
+        [
+            ("version", f"{types.integer} NOT NULL", "the sync that found the change"),
+            ("uuid", f"{types.key} NOT NULL", "the customer"),
+            ("kind", "TEXT NOT NULL", "added, changed, removed or restored"),
+            ("before", "TEXT", "the record before the change"),
+        ],
+        "PRIMARY KEY (version, uuid)",
+    )
+    yield "CREATE INDEX history_uuid ON history (uuid, version)"
+    yield (
+        "CREATE VIEW changes AS SELECT change.version, sync.seen_at, change.kind, change.uuid, change.before, "
+        "CASE WHEN change.kind <> 'removed' THEN COALESCE("
+        "(SELECT later.before FROM history AS later WHERE later.uuid = change.uuid AND later.version > change.version "
+        "ORDER BY later.version LIMIT 1), "
+        "(SELECT customer.record FROM customers AS customer WHERE customer.uuid = change.uuid)) END AS after "
+        "FROM history AS change JOIN syncs AS sync ON sync.version = change.version"
+    )
+
+
+def _field_type(name: str, types: Types) -> str:
+    if name == "uuid":
+        return f"{types.key} PRIMARY KEY NOT NULL"
+    return types.time if name in ("updated_at", "created_at") else "TEXT"
+
+
+def _table(name: str, columns: list[tuple[str, str, str]], *constraints: str) -> str:
+    """Return the statement that creates a table, with comments, which SQLite's own schema keeps."""
+    last = len(columns) - 1
+    lines = [
+        f"  {column} {kind}{'' if index == last and not constraints else ','}{f'  -- {text}' if text else ''}"
+        for index, (column, kind, text) in enumerate(columns)
+    ]
+    return "\n".join([f"CREATE TABLE {name} (", *lines, *(f"  {constraint}" for constraint in constraints), ")"])
+
+
+def stage_tables(types: Types) -> Iterator[str]:
+    """Yield the statements that create a sync's temporary tables."""
+    names = ", ".join(
+        f"{name} {_field_type(name, types) if name in FIELDS else types.blob if name == 'digest' else 'TEXT'}"
+        for name in COLUMNS
+    )
+    yield f"CREATE TEMPORARY TABLE staged (kind TEXT, {names})"
+    yield f"CREATE TEMPORARY TABLE removed (uuid {types.key} PRIMARY KEY)"
+    yield f"CREATE TEMPORARY TABLE suspects (uuid {types.key} PRIMARY KEY)"
+
+
+_NAMES = ", ".join(COLUMNS)
+_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS, "version", "suspect_since"))
+
+
+def commit_statements(version: int) -> Iterator[str]:
+    """Yield the statements that apply the temporary tables as this version."""
+    yield (
+        f"INSERT INTO history SELECT {version}, staged.uuid, "  # noqa: S608  # a number
+        "CASE WHEN staged.kind = 'changed' AND customers.uuid IS NULL THEN 'added' ELSE staged.kind END, "
+        "customers.record FROM staged LEFT JOIN customers ON customers.uuid = staged.uuid"
+    )
+    yield (
+        f"INSERT INTO customers ({_NAMES}, version, suspect_since) SELECT {_NAMES}, {version}, NULL FROM staged "  # noqa: S608
+        f"WHERE true ON CONFLICT (uuid) DO UPDATE SET {_UPDATES}"
+    )
+    yield (
+        f"INSERT INTO history SELECT {version}, uuid, 'removed', record FROM customers "  # noqa: S608
+        "WHERE uuid IN (SELECT uuid FROM removed)"
+    )
+    yield "DELETE FROM customers WHERE uuid IN (SELECT uuid FROM removed)"
+    yield (
+        "UPDATE customers SET suspect_since = NULL "
+        "WHERE suspect_since IS NOT NULL AND uuid NOT IN (SELECT uuid FROM suspects)"
+    )
+    yield (
+        f"UPDATE customers SET suspect_since = {version} "  # noqa: S608
+        "WHERE suspect_since IS NULL AND uuid IN (SELECT uuid FROM suspects)"
+    )

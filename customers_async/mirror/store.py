@@ -1,0 +1,128 @@
+"""What the mirror needs of a database. `sqlite` and `postgres` provide it."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+
+from customers_async.mirror.merge import Known
+from customers_async.mirror.models import Kind
+from customers_async.mirror.records import StagedCustomer
+
+__all__ = ["PAGE", "Facts", "Staging", "Store", "StoredChange", "StoredCustomer", "Sync"]
+
+PAGE = 500
+"""Rows that are read at once."""
+
+Facts = dict[str, str]
+"""Which list a mirror is of: ``base_url`` and ``account``; empty before the first sync."""
+
+
+@attrs.frozen(repr=False)
+class StoredCustomer:
+    """A customer as a store returns it.
+
+    Attributes:
+        record: The record, as JSON text.
+        seen_at: When the service last showed the customer, Unix seconds.
+    """
+
+    record: str
+    seen_at: float
+
+
+@attrs.frozen(repr=False)
+class StoredChange:
+    """A change as a store returns it: records as JSON text, ``seen_at`` in Unix seconds."""
+
+    version: int
+    kind: Kind
+    uuid: str
+    before: str | None
+    after: str | None
+    seen_at: float
+
+
+@attrs.frozen(kw_only=True)
+class Sync:
+    """What a sync has found, to be written in one transaction.
+
+    Attributes:
+        facts: Which list it has read.
+        seen_at: When the oldest page of its listing was received, Unix seconds.
+        removed: Customers that the service does not know any more.
+        suspects: Customers of which nothing is known.
+        columns: Further columns of the row in ``syncs``: verdict, totals and figures.
+    """
+
+    facts: Facts
+    seen_at: float
+    removed: Sequence[str]
+    suspects: Sequence[str]
+    columns: dict[str, Any]
+
+
+class Staging(Protocol):
+    """What a sync has seen, beside the tables; made by `Store.start_sync`, and dropped at its end."""
+
+    known: Known
+
+    def clear(self) -> None:
+        """Drop all that was staged. Called in a thread."""
+
+    def add(self, customers: Iterable[StagedCustomer]) -> None:
+        """Stage customers; of one uuid the last counts. Called in a thread."""
+
+    async def commit(self, sync: Sync) -> tuple[int, dict[Kind, int]]:
+        """Write everything in one transaction; return the version, and how many changes of each kind there were."""
+        ...
+
+
+class Store(Protocol):
+    """A database that holds the tables ``customers``, ``changes`` and ``syncs``."""
+
+    journal_target: Path
+    """The file beside which the journal of a sync lies."""
+
+    async def open(self) -> None:
+        """Connect, and create the tables or migrate them."""
+
+    async def close(self) -> None:
+        """Disconnect. Safe to repeat."""
+
+    async def read_facts(self) -> Facts:
+        """Return which list the mirror is of."""
+        ...
+
+    def start_sync(self) -> AbstractAsyncContextManager[Staging]:
+        """Keep other syncs away, and return where to stage what this one sees.
+
+        Raises:
+            ExportError: Another sync is running.
+        """
+        ...
+
+    async def get(self, uuid: str) -> StoredCustomer | None:
+        """Return a customer."""
+        ...
+
+    async def find(
+        self, name: str, *, country: str | None, type: str | None, after: tuple[str, str] | None, limit: int  # noqa: A002
+    ) -> list[tuple[str, str, str]]:
+        """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
+        ...
+
+    async def read_changes(self, after: tuple[int, str], limit: int) -> list[StoredChange]:
+        """Return changes in the order of version and uuid, from ``after`` on."""
+        ...
+
+    async def forget(self, uuid: str) -> int:
+        """Delete a customer and its history; return the number of rows."""
+        ...
+
+    async def prune(self, before: datetime) -> int:
+        """Delete changes of syncs that began before that time; return the number of rows."""
+        ...

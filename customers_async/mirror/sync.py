@@ -1,0 +1,199 @@
+"""One sync: read the list, look up who was not seen, and write what changed in one transaction."""
+
+import time
+from collections.abc import Iterable
+from contextlib import aclosing
+from datetime import timedelta
+
+from customers_async.checks import MAX_PER_PAGE
+from customers_async.client import CustomersClient, internals
+from customers_async.errors import ExportError, NotFoundError
+from customers_async.export.journal import Journal
+from customers_async.export.options import OnProgress
+from customers_async.export.records import RejectedRecord, load_json, split_records
+from customers_async.export.walk import ExportWalk
+from customers_async.listing.batch import make_batch
+from customers_async.mirror.merge import Merge, check_removals, default_max_removals
+from customers_async.mirror.models import SyncReport
+from customers_async.mirror.records import StagedCustomer, compute_digest, encode_customer
+from customers_async.mirror.store import Facts, Staging, Store, Sync
+from customers_async.models import Completeness, Customer, Page
+
+__all__ = ["run_sync"]
+
+_LOOK_UPS_STAGED = 100
+"""Customers found by look-ups that are staged at once."""
+
+
+async def run_sync(
+    store: Store,
+    client: CustomersClient,
+    *,
+    max_removals: int | None,
+    resume: timedelta | bool,
+    on_progress: OnProgress,
+) -> SyncReport:
+    """Bring the store up to date; see `Mirror.sync` for arguments and errors."""
+    api = internals(client)
+    facts = {"base_url": api.base_url, "account": await api.account()}
+    _check_facts(facts, await store.read_facts())
+    journal = await Journal.open(
+        store.journal_target,
+        base_url=facts["base_url"],
+        account=facts["account"],
+        per_page=MAX_PER_PAGE,
+        resume=resume,
+        purpose="sync",
+    )
+    try:
+        async with store.start_sync() as staging:
+            listing = _Listing(staging)
+            walk = ExportWalk(
+                client, journal, listing, on_incomplete="warn", on_bad_record="reject", on_progress=on_progress
+            )
+            completeness = await walk.read_list()
+            if walk.must_rewrite:
+                await walk.rewrite(completeness.last_total)
+            if max_removals is None:
+                max_removals = default_max_removals(len(staging.known.digests))
+            look_ups = _LookUps(listing, journal, max_removals)
+            await look_ups.run(walk)
+            seen_at, _ = journal.find_fetch_times(walk.numbers)
+            stats = walk.update_stats()
+            sync = Sync(
+                facts=facts,
+                seen_at=seen_at,
+                removed=look_ups.removed,
+                suspects=look_ups.suspects,
+                columns=_describe(completeness, look_ups, stats.requests, stats.seconds),
+            )
+            version, kinds = await staging.commit(sync)
+        await journal.discard()
+    finally:
+        await journal.close()
+    return SyncReport(
+        version=version,
+        added=kinds.get("added", 0),
+        changed=kinds.get("changed", 0),
+        removed=kinds.get("removed", 0),
+        restored=kinds.get("restored", 0),
+        missed=look_ups.missed,
+        rejected=completeness.rejected,
+        suspects=len(look_ups.suspects),
+        completeness=completeness,
+        requests=stats.requests,
+        seconds=stats.seconds,
+    )
+
+
+class _Listing:
+    """What the sync sees, as it arrives. Its methods are called in the journal's thread."""
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self.merge: Merge = Merge(staging.known)
+        self.rows: int = 0
+
+    def begin(self) -> None:
+        """Begin, or begin again."""
+        self._staging.clear()
+        self.merge = Merge(self._staging.known)
+        self.rows = 0
+
+    def add(self, page: Page) -> None:
+        """Stage the customers of a page that may have changed."""
+        self.rows += len(page.customers)
+        self.add_customers(zip(page.customers, map(bytes, split_records(page.raw)), strict=True))
+
+    def add_customers(self, customers: Iterable[tuple[Customer, bytes]]) -> None:
+        """Stage those customers, each with its record, that may have changed."""
+        staged = []
+        for customer, record in customers:
+            digest = compute_digest(record)
+            if kind := self.merge.see(customer.uuid, digest):
+                staged.append(StagedCustomer(kind, customer, record.decode(), digest))
+        if staged:
+            self._staging.add(staged)
+
+    def add_rejected(self, records: Iterable[RejectedRecord]) -> None:
+        """Keep what the store holds of customers whose records do not fit."""
+        for rejected in records:
+            record = load_json(bytes(rejected.record).decode())
+            if isinstance(record, dict):
+                self.merge.keep(record.get("uuid"))
+
+
+class _LookUps:
+    """Looks up the customers that the listing did not show.
+
+    Attributes:
+        removed: Those that the service does not know any more.
+        suspects: Those whose look-up failed.
+        missed: The number of those that exist.
+    """
+
+    def __init__(self, listing: _Listing, journal: Journal, max_removals: int) -> None:
+        self._listing = listing
+        self._journal = journal
+        self._max_removals = max_removals
+        self._found: list[tuple[Customer, bytes]] = []
+        self.removed: list[str] = []
+        self.suspects: list[str] = []
+        self.missed = 0
+
+    async def run(self, walk: ExportWalk) -> None:
+        """Look them up, in the bulk lane.
+
+        Raises:
+            MassRemovalError: More are removed than allowed.
+            CustomersError: An error that would affect every customer, such as a rejected token.
+        """
+        api = walk.api.with_options({"keep_unknown": True})
+        batch = make_batch(api, self._listing.merge.suspects, strategy="lookups", on_missing="yield", ordered=False)
+        async with aclosing(batch) as results:
+            async for result in results:
+                if result.customer is not None:
+                    self.missed += 1
+                    self._found.append((result.customer, encode_customer(result.customer)))
+                elif isinstance(result.error, NotFoundError):
+                    self.removed.append(result.uuid)
+                    check_removals(len(self.removed), self._max_removals)
+                else:
+                    self.suspects.append(result.uuid)
+                if len(self._found) == _LOOK_UPS_STAGED:
+                    await self._stage()
+        await self._stage()
+
+    async def _stage(self) -> None:
+        found, self._found = self._found, []
+        await self._journal.run_in_thread(self._listing.add_customers, found)
+
+
+def _check_facts(facts: Facts, stored: Facts) -> None:
+    """Check that the store is of the client's list.
+
+    Raises:
+        ExportError: It is of another one.
+    """
+    if stored.get("base_url", facts["base_url"]) != facts["base_url"]:
+        raise ExportError(f"the mirror is of the list of {stored['base_url']}: use another one for another service")
+    if stored.get("account", facts["account"]) != facts["account"]:
+        raise ExportError("the mirror is of another account's list: use one mirror for each account")
+
+
+def _describe(
+    completeness: Completeness, look_ups: _LookUps, requests: int, seconds: float
+) -> dict[str, str | bool | int | float | None]:
+    """Return the figures that the table ``syncs`` shows, except for the numbers of changes."""
+    return {
+        "finished_at": time.time(),
+        "verdict": f"{completeness.verdict}",
+        "proven": completeness.proven,
+        "total": completeness.last_total,
+        "listed": completeness.distinct,
+        "missed": look_ups.missed,
+        "rejected": completeness.rejected,
+        "suspects": len(look_ups.suspects),
+        "requests": requests,
+        "seconds": seconds,
+    }
