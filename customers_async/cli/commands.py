@@ -15,6 +15,7 @@ from customers_async.checks import check_uuid
 from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.demo import demo
 from customers_async.cli.export import diff, export, verify
+from customers_async.cli.mirror import changes, find, sync, watch
 from customers_async.cli.output import (
     format_json_line,
     make_customers_table,
@@ -36,6 +37,10 @@ app: App = App(name="customers-async", help="Read and export the customers of th
 app.command(export)
 app.command(verify)
 app.command(diff)
+app.command(sync)
+app.command(changes)
+app.command(find)
+app.command(watch)
 app.command(demo)
 
 

@@ -27,6 +27,7 @@ from customers_async.cli.output import (
     escape,
     format_json_line,
     format_time,
+    format_value,
     make_fields_table,
     print_message,
     render,
@@ -42,7 +43,16 @@ from customers_async.export.stdout import prepare_stdout
 from customers_async.export.target import find_target, follow_link
 from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["check_path", "choose_display", "diff", "export", "summarize_report", "verify"]
+__all__ = [
+    "announce_resuming",
+    "check_path",
+    "choose_display",
+    "diff",
+    "export",
+    "parse_duration",
+    "summarize_report",
+    "verify",
+]
 
 _CONNECTION = Connection()
 _CHUNK = 1000
@@ -85,7 +95,7 @@ async def export(
             raise ValueError("there is no such option")  # not repeated: it may be a mistyped secret
         options = ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
         check_path(path, options)
-        resume = not restart and parse_duration(resume_within)
+        resume = not restart and parse_duration("--resume-within", resume_within)
     if path == "-" and json:
         raise UsageError("--json needs a file: stdout is for the customers")
     # An export to stdout leaves no journal from which a second call could write an incomplete list.
@@ -98,7 +108,7 @@ async def export(
             format=format,
             fields=names,
             on_bad_record=on_bad_record,
-            progress=on_progress if quiet else _announce_resuming(on_progress),
+            progress=on_progress if quiet else announce_resuming(on_progress),
         )
         with _explain_errors(path):
             try:
@@ -124,15 +134,15 @@ def check_path(path: str, options: ExportOptions) -> None:
         find_target(path)
 
 
-def parse_duration(text: str) -> timedelta:
-    """Return the duration of a number and a unit, such as 90s, 15m, 1.5h or 2d.
+def parse_duration(option: str, text: str) -> timedelta:
+    """Return the duration that is the value of an option: a number and a unit, such as 90s, 15m, 1.5h or 2d.
 
     Raises:
         ValueError: The text is something else.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text, re.ASCII)
     if match is None:
-        raise ValueError("--resume-within must be a number with the unit s, m, h or d, such as 90m")
+        raise ValueError(f"{option} must be a number with the unit s, m, h or d, such as 90m")
     seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     try:
         return timedelta(seconds=seconds)
@@ -140,7 +150,7 @@ def parse_duration(text: str) -> timedelta:
         return timedelta.max
 
 
-def _announce_resuming(on_progress: OnProgress) -> OnProgress:
+def announce_resuming(on_progress: OnProgress) -> OnProgress:
     """Return the function with a message before its first call, if pages of an earlier run are used."""
     is_first = True
 
@@ -256,14 +266,10 @@ def _format_lines(changes: Changes) -> Iterator[str]:
     for record in changes.added():
         yield f"+ {format_json_line(record)}"
     for change in changes.changed():
-        fields = [f"{name}: {_format_value(old)} -> {_format_value(new)}" for name, (old, new) in change.fields.items()]
+        fields = [f"{name}: {format_value(old)} -> {format_value(new)}" for name, (old, new) in change.fields.items()]
         yield f"~ {escape(change.uuid)} {', '.join(fields)}\n"
     for uuid in changes.removed():
         yield f"- {escape(uuid)}\n"
-
-
-def _format_value(value: object) -> str:
-    return format_json_line(value).rstrip("\n")
 
 
 def _format_json(changes: Changes) -> Iterator[str]:
@@ -277,12 +283,12 @@ def _format_json(changes: Changes) -> Iterator[str]:
     if changes.withheld is None:
         yield from _format_array(', "removed": ', changes.removed())
     else:
-        yield f', "removed": null, "withheld": {_format_value(changes.withheld)}'
+        yield f', "removed": null, "withheld": {format_value(changes.withheld)}'
     yield "}\n"
 
 
 def _format_array(before: str, values: Iterable[object]) -> Iterator[str]:
     yield f"{before}["
     for number, value in enumerate(values):
-        yield f"{', ' if number else ''}{_format_value(value)}"
+        yield f"{', ' if number else ''}{format_value(value)}"
     yield "]"

@@ -24,6 +24,7 @@ __all__ = [
     "escape",
     "format_json_line",
     "format_time",
+    "format_value",
     "make_customers_table",
     "make_fields_table",
     "print_message",
@@ -46,6 +47,11 @@ def escape(text: str) -> str:
 def format_json_line(document: object) -> str:
     """Return a document as JSON on one line, with non-ASCII letters unescaped."""
     return escape(json.dumps(document, ensure_ascii=False)) + "\n"
+
+
+def format_value(value: object) -> str:
+    """Return a value as JSON, without the end of the line."""
+    return format_json_line(value).rstrip("\n")
 
 
 def count(number: int, noun: str) -> str:

@@ -28,6 +28,7 @@ from customers_async.cli.commands import app
 from customers_async.cli.connection import UsageError
 from customers_async.cli.output import discard_output, print_message
 from customers_async.cli.signals import Interruption
+from customers_async.mirror import MassRemovalError
 
 __all__ = ["run"]
 
@@ -74,6 +75,8 @@ def _exit_code(error: CustomersError) -> int:
             return 3
         case IncompleteListError():
             return 5
+        case MassRemovalError():
+            return 6
         case ExportError():
             return 1
     return 4

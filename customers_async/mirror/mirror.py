@@ -1,13 +1,18 @@
 """The mirror: a table that is kept in step with the list, and its change feed."""
 
 import asyncio
+import copy
 import logging
+import math
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from customers_async.checks import check_uuid
 from customers_async.client import CustomersClient
@@ -16,11 +21,18 @@ from customers_async.export.options import RESUME_WITHIN, OnProgress, check_prog
 from customers_async.mirror.models import Change, MirroredCustomer, SyncReport
 from customers_async.mirror.records import fold, load_customer
 from customers_async.mirror.sqlite import SqliteStore
-from customers_async.mirror.store import PAGE, Store, StoredChange
+from customers_async.mirror.store import PAGE, Store, StoredChange, StoredCustomer
 from customers_async.mirror.sync import run_sync
 from customers_async.models import Customer
 
 __all__ = ["Mirror"]
+
+Remembered = TypeVar("Remembered", MirroredCustomer, NotFoundError)
+
+_REMEMBERED = 10_000
+"""Look-ups of `Mirror.get_customer` that are remembered."""
+_FIRST_DELAY = 5.0
+"""Seconds until `Mirror.watch` syncs again after a failure; doubled after each further one."""
 
 _log = logging.getLogger("customers_async")
 
@@ -40,6 +52,7 @@ class Mirror:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._recent: OrderedDict[str, tuple[float, MirroredCustomer | NotFoundError]] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Mirror {self._store!r}>"
@@ -115,6 +128,44 @@ class Mirror:
         stored = await self._store.get(uuid)
         return None if stored is None else load_customer(stored.record)
 
+    async def get_customer(self, uuid: str, client: CustomersClient, *, max_age: float = 300.0) -> MirroredCustomer:
+        """Return a customer: from the mirror if it is recent, else from the service, else from the mirror as it is.
+
+        What the service answers is remembered for ``max_age`` in this object, also that there is no such customer. The
+        mirror itself changes by `sync` only.
+
+        Args:
+            uuid: The customer.
+            client: The client to look the customer up with. For a web service, give it a short ``timeout`` and
+                ``max_rate_limit_wait=0`` by `CustomersClient.with_options`.
+            max_age: Seconds for which data is recent.
+
+        Raises:
+            NotFoundError: The service does not know the customer.
+            CustomersError: The look-up failed, and the mirror does not hold the customer; or the service refused the
+                token.
+            ValueError: ``uuid`` does not have the service's form, or ``max_age`` is negative.
+        """
+        check_uuid(uuid)
+        if not max_age >= 0:
+            raise ValueError("max_age must be 0 or more")
+        if (recent := self._recall(uuid, max_age)) is not None:
+            return recent
+        stored = await self._store.get(uuid)
+        if stored is not None and time.time() - stored.seen_at <= max_age:
+            return _load_customer(stored, stale=False)
+        try:
+            customer = await client.get_customer(uuid)
+        except NotFoundError as error:
+            self._remember(uuid, copy.copy(error))
+            raise
+        except (APIConnectionError, RateLimitError, ServerError) as error:
+            if stored is None:
+                raise
+            _log.info("The mirror answers for the service, which failed with %s.", type(error).__name__)
+            return _load_customer(stored, stale=True)
+        return self._remember(uuid, MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False))
+
     async def find(
         self,
         name: str,
@@ -122,7 +173,7 @@ class Mirror:
         country: str | None = None,
         type: str | None = None,  # noqa: A002  # the name of the field
         limit: int | None = 50,
-    ) -> AsyncIterator[Customer]:
+    ) -> AsyncGenerator[Customer, None]:
         """Yield the customers whose name contains this text, in the order of their names. Sends nothing.
 
         Args:
@@ -134,7 +185,7 @@ class Mirror:
         left, after, text = limit, None, fold(name)
         while left is None or left > 0:
             count = PAGE if left is None else min(left, PAGE)
-            rows = await self._store.find(text, country=country, type=type, after=after, limit=count)
+            rows = await self._store.find(text, country=country, customer_type=type, after=after, limit=count)
             for search, uuid, record in rows:
                 after = search, uuid
                 yield load_customer(record)
@@ -142,7 +193,7 @@ class Mirror:
                 return
             left = None if left is None else left - len(rows)
 
-    async def changes(self, since: int = 0) -> AsyncIterator[Change]:
+    async def changes(self, since: int = 0) -> AsyncGenerator[Change, None]:
         """Yield the changes of all versions after ``since``, in the order of version and uuid. Sends nothing.
 
         Store the last version of which you have handled every change, and continue with ``since=`` that version.
@@ -156,11 +207,54 @@ class Mirror:
         after = since, "\U0010ffff"
         pruned = int((await self._store.read_facts()).get("pruned", 0))
         if since < pruned:
-            raise ValueError(f"changes up to version {pruned} have been pruned: read the customers, then since={pruned}")
+            raise ValueError(
+                f"changes up to version {pruned} have been pruned: read the customers, then since={pruned}"
+            )
         while rows := await self._store.read_changes(after, PAGE):
             for row in rows:
                 after = row.version, row.uuid
                 yield _load_change(row)
+
+    async def watch(
+        self,
+        client: CustomersClient,
+        *,
+        every: float,
+        max_removals: int | None = None,
+        on_sync: Callable[[SyncReport], object] | None = None,
+    ) -> AsyncGenerator[Change, None]:
+        """Sync again and again, and yield the changes. Ends only when it is closed or cancelled.
+
+        A sync that fails is logged as a warning and repeated after 5 s, then 10 s, and so on, up to ``every``.
+
+        Args:
+            client: The client to read the list with.
+            every: Seconds from the beginning of one sync to that of the next.
+            max_removals: As in `sync`.
+            on_sync: Called with the report of each sync, before its changes are yielded.
+
+        Raises:
+            ValueError: ``every`` is not above 0.
+        """
+        if not every > 0:
+            raise ValueError("every must be above 0")
+        clock, failures = asyncio.get_running_loop().time, 0
+        while True:
+            started = clock()
+            try:
+                report = await self.sync(client, max_removals=max_removals)
+            except (CustomersError, OSError) as error:
+                delay = min(every, _FIRST_DELAY * 2**failures)
+                failures = min(failures + 1, 30)
+                _log.warning("The sync failed with %s; the next one begins in %.0f s.", type(error).__name__, delay)
+            else:
+                failures, delay = 0, every
+                if on_sync is not None:
+                    on_sync(report)
+                async with aclosing(self.changes(since=report.version - 1)) as changes:
+                    async for change in changes:
+                        yield change
+            await asyncio.sleep(max(0.0, started + delay - clock()))
 
     async def forget(self, uuid: str) -> int:
         """Erase a customer: the row and its history. Return how many rows were deleted.
@@ -168,6 +262,7 @@ class Mirror:
         If the service still lists the customer, the next sync adds it again.
         """
         check_uuid(uuid)
+        self._recent.pop(uuid, None)
         return await self._store.forget(uuid)
 
     async def prune(self, older_than: timedelta) -> int:
@@ -179,6 +274,27 @@ class Mirror:
         if older_than < timedelta():
             raise ValueError("older_than must not be negative")
         return await self._store.prune(datetime.now(UTC) - older_than)
+
+    def _recall(self, uuid: str, max_age: float) -> MirroredCustomer | None:
+        """Return what `get_customer` remembers of a customer, if it is recent; raise if that is a 404."""
+        at, result = self._recent.get(uuid, (-math.inf, None))
+        if result is None or time.time() - at > max_age:
+            return None
+        if isinstance(result, NotFoundError):
+            raise copy.copy(result)
+        return result
+
+    def _remember(self, uuid: str, result: Remembered) -> Remembered:
+        self._recent[uuid] = time.time(), result
+        self._recent.move_to_end(uuid)
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+        return result
+
+
+def _load_customer(stored: StoredCustomer, *, stale: bool) -> MirroredCustomer:
+    seen_at = datetime.fromtimestamp(stored.seen_at, UTC)
+    return MirroredCustomer(customer=load_customer(stored.record), seen_at=seen_at, stale=stale)
 
 
 def _load_change(row: StoredChange) -> Change:

@@ -10,7 +10,16 @@ import attrs
 
 from customers_async.models import FIELDS
 
-__all__ = ["COLUMNS", "FIND", "SYNC_COLUMNS", "VERSION", "Types", "commit_statements", "migrate", "stage_tables"]
+__all__ = [
+    "COLUMNS",
+    "SYNC_COLUMNS",
+    "VERSION",
+    "Types",
+    "commit_statements",
+    "describe_columns",
+    "migrate",
+    "stage_tables",
+]
 
 VERSION = 1
 """Of the schema. A mirror of an earlier version is migrated when it is opened."""
@@ -37,12 +46,18 @@ class Types:
     real: str
 
 
-_DESCRIPTIONS = {
+CUSTOMER_COLUMNS = {
     "uuid": "the key",
     "updated_at": "the last change, as the service dates it",
     "created_at": "the creation, as the service dates it",
     "related_persons": "JSON text",
+    "record": "the record as the service sent it, JSON text",
+    "digest": "of the record",
+    "search": "the name in lower case, without accents",
+    "version": "the sync that last changed it",
+    "suspect_since": "the first sync that did not see it; NULL if the last one did",
 }
+"""The columns of ``customers`` whose names do not say everything."""
 COLUMNS = (*FIELDS, "record", "digest", "search")
 """The columns of ``customers`` that are made from a record."""
 SYNC_COLUMNS = {
@@ -70,7 +85,13 @@ def migrate(version: int, types: Types) -> Iterator[str]:
     """Yield the statements that bring a schema of this version up to date; 0 is an empty database."""
     if version < 1:
         yield from _create_tables(types)
-    yield f"INSERT INTO mirror_facts VALUES ('schema', '{VERSION}') ON CONFLICT (name) DO UPDATE SET value = '{VERSION}'"
+    fact = f"('schema', '{VERSION}')"
+    yield f"INSERT INTO mirror_facts VALUES {fact} ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+
+def describe_columns() -> dict[str, dict[str, str]]:
+    """Return the meaning of columns, by table."""
+    return {"customers": CUSTOMER_COLUMNS, "syncs": SYNC_COLUMNS}
 
 
 def _create_tables(types: Types) -> Iterator[str]:
@@ -78,17 +99,10 @@ def _create_tables(types: Types) -> Iterator[str]:
     sync_types = {"seen_at": types.time, "finished_at": types.time, "verdict": "TEXT", "proven": types.flag}
     sync_types |= {"version": f"{types.integer} PRIMARY KEY", "seconds": types.real}
     yield _table("syncs", [(name, sync_types.get(name, types.integer), text) for name, text in SYNC_COLUMNS.items()])
-    yield _table(
-        "customers",
-        [
-            *((name, _field_type(name, types), _DESCRIPTIONS.get(name, "")) for name in FIELDS),
-            ("record", "TEXT NOT NULL", "the record as the service sent it, JSON text"),
-            ("digest", f"{types.blob} NOT NULL", "of the record"),
-            ("search", f"{types.key} NOT NULL", "the name in lower case, without accents"),
-            ("version", f"{types.integer} NOT NULL", "the sync that last changed it"),
-            ("suspect_since", types.integer, "the first sync that did not see it; NULL if the last one did"),
-        ],
-    )
+    own_types = {"record": "TEXT NOT NULL", "digest": f"{types.blob} NOT NULL", "search": f"{types.key} NOT NULL"}
+    own_types |= {"version": f"{types.integer} NOT NULL", "suspect_since": types.integer}
+    customer_types = {**{name: _field_type(name, types) for name in FIELDS}, **own_types}
+    yield _table("customers", [(name, kind, CUSTOMER_COLUMNS.get(name, "")) for name, kind in customer_types.items()])
     yield "CREATE INDEX customers_search ON customers (search, uuid, registration_country_code, type)"
     yield _table(
         "history",
@@ -145,16 +159,16 @@ _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS, "version
 def commit_statements(version: int) -> Iterator[str]:
     """Yield the statements that apply the temporary tables as this version."""
     yield (
-        f"INSERT INTO history SELECT {version}, staged.uuid, "  # noqa: S608  # a number
+        f"INSERT INTO history SELECT {version}, staged.uuid, "
         "CASE WHEN staged.kind = 'changed' AND customers.uuid IS NULL THEN 'added' ELSE staged.kind END, "
         "customers.record FROM staged LEFT JOIN customers ON customers.uuid = staged.uuid"
     )
     yield (
-        f"INSERT INTO customers ({_NAMES}, version, suspect_since) SELECT {_NAMES}, {version}, NULL FROM staged "  # noqa: S608
+        f"INSERT INTO customers ({_NAMES}, version, suspect_since) SELECT {_NAMES}, {version}, NULL FROM staged "
         f"WHERE true ON CONFLICT (uuid) DO UPDATE SET {_UPDATES}"
     )
     yield (
-        f"INSERT INTO history SELECT {version}, uuid, 'removed', record FROM customers "  # noqa: S608
+        f"INSERT INTO history SELECT {version}, uuid, 'removed', record FROM customers "
         "WHERE uuid IN (SELECT uuid FROM removed)"
     )
     yield "DELETE FROM customers WHERE uuid IN (SELECT uuid FROM removed)"
@@ -163,6 +177,6 @@ def commit_statements(version: int) -> Iterator[str]:
         "WHERE suspect_since IS NOT NULL AND uuid NOT IN (SELECT uuid FROM suspects)"
     )
     yield (
-        f"UPDATE customers SET suspect_since = {version} "  # noqa: S608
+        f"UPDATE customers SET suspect_since = {version} "
         "WHERE suspect_since IS NULL AND uuid IN (SELECT uuid FROM suspects)"
     )

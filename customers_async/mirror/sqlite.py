@@ -93,7 +93,13 @@ class SqliteStore:
         return StoredCustomer(*rows[0]) if rows else None
 
     async def find(
-        self, name: str, *, country: str | None, type: str | None, after: tuple[str, str] | None, limit: int  # noqa: A002
+        self,
+        name: str,
+        *,
+        country: str | None,
+        customer_type: str | None,
+        after: tuple[str, str] | None,
+        limit: int,
     ) -> list[tuple[str, str, str]]:
         """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
         return await self._fetch(
@@ -104,7 +110,7 @@ class SqliteStore:
             name,
             *(after or ("", "")),
             country,
-            type,
+            customer_type,
             limit,
         )
 
@@ -215,11 +221,9 @@ class _SqliteStaging:
             self._database = connect()
             for statement in schema.stage_tables(_TYPES):
                 self._database.execute(statement)
-            removed = "SELECT DISTINCT uuid FROM history WHERE kind = 'removed'"
-            self.known = Known(
-                dict(self._database.execute("SELECT uuid, digest FROM customers")),
-                frozenset(uuid for (uuid,) in self._database.execute(removed)),
-            )
+            digests: dict[str, bytes] = dict(self._database.execute("SELECT uuid, digest FROM customers"))
+            removed = self._database.execute("SELECT DISTINCT uuid FROM history WHERE kind = 'removed'")
+            self.known = Known(digests, frozenset(uuid for (uuid,) in removed))
 
     def clear(self) -> None:
         """Drop all that was staged."""
@@ -247,7 +251,7 @@ class _SqliteStaging:
             database.execute("BEGIN IMMEDIATE")
             self._drop_unchanged()
             for table, uuids in (("removed", sync.removed), ("suspects", sync.suspects)):
-                database.executemany(f"INSERT INTO {table} VALUES (?)", [(uuid,) for uuid in uuids])  # noqa: S608
+                database.executemany(f"INSERT INTO {table} VALUES (?)", [(uuid,) for uuid in uuids])
             (version,) = database.execute("SELECT coalesce(max(version), 0) + 1 FROM syncs").fetchone()
             for statement in schema.commit_statements(version):
                 database.execute(statement)
@@ -256,7 +260,7 @@ class _SqliteStaging:
             columns = {"version": version, "seen_at": sync.seen_at, "finished_at": time.time(), **sync.columns, **kinds}
             names = list(schema.SYNC_COLUMNS)
             marks = ", ".join("?" * len(names))
-            database.execute(f"INSERT INTO syncs VALUES ({marks})", [columns.get(name, 0) for name in names])  # noqa: S608
+            database.execute(f"INSERT INTO syncs VALUES ({marks})", [columns.get(name, 0) for name in names])
             database.executemany("INSERT OR REPLACE INTO mirror_facts VALUES (?, ?)", sync.facts.items())
             database.execute("COMMIT")
         return version, kinds

@@ -110,7 +110,13 @@ class Store(Protocol):
         ...
 
     async def find(
-        self, name: str, *, country: str | None, type: str | None, after: tuple[str, str] | None, limit: int  # noqa: A002
+        self,
+        name: str,
+        *,
+        country: str | None,
+        customer_type: str | None,
+        after: tuple[str, str] | None,
+        limit: int,
     ) -> list[tuple[str, str, str]]:
         """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
         ...

@@ -119,8 +119,9 @@ class _Listing:
         """Keep what the store holds of customers whose records do not fit."""
         for rejected in records:
             record = load_json(bytes(rejected.record).decode())
-            if isinstance(record, dict):
-                self.merge.keep(record.get("uuid"))
+            uuid = record.get("uuid") if isinstance(record, dict) else None
+            if isinstance(uuid, str):
+                self.merge.keep(uuid)
 
 
 class _LookUps:
