@@ -253,10 +253,11 @@ class ExportWalk:
         walk = Walk(1, MAX_PER_PAGE, unique=True, keys=CompactSet())
         for number, response in self._journal.read_pages(self.numbers):
             page = self._source.decode(number % _REREAD, response)
-            body, rejected = select_records(walk.add_reread(page) if number >= _REREAD else walk.add(page), page)
+            kept = walk.add_reread(page) if number >= _REREAD else walk.add(page)
+            body, rejected = select_records(kept, page)
             if rejected:
                 self._output.add_rejected(rejected)
-            yield attrs.evolve(page, raw=body)
+            yield attrs.evolve(kept, raw=body)
 
     def _count_event(self, event: Event) -> None:
         stats = self._stats

@@ -194,7 +194,7 @@ class Mirror:
             left = None if left is None else left - len(rows)
 
     async def changes(self, since: int = 0) -> AsyncGenerator[Change, None]:
-        """Yield the changes of all versions after ``since``, in the order of version and uuid. Sends nothing.
+        """Yield the changes of all versions after ``since``, in the order in which they were written. Sends nothing.
 
         Store the last version of which you have handled every change, and continue with ``since=`` that version.
 
@@ -204,15 +204,15 @@ class Mirror:
         Raises:
             ValueError: Changes after ``since`` have been pruned, so they cannot all be yielded.
         """
-        after = since, "\U0010ffff"
+        after = 0
         pruned = int((await self._store.read_facts()).get("pruned", 0))
         if since < pruned:
             raise ValueError(
                 f"changes up to version {pruned} have been pruned: read the customers, then since={pruned}"
             )
-        while rows := await self._store.read_changes(after, PAGE):
+        while rows := await self._store.read_changes(since, after, PAGE):
             for row in rows:
-                after = row.version, row.uuid
+                after = row.id
                 yield _load_change(row)
 
     async def watch(

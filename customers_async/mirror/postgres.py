@@ -31,7 +31,13 @@ except ModuleNotFoundError:  # also raised by a sub-module that is missing
 __all__ = ["PostgresStore"]
 
 _TYPES = schema.Types(
-    key='TEXT COLLATE "C"', time="TIMESTAMPTZ", blob="BYTEA", flag="BOOLEAN", integer="BIGINT", real="DOUBLE PRECISION"
+    key='TEXT COLLATE "C"',
+    time="TIMESTAMPTZ",
+    blob="BYTEA",
+    flag="BOOLEAN",
+    integer="BIGINT",
+    real="DOUBLE PRECISION",
+    counter="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 )
 _LOCK = 0x43757374
 """The first key of the advisory locks; the second one is that of the schema."""
@@ -152,12 +158,13 @@ class PostgresStore:
         )
         return [tuple(row) for row in rows]
 
-    async def read_changes(self, after: tuple[int, str], limit: int) -> list[StoredChange]:
-        """Return changes in the order of version and uuid, from ``after`` on."""
+    async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
+        """Return changes of versions after ``since``, in their order, from the change ``after`` on."""
         rows = await self._fetch(
-            "SELECT version, kind, uuid, before, after, seen_at FROM changes "
-            "WHERE (version, uuid) > ($1, $2) ORDER BY version, uuid LIMIT $3",
-            *after,
+            "SELECT id, version, kind, uuid, before, after, seen_at FROM changes "
+            "WHERE version > $1 AND id > $2 ORDER BY id LIMIT $3",
+            since,
+            after,
             limit,
         )
         return [StoredChange(**{**row, "seen_at": row["seen_at"].timestamp()}) for row in rows]

@@ -35,6 +35,7 @@ class Types:
         blob: Bytes.
         flag: True or false.
         integer: An integer of 64 bits.
+        counter: A key that the database counts up.
         real: A floating-point number of 64 bits.
     """
 
@@ -43,6 +44,7 @@ class Types:
     blob: str
     flag: str
     integer: str
+    counter: str
     real: str
 
 
@@ -107,19 +109,20 @@ def _create_tables(types: Types) -> Iterator[str]:
     yield _table(
         "history",
         [
+            ("id", types.counter, "the number of the change: later syncs have higher ones"),
             ("version", f"{types.integer} NOT NULL", "the sync that found the change"),
             ("uuid", f"{types.key} NOT NULL", "the customer"),
             ("kind", "TEXT NOT NULL", "added, changed, removed or restored"),
             ("before", "TEXT", "the record before the change"),
         ],
-        "PRIMARY KEY (version, uuid)",
     )
-    yield "CREATE INDEX history_uuid ON history (uuid, version)"
+    yield "CREATE INDEX history_version ON history (version)"
+    yield "CREATE INDEX history_uuid ON history (uuid, id)"
     yield (
-        "CREATE VIEW changes AS SELECT change.version, sync.seen_at, change.kind, change.uuid, change.before, "
+        "CREATE VIEW changes AS SELECT change.id, change.version, sync.seen_at, change.kind, change.uuid, change.before, "
         "CASE WHEN change.kind <> 'removed' THEN COALESCE("
-        "(SELECT later.before FROM history AS later WHERE later.uuid = change.uuid AND later.version > change.version "
-        "ORDER BY later.version LIMIT 1), "
+        "(SELECT later.before FROM history AS later WHERE later.uuid = change.uuid AND later.id > change.id "
+        "ORDER BY later.id LIMIT 1), "
         "(SELECT customer.record FROM customers AS customer WHERE customer.uuid = change.uuid)) END AS after "
         "FROM history AS change JOIN syncs AS sync ON sync.version = change.version"
     )
@@ -131,23 +134,21 @@ def _field_type(name: str, types: Types) -> str:
     return types.time if name in ("updated_at", "created_at") else "TEXT"
 
 
-def _table(name: str, columns: list[tuple[str, str, str]], *constraints: str) -> str:
+def _table(name: str, columns: list[tuple[str, str, str]]) -> str:
     """Return the statement that creates a table, with comments, which SQLite's own schema keeps."""
     last = len(columns) - 1
     lines = [
-        f"  {column} {kind}{'' if index == last and not constraints else ','}{f'  -- {text}' if text else ''}"
+        f"  {column} {kind}{',' if index < last else ''}{f'  -- {text}' if text else ''}"
         for index, (column, kind, text) in enumerate(columns)
     ]
-    return "\n".join([f"CREATE TABLE {name} (", *lines, *(f"  {constraint}" for constraint in constraints), ")"])
+    return "\n".join([f"CREATE TABLE {name} (", *lines, ")"])
 
 
 def stage_tables(types: Types) -> Iterator[str]:
     """Yield the statements that create a sync's temporary tables."""
-    names = ", ".join(
-        f"{name} {_field_type(name, types) if name in FIELDS else types.blob if name == 'digest' else 'TEXT'}"
-        for name in COLUMNS
-    )
-    yield f"CREATE TEMPORARY TABLE staged (kind TEXT, {names})"
+    kinds = {"uuid": types.key, "created_at": types.time, "updated_at": types.time, "digest": types.blob}
+    columns = ", ".join(f"{name} {kinds.get(name, 'TEXT')}" for name in COLUMNS)
+    yield f"CREATE TEMPORARY TABLE staged (kind TEXT, {columns})"
     yield f"CREATE TEMPORARY TABLE removed (uuid {types.key} PRIMARY KEY)"
     yield f"CREATE TEMPORARY TABLE suspects (uuid {types.key} PRIMARY KEY)"
 
@@ -159,17 +160,17 @@ _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS, "version
 def commit_statements(version: int) -> Iterator[str]:
     """Yield the statements that apply the temporary tables as this version."""
     yield (
-        f"INSERT INTO history SELECT {version}, staged.uuid, "
+        f"INSERT INTO history (version, uuid, kind, before) SELECT {version}, staged.uuid, "
         "CASE WHEN staged.kind = 'changed' AND customers.uuid IS NULL THEN 'added' ELSE staged.kind END, "
-        "customers.record FROM staged LEFT JOIN customers ON customers.uuid = staged.uuid"
+        "customers.record FROM staged LEFT JOIN customers ON customers.uuid = staged.uuid ORDER BY staged.uuid"
     )
     yield (
         f"INSERT INTO customers ({_NAMES}, version, suspect_since) SELECT {_NAMES}, {version}, NULL FROM staged "
-        f"WHERE true ON CONFLICT (uuid) DO UPDATE SET {_UPDATES}"
+        f"WHERE true ORDER BY uuid ON CONFLICT (uuid) DO UPDATE SET {_UPDATES}"
     )
     yield (
-        f"INSERT INTO history SELECT {version}, uuid, 'removed', record FROM customers "
-        "WHERE uuid IN (SELECT uuid FROM removed)"
+        f"INSERT INTO history (version, uuid, kind, before) SELECT {version}, uuid, 'removed', record FROM customers "
+        "WHERE uuid IN (SELECT uuid FROM removed) ORDER BY uuid"
     )
     yield "DELETE FROM customers WHERE uuid IN (SELECT uuid FROM removed)"
     yield (

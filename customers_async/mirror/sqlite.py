@@ -27,11 +27,21 @@ from customers_async.models import FIELDS, Customer
 
 __all__ = ["SqliteStore"]
 
-_TYPES = schema.Types(key="TEXT", time="NUMERIC", blob="BLOB", flag="INTEGER", integer="INTEGER", real="REAL")
+_TYPES = schema.Types(
+    key="TEXT",
+    time="NUMERIC",
+    blob="BLOB",
+    flag="INTEGER",
+    integer="INTEGER",
+    counter="INTEGER PRIMARY KEY",
+    real="REAL",
+)
 _APPLICATION_ID = 0x43757374 + 1
 _BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes; a sync writes for less than a second per 100,000 customers."""
-_INSERT = f"INSERT OR REPLACE INTO staged VALUES ({', '.join('?' * (len(schema.COLUMNS) + 1))})"
+_CACHE = 32_768
+"""SQLite's cache, in KiB. With its own 2 MiB the first sync of 100,000 customers takes twice as long."""
+_INSERT = f"INSERT INTO staged VALUES ({', '.join('?' * (len(schema.COLUMNS) + 1))})"
 _get_fields = attrgetter(*FIELDS)
 
 Result = TypeVar("Result")
@@ -114,12 +124,13 @@ class SqliteStore:
             limit,
         )
 
-    async def read_changes(self, after: tuple[int, str], limit: int) -> list[StoredChange]:
-        """Return changes in the order of version and uuid, from ``after`` on."""
+    async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
+        """Return changes of versions after ``since``, in their order, from the change ``after`` on."""
         rows = await self._fetch(
-            "SELECT version, kind, uuid, before, after, seen_at FROM changes "
-            "WHERE (version, uuid) > (?, ?) ORDER BY version, uuid LIMIT ?",
-            *after,
+            "SELECT id, version, kind, uuid, before, after, seen_at FROM changes "
+            "WHERE version > ? AND id > ? ORDER BY id LIMIT ?",
+            since,
+            after,
             limit,
         )
         return [StoredChange(*row) for row in rows]
@@ -177,7 +188,8 @@ class SqliteStore:
             isolation_level=None,
             check_same_thread=False,
         )
-        database.execute("PRAGMA trusted_schema = OFF")
+        for pragma in ("trusted_schema = OFF", "synchronous = NORMAL", f"cache_size = -{_CACHE}"):
+            database.execute(f"PRAGMA {pragma}")
         return database
 
     def _open(self) -> None:
@@ -268,12 +280,12 @@ class _SqliteStaging:
     def _drop_unchanged(self) -> None:
         """Drop records that are only spelled differently, but keep their digests."""
         pairs = self._database.execute(
-            "SELECT staged.uuid, staged.digest, customers.record, staged.record "
+            "SELECT staged.rowid, staged.uuid, staged.digest, customers.record, staged.record "
             "FROM staged JOIN customers ON customers.uuid = staged.uuid"
         )
-        unchanged = [(digest, uuid) for uuid, digest, before, after in pairs if is_same(before, after)]
-        self._database.executemany("UPDATE customers SET digest = ? WHERE uuid = ?", unchanged)
-        self._database.executemany("DELETE FROM staged WHERE uuid = ?", [(uuid,) for _, uuid in unchanged])
+        same = [(row, digest, uuid) for row, uuid, digest, before, after in pairs if is_same(before, after)]
+        self._database.executemany("UPDATE customers SET digest = ? WHERE uuid = ?", [pair for _, *pair in same])
+        self._database.executemany("DELETE FROM staged WHERE rowid = ?", [(row,) for row, *_ in same])
 
 
 def _make_row(staged: StagedCustomer) -> tuple[Any, ...]:

@@ -36,8 +36,9 @@ class StoredCustomer:
 
 @attrs.frozen(repr=False)
 class StoredChange:
-    """A change as a store returns it: records as JSON text, ``seen_at`` in Unix seconds."""
+    """A change as a store returns it: ``id`` is its number, records are JSON text, ``seen_at`` in Unix seconds."""
 
+    id: int
     version: int
     kind: Kind
     uuid: str
@@ -121,8 +122,8 @@ class Store(Protocol):
         """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
         ...
 
-    async def read_changes(self, after: tuple[int, str], limit: int) -> list[StoredChange]:
-        """Return changes in the order of version and uuid, from ``after`` on."""
+    async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
+        """Return changes of versions after ``since``, in their order, from the change ``after`` on."""
         ...
 
     async def forget(self, uuid: str) -> int:

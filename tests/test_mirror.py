@@ -1,0 +1,590 @@
+"""The mirror, on SQLite and on PostgreSQL alike: what a sync writes, and what can be read."""
+
+import asyncio
+import json
+import os
+import random
+import sqlite3
+import stat
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customers_async import (
+    APIConnectionError,
+    Customer,
+    CustomersClient,
+    CustomersError,
+    ExportError,
+    NotFoundError,
+    PermissionDeniedError,
+    RetryPolicy,
+    ServerError,
+    Verdict,
+)
+from customers_async.emulator import Emulator
+from customers_async.mirror import Change, MassRemovalError, Mirror, SyncReport
+from customers_async.testing import VirtualTimeLoop
+from tests.postgres import PostgresServer, run_server
+
+LIST = "/api/v1/customers"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for the whole run: workers that test at the same time share it."""
+    name = f"customers-async-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    with run_server(Path(tempfile.gettempdir(), name)) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where an empty mirror is to be."""
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path / 'cache'}")
+    if request.param == "sqlite":
+        return f"{tmp_path / 'customers.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.make_schema()
+
+
+@pytest.fixture
+async def mirror(target: str) -> AsyncIterator[Mirror]:
+    """An empty mirror. Its database is in another process, so time passes as it does there."""
+    loop: Any = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop._skipping.busy_threads += 1
+    async with Mirror.open(target) as mirror:
+        yield mirror
+
+
+@pytest.fixture
+async def client(emulator: Emulator, impatient: RetryPolicy) -> AsyncIterator[CustomersClient]:
+    """A client of an emulator with 250 customers, that repeats failed requests at once."""
+    async with CustomersClient(emulator.token, base_url=emulator.url, retry=impatient) as client:
+        yield client
+
+
+async def read_mirror(mirror: Mirror) -> dict[str, Customer]:
+    return {customer.uuid: customer async for customer in mirror.find("", limit=None)}
+
+
+async def read_list(client: CustomersClient) -> dict[str, Customer]:
+    async with client.with_options(keep_unknown=True).list_customers(on_incomplete="ignore") as pager:
+        return {customer.uuid: customer async for customer in pager}
+
+
+async def read_changes(mirror: Mirror, since: int = 0) -> list[Change]:
+    return [change async for change in mirror.changes(since)]
+
+
+def counts(report: SyncReport) -> dict[str, int]:
+    """The figures of a report that are not 0."""
+    names = ("added", "changed", "removed", "restored", "missed", "rejected", "suspects")
+    return {name: value for name in names if (value := getattr(report, name))}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # what it waits for has no event
+        await asyncio.sleep(0.001)
+
+
+# What a sync writes
+
+
+async def test_first_sync_adds_everybody(mirror: Mirror, client: CustomersClient) -> None:
+    """The mirror then equals the list, with every field."""
+    report = await mirror.sync(client)
+    assert (report.version, counts(report)) == (1, {"added": 250})
+    assert (report.completeness.verdict, report.completeness.proven) == (Verdict.COMPLETE, True)
+    assert await read_mirror(mirror) == await read_list(client)
+
+
+async def test_sync_without_changes_is_a_version_without_changes(mirror: Mirror, client: CustomersClient) -> None:
+    """The feed stays as it was."""
+    await mirror.sync(client)
+    report = await mirror.sync(client)
+    assert (report.version, counts(report)) == (2, {})
+    assert await read_changes(mirror, since=1) == []
+
+
+async def test_changes_have_both_sides(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """A change shows the customer before and after it."""
+    await mirror.sync(client)
+    before = await read_list(client)
+    emulator.touch(3, name="Žemaitis")
+    emulator.delete(1, at=4)
+    emulator.insert(1, at=200)
+    report = await mirror.sync(client)
+    after = await read_list(client)
+    assert counts(report) == {"added": 1, "changed": 1, "removed": 1}
+    found = {change.kind: change for change in await read_changes(mirror, since=1)}
+    assert found["changed"].before == before[found["changed"].uuid]
+    assert found["changed"].after == after[found["changed"].uuid]
+    assert found["added"].before is None
+    assert found["added"].after == after[found["added"].uuid]
+    assert found["removed"].before == before[found["removed"].uuid]
+    assert found["removed"].after is None
+    assert {change.version for change in found.values()} == {2}
+    assert abs((found["added"].seen_at - datetime.now(UTC)).total_seconds()) < 60
+    assert await read_mirror(mirror) == after
+
+
+async def test_change_keeps_its_sides_when_later_ones_follow(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """What came after a change does not depend on what happened later."""
+    for name in ("one", "two", "three"):
+        emulator.touch(0, name=name)
+        await mirror.sync(client)
+    found = [change for change in await read_changes(mirror) if change.uuid == next(iter(emulator.uuids()))]
+    names = [(change.before and change.before.name, change.after and change.after.name) for change in found]
+    assert names == [(None, "one"), ("one", "two"), ("two", "three")]
+
+
+async def test_absence_alone_removes_nobody(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """A customer that moves to a page already read is not seen. It is looked up, found, and stays."""
+    await mirror.sync(client)
+    emulator.on_page(2, delete=1)
+    report = await mirror.sync(client)
+    assert report.completeness.verdict is Verdict.DRIFTED
+    assert counts(report) == {"missed": 1}
+    assert len(await read_mirror(mirror)) == 250  # the deleted customer was seen before
+    assert counts(await mirror.sync(client)) == {"removed": 1}
+    assert await read_mirror(mirror) == await read_list(client)
+
+
+async def test_unconfirmed_suspect_stays_and_is_asked_again(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """If the look-up fails, the next sync repeats it."""
+    await mirror.sync(client)
+    gone = next(iter(await read_mirror(mirror)))
+    emulator.delete(1, at=list(await read_list(client)).index(gone))
+    emulator.fail_next(500, times=None, path=f"{LIST}/*")
+    assert counts(await mirror.sync(client)) == {"suspects": 1}
+    assert counts(await mirror.sync(client)) == {"suspects": 1}
+    assert await mirror.get(gone) is not None
+    emulator.recover()
+    assert counts(await mirror.sync(client)) == {"removed": 1}
+    assert await mirror.get(gone) is None
+
+
+async def test_suspect_that_is_seen_again_is_none(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """A customer that was not seen once and then is, has not changed."""
+    await mirror.sync(client)
+    emulator.on_page(2, delete=1)
+    emulator.fail_next(500, times=4, path=f"{LIST}/*")
+    assert counts(await mirror.sync(client)) == {"suspects": 1}
+    assert counts(await mirror.sync(client)) == {"removed": 1}  # the one that was deleted
+
+
+async def test_customer_that_comes_back_is_restored(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Removed by a 404, and listed again later."""
+    await mirror.sync(client)
+    uuid = next(iter(emulator.uuids()))
+    number = emulator._service.customer_list._fake_customers.number(uuid)
+    assert number is not None
+    emulator.delete(1)
+    assert counts(await mirror.sync(client)) == {"removed": 1}
+    emulator._service.customer_list._positions.insert(range(number, number + 1), 100)
+    assert counts(await mirror.sync(client)) == {"restored": 1}
+    (change,) = await read_changes(mirror, since=2)
+    assert (change.kind, change.uuid, change.before) == ("restored", uuid, None)
+    assert change.after == (await read_list(client))[uuid]
+
+
+async def test_mass_removal_is_refused_before_anything_is_written(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """By default 5 % of the mirror, and at least 20, may be removed."""
+    await mirror.sync(client)
+    before = await read_mirror(mirror)
+    emulator.delete(21)
+    emulator.touch(0, name="changed")
+    with pytest.raises(MassRemovalError, match="nothing was written") as caught:
+        await mirror.sync(client)
+    assert (caught.value.removals, caught.value.max_removals) == (21, 20)
+    assert await read_mirror(mirror) == before
+    assert await read_changes(mirror, since=1) == []
+    report = await mirror.sync(client, max_removals=21)
+    assert (report.version, counts(report)) == (2, {"changed": 1, "removed": 21})
+
+
+@pytest.mark.parametrize("fields", [{"name": 5}, {"created_at": "yesterday"}, {"type": []}])
+async def test_record_that_does_not_fit_leaves_the_old_row(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator, fields: dict[str, Any]
+) -> None:
+    """It is counted, and neither changed nor removed."""
+    await mirror.sync(client)
+    before = await read_mirror(mirror)
+    emulator.touch(5, **fields)
+    assert counts(await mirror.sync(client)) == {"rejected": 1}
+    assert await read_mirror(mirror) == before
+
+
+async def test_unknown_fields_are_kept(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """A field that the model does not define is in ``extra``."""
+    emulator.touch(0, nickname="Zig", scores=[1, 2.5, None])
+    await mirror.sync(client)
+    customer = await mirror.get(next(iter(emulator.uuids())))
+    assert customer is not None
+    assert customer.extra == {"nickname": "Zig", "scores": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\0", "a\0b", "Ž😀", "'; DROP TABLE customers; --", "\\N", "\n", "%", "NA", "\u200f"]
+)
+async def test_any_text_is_kept(mirror: Mirror, client: CustomersClient, emulator: Emulator, text: str) -> None:
+    """What a database cannot hold in a column is still in the record."""
+    emulator.touch(0, name=text, related_persons=[{"name": text}])
+    await mirror.sync(client)
+    assert await read_mirror(mirror) == await read_list(client)
+
+
+async def test_capped_list_still_applies_what_was_seen(mirror: Mirror) -> None:
+    """The service lists the first 10,000 of 10,030; nobody beyond them is removed."""
+    async with (
+        Emulator(10_000, limit=10**6) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        await mirror.sync(client)
+        emulator.capped = True
+        emulator.insert(3)
+        report = await mirror.sync(client)
+    assert report.completeness.verdict is Verdict.CAPPED
+    assert counts(report) == {"added": 3, "missed": 3}
+
+
+async def test_record_that_is_spelled_differently_has_not_changed(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Only values count; the next sync does not compare them again."""
+    await mirror.sync(client)
+
+    async def respell(exchange: Any) -> Any:
+        response = await exchange.answer()
+        response.body = json.dumps(json.loads(response.body), indent=1, sort_keys=True).encode()
+        return response
+
+    emulator.gzip = False
+    emulator.fail_next(respell, times=None, path=LIST)
+    assert counts(await mirror.sync(client)) == {}
+    assert await read_changes(mirror, since=1) == []
+
+
+# Failures
+
+
+async def test_failed_sync_writes_nothing_and_the_next_one_resumes(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Pages that have arrived are not requested again."""
+    await mirror.sync(client)
+    emulator.touch(0, name="changed")
+    emulator.fail_next(403, page=3, times=None)
+    with pytest.raises(PermissionDeniedError):
+        await mirror.sync(client)
+    assert await read_changes(mirror, since=1) == []
+    emulator.recover()
+    emulator.stats.requests = 0
+    report = await mirror.sync(client)
+    assert counts(report) == {"changed": 1}
+    assert emulator.stats.requests == 2  # page 3, and page 2 again, to notice changes during the pause
+
+
+async def test_second_sync_at_the_same_time_is_refused(
+    target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """The first one completes."""
+    emulator.fail_next("stall", page=3)
+    first = asyncio.create_task(mirror.sync(client))
+    await until(lambda: emulator.stats.requests >= 3)
+    async with Mirror.open(target) as other:
+        with pytest.raises(ExportError, match=r"another sync to .* is running"):
+            await other.sync(client)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert counts(await mirror.sync(client)) == {"added": 250}
+
+
+async def test_mirror_is_of_one_list(mirror: Mirror, client: CustomersClient) -> None:
+    """Another service's customers would all look removed."""
+    await mirror.sync(client)
+    async with Emulator(5) as other, CustomersClient(other.token, base_url=other.url) as stranger:
+        with pytest.raises(ExportError, match="use another one for another service"):
+            await mirror.sync(stranger)
+    assert len(await read_mirror(mirror)) == 250
+
+
+async def test_opening_again_changes_nothing(target: str, mirror: Mirror, client: CustomersClient) -> None:
+    """The tables are created once."""
+    await mirror.sync(client)
+    async with Mirror.open(target) as again:
+        assert await read_mirror(again) == await read_list(client)
+
+
+# Reading
+
+
+async def test_find_ignores_case_and_accents(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """Any part of the name is found, in the order of names; country and type narrow it."""
+    names = ["Žygimantas Žalia", "ZALIA UAB", "Łódź Øl", "Straße", "Ｚａｌｉａ", "İstanbul", "naïve Æon"]
+    for position, name in enumerate(names):
+        emulator.touch(
+            position, name=name, registration_country_code="XX", type="company" if position else "individual"
+        )
+    await mirror.sync(client)
+
+    async def find(text: str, **options: Any) -> list[str | None]:
+        return [customer.name async for customer in mirror.find(text, country="XX", **options)]
+
+    assert await find("zalia") == ["Ｚａｌｉａ", "ZALIA UAB", "Žygimantas Žalia"]
+    assert await find("ŽAL", type="individual") == ["Žygimantas Žalia"]
+    assert await find("lodz ol") == ["Łódź Øl"]
+    assert await find("STRASSE") == ["Straße"]
+    assert await find("istanbul") == ["İstanbul"]
+    assert await find("naive aeon") == ["naïve Æon"]
+    assert await find("", limit=2) == (await find("", limit=None))[:2]
+    assert await find("nobody of that name") == []
+    assert [customer async for customer in mirror.find("", country="YY")] == []
+
+
+async def test_find_reads_more_than_one_page_of_rows(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Equal names do not end it early."""
+    emulator.insert(800)
+    for position in range(700):
+        emulator.touch(position, name="Same")
+    await mirror.sync(client)
+    found = [customer.uuid async for customer in mirror.find("same", limit=None)]
+    assert len(set(found)) == len(found) == 700
+    assert found == sorted(found)
+    assert [customer.uuid async for customer in mirror.find("same", limit=600)] == found[:600]
+
+
+async def test_feed_has_no_gaps_for_any_reader(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """Readers that stop and continue at any version see the same changes, in the same order."""
+    for step in range(5):
+        emulator.touch(step, name=f"step {step}")
+        emulator.insert(1, at=100)
+        await mirror.sync(client)
+    everything = [(change.version, change.kind, change.uuid) for change in await read_changes(mirror)]
+    assert [version for version, _, _ in everything] == sorted(version for version, _, _ in everything)
+    for since in range(6):
+        tail = [(change.version, change.kind, change.uuid) for change in await read_changes(mirror, since)]
+        assert tail == [change for change in everything if change[0] > since]
+
+
+async def test_forgotten_customer_leaves_no_trace(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """The row and its history are deleted, and counted; the others stay."""
+    await mirror.sync(client)
+    uuid = next(iter(emulator.uuids()))
+    emulator.touch(0, name="changed")
+    await mirror.sync(client)
+    assert await mirror.forget(uuid) == 3
+    assert await mirror.get(uuid) is None
+    assert uuid not in {change.uuid for change in await read_changes(mirror)}
+    assert await mirror.forget(uuid) == 0
+    assert counts(await mirror.sync(client)) == {"added": 1}  # the service still lists it
+
+
+async def test_pruned_changes_are_not_missed_silently(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """A reader that is too late gets an error, not a gap."""
+    await mirror.sync(client)
+    emulator.touch(0, name="changed")
+    await mirror.sync(client)
+    assert await mirror.prune(timedelta(days=1)) == 0
+    assert await mirror.prune(timedelta()) == 251
+    with pytest.raises(ValueError, match="changes up to version 2 have been pruned"):
+        await read_changes(mirror, since=1)
+    assert await read_changes(mirror, since=2) == []
+    assert len(await read_mirror(mirror)) == 250
+    with pytest.raises(ValueError, match="must not be negative"):
+        await mirror.prune(timedelta(days=-1))
+
+
+async def test_get_customer_prefers_what_is_recent(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """The mirror answers while it is recent; then the service does, and is asked once."""
+    await mirror.sync(client)
+    uuid = next(iter(emulator.uuids()))
+    emulator.touch(0, name="fresh")
+    emulator.stats.requests = 0
+    recent = await mirror.get_customer(uuid, client)
+    assert (recent.customer.name != "fresh", recent.stale, emulator.stats.requests) == (True, False, 0)
+    fresh = await mirror.get_customer(uuid, client, max_age=0)
+    assert (fresh.customer.name, fresh.stale, emulator.stats.requests) == ("fresh", False, 1)
+    assert await mirror.get_customer(uuid, client) == fresh
+    assert emulator.stats.requests == 1
+    assert recent.seen_at <= fresh.seen_at
+
+
+async def test_get_customer_answers_for_a_service_that_does_not(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """It says so, and how old the data is; without data the error is raised."""
+    await mirror.sync(client)
+    uuid = next(iter(emulator.uuids()))
+    for fault, kind in ((500, ServerError), ("reset", APIConnectionError)):
+        emulator.fail_next(fault, times=None)
+        stale = await mirror.get_customer(uuid, client, max_age=0)
+        assert (stale.customer, stale.stale) == (await mirror.get(uuid), True)
+        assert time.time() - stale.seen_at.timestamp() < 60
+        with pytest.raises(kind):
+            await mirror.get_customer("00000000-0000-4000-8000-00000000000z", client, max_age=0)
+        emulator.recover()
+
+
+async def test_get_customer_remembers_a_404(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """The service is asked once for a customer that it does not know."""
+    for _ in range(3):
+        with pytest.raises(NotFoundError):
+            await mirror.get_customer("00000000-0000-4000-8000-00000000000z", client)
+    assert emulator.stats.requests == 1
+
+
+async def test_watch_yields_changes_and_survives_errors(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failed sync is logged and repeated; each completed one is reported."""
+    await mirror.sync(client)
+    emulator.touch(0, name="one")
+    emulator.fail_next(404, page=1, times=2)
+    reports: list[SyncReport] = []
+    async with aclosing(mirror.watch(client, every=0.01, on_sync=reports.append)) as watching:
+        first = await anext(watching)
+        emulator.touch(1, name="two")
+        second = await anext(watching)
+    assert [change.after and change.after.name for change in (first, second)] == ["one", "two"]
+    assert [report.version for report in reports] == [*range(2, 2 + len(reports))]
+    assert caplog.text.count("The sync failed with NotFoundError; the next one begins in 0 s.") == 2
+
+
+async def test_watch_stops_when_it_is_cancelled(mirror: Mirror, client: CustomersClient) -> None:
+    """Nothing is left behind, and the mirror can be synced."""
+    started = asyncio.Event()
+
+    async def watch() -> None:
+        async for _ in mirror.watch(client, every=3600):
+            started.set()
+
+    watching = asyncio.create_task(watch())
+    await started.wait()
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    assert counts(await mirror.sync(client)) == {}
+
+
+@pytest.mark.parametrize("every", [0, -1, float("nan")])
+async def test_watch_needs_a_period(mirror: Mirror, client: CustomersClient, every: float) -> None:
+    """A bad period is refused before the first sync."""
+    with pytest.raises(ValueError, match="every must be above 0"):
+        await anext(mirror.watch(client, every=every))
+
+
+async def test_repr_shows_no_customer_and_no_password(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Neither do changes, nor what the stores return."""
+    await mirror.sync(client)
+    (change, *_) = await read_changes(mirror)
+    assert change.after is not None
+    assert change.after.name is not None
+    assert change.after.name not in repr(change)
+    assert repr(Mirror.open("postgresql://user:s3cret@db.example/customers")) == (
+        "<Mirror PostgresStore('db.example/customers')>"
+    )
+
+
+# The whole
+
+
+async def test_mirror_follows_the_list_and_removes_no_living_customer(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Random inserts, deletes, edits, moves and failures over many syncs; two quiet ones bring it in step."""
+    chance = random.Random(7)
+    for _ in range(40):
+        total = emulator.total
+        for _ in range(chance.randrange(3)):
+            page = chance.randint(1, 3)
+            emulator.on_page(page, insert=chance.randrange(3), delete=chance.randrange(3), at=chance.randrange(total))
+        emulator.touch(chance.randrange(emulator.total), name=f"{chance.random()}")
+        emulator.fail_randomly({500: chance.choice([0, 0, 0.2]), "cut": chance.choice([0, 0.1])})
+        living = set(emulator.uuids())
+        try:
+            await mirror.sync(client)
+        except CustomersError:
+            continue
+        removed = {change.uuid for change in await read_changes(mirror) if change.kind == "removed"}
+        assert not removed & set(emulator.uuids()) & living
+    emulator.recover()
+    for _ in range(2):
+        await mirror.sync(client, max_removals=250)
+    assert await read_mirror(mirror) == await read_list(client)
+
+
+# SQLite's own
+
+
+def test_file_is_readable_by_its_owner_only(tmp_path: Path, emulator: Emulator) -> None:
+    """It holds personal data; so do SQLite's files beside it."""
+    path = tmp_path / "customers.db"
+    umask = os.umask(0)
+    try:
+        asyncio.run(_open_and_close(path))
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def _open_and_close(path: Path) -> None:
+    async with Mirror.open(path):
+        assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("content", ["sqlite", "text"])
+async def test_other_file_is_refused(tmp_path: Path, content: str) -> None:
+    """A file that is no mirror is left as it is."""
+    path = tmp_path / "other.db"
+    if content == "sqlite":
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE customers (name TEXT)")
+        database.close()
+    else:
+        path.write_text("not a database" * 1000)
+    before = path.read_bytes()
+    with pytest.raises(ExportError):
+        await Mirror.open(path).__aenter__()
+    assert path.read_bytes() == before
+
+
+async def test_later_version_is_refused(tmp_path: Path) -> None:
+    """A mirror that a later version of this package made is left as it is."""
+    path = tmp_path / "customers.db"
+    async with Mirror.open(path):
+        pass
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE mirror_facts SET value = '99' WHERE name = 'schema'")
+    database.close()
+    with pytest.raises(ExportError, match="of a later version of this package"):
+        await Mirror.open(path).__aenter__()
+
+
+async def test_missing_folder_is_named(tmp_path: Path) -> None:
+    """The error names the path."""
+    with pytest.raises(OSError, match="No such file or directory") as caught:
+        await Mirror.open(tmp_path / "missing" / "customers.db").__aenter__()
+    assert caught.value.filename == str(tmp_path / "missing" / "customers.db")
