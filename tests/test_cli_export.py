@@ -132,7 +132,7 @@ def test_foreign_file_at_the_journals_path_exits_1(command: Command, service: Em
     journal_path(path).write_text("not a journal" * 1000)
     outcome = command("export", f"{path}")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err == f"customers-async: {path}.journal is not an export's journal: move it away\n"
+    assert outcome.err == f"customers-async: {path}.journal is not a journal: move it away\n"
 
 
 def test_terminal_shows_a_live_line(
@@ -214,18 +214,43 @@ def test_diff_shows_what_changed(command: Command, service: Emulator, tmp_path: 
     document = command("diff", f"{old}", f"{new}", "--json").document
     assert [record["uuid"] for record in document["added"]] == list(service.uuids(0, 1))
     assert document["changed"][0]["fields"]["name"]["new"] == "Živilė\x1b[31m"
-    assert document["removed"] == [uuids[5]]
+    assert document["not_seen"] == [uuids[5]]
 
 
-def test_diff_withholds_removed_customers_of_an_incomplete_list(
-    command: Command, service: Emulator, tmp_path: Path
-) -> None:
-    """The message says why."""
+def test_diff_says_what_absence_proves(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """Customers that were not seen are shown, with the reason why they may still be there."""
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     command("export", f"{old}", "--quiet")
-    service.capped, service.cap = True, 100
+    service.capped, service.cap = True, 200
     command("export", f"{new}", "--quiet", "--allow-incomplete")
     outcome = command("diff", f"{old}", f"{new}")
+    assert (outcome.code, outcome.out) == (0, "".join(f"- {uuid}\n" for uuid in sorted(service.uuids(200, 250))))
+    assert outcome.err.endswith(
+        "customers-async: 0 added, 0 changed, 50 not seen\n"
+        f"customers-async: those not seen may still be there: the verdict of {new} is CAPPED; --confirm looks them up\n"
+    )
+    document = command("diff", f"{old}", f"{new}", "--json").document
+    assert (len(document["not_seen"]), document["unproven"]) == (50, f"the verdict of {new} is CAPPED")
+
+
+def test_diff_confirms_removals(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """Each customer that was not seen is looked up: - removed, ! alive."""
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    command("export", f"{old}", "--quiet")
+    gone, *_, missed = service.uuids()
+    service.delete(1)
+    service.capped, service.cap = True, 248
+    command("export", f"{new}", "--quiet", "--allow-incomplete")
+    service.capped = False
+    outcome = command("diff", f"{old}", f"{new}", "--confirm", "--exit-code")
+    assert (outcome.code, sorted(outcome.out.splitlines())) == (6, [f"! {missed}", f"- {gone}"])
+    assert outcome.err.endswith("0 added, 0 changed, 1 removed, 1 alive, 0 unknown\n")
+    document = command("diff", f"{old}", f"{new}", "--confirm", "--json").document
+    assert (document["removed"], document["alive"], document["unknown"]) == ([gone], [missed], [])
+
+
+def test_diff_exits_0_without_differences(command: Command, service: Emulator, tmp_path: Path) -> None:
+    """With --exit-code, scripts learn from the exit code whether anything changed."""
+    command("export", f"{tmp_path / 'old.jsonl'}", "--quiet")
+    outcome = command("diff", f"{tmp_path / 'old.jsonl'}", f"{tmp_path / 'old.jsonl'}", "--exit-code")
     assert (outcome.code, outcome.out) == (0, "")
-    assert outcome.err.endswith(f"removed customers are not shown: the verdict of {new} is CAPPED\n")
-    assert command("diff", f"{old}", f"{new}", "--json").document["removed"] is None

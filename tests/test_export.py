@@ -355,7 +355,7 @@ async def test_foreign_file_at_the_journals_path_is_kept(
             database.execute("CREATE TABLE other (value)")
         database.close()
     before = journal_path(path).read_bytes()
-    with pytest.raises(ExportError, match="is not an export's journal: move it away"):
+    with pytest.raises(ExportError, match="is not a journal: move it away"):
         await export_customers(client, path, resume=resume)
     assert journal_path(path).read_bytes() == before
 
@@ -732,8 +732,8 @@ async def test_diff_of_any_two_formats(
     with diff_exports(tmp_path / f"old.{old}", tmp_path / f"new.{new}") as changes:
         assert {record["uuid"] for record in changes.added()} == set(emulator.uuids(0, 2))
         (change,) = changes.changed()
-        assert list(changes.removed()) == [uuids[5]]
-        assert changes.withheld is None
+        assert list(changes.not_seen()) == [uuids[5]]
+        assert changes.unproven is None
     assert change.uuid == uuids[3]
     assert change.fields["name"][1] == NAME
     assert change.fields["updated_at"][1] == 1800000000
@@ -753,8 +753,8 @@ async def test_same_instant_in_another_form_is_no_change(
         assert list(changes.changed()) == []
 
 
-async def test_removed_is_withheld_for_incomplete_exports(tmp_path: Path, client: CustomersClient) -> None:
-    """A verdict other than COMPLETE and a missing manifest withhold the removed customers."""
+async def test_not_seen_is_no_proof_if_the_newer_export_is_incomplete(tmp_path: Path, client: CustomersClient) -> None:
+    """The verdict and a missing manifest are named; customers that were not seen are listed all the same."""
     await export_customers(client, tmp_path / "old.jsonl")
     async with (
         Emulator(customers=250, capped=True, cap=100) as emulator,
@@ -762,12 +762,40 @@ async def test_removed_is_withheld_for_incomplete_exports(tmp_path: Path, client
     ):
         await export_customers(capped, tmp_path / "new.jsonl", on_incomplete="ignore")
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
-        assert list(changes.removed()) == []
-        assert changes.withheld == f"the verdict of {tmp_path / 'new.jsonl'} is CAPPED"
-    (tmp_path / "old.jsonl.manifest.json").unlink()
+        assert len(list(changes.not_seen())) == 150
+        assert changes.unproven == f"the verdict of {tmp_path / 'new.jsonl'} is CAPPED"
+    (tmp_path / "new.jsonl.manifest.json").unlink()
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
-        assert changes.withheld is not None
-        assert "is missing" in changes.withheld
+        assert changes.unproven is not None
+        assert "is missing" in changes.unproven
+
+
+async def test_confirm_tells_who_is_gone(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, impatient: RetryPolicy
+) -> None:
+    """A 404 removes, an answer is a living customer, and a failed look-up is asked again."""
+    await export_customers(client, tmp_path / "old.jsonl")
+    gone, missed, unknown = list(emulator.uuids(0, 3))
+    emulator.delete(1)
+    await export_customers(client, tmp_path / "new.csv", on_incomplete="ignore")
+    lines = (tmp_path / "new.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "new.csv").write_text("".join(line for line in lines if not line.startswith((missed, unknown))))
+    (tmp_path / "new.csv.manifest.json").unlink()
+    emulator.fail_next(500, times=None, path=f"/api/v1/customers/{unknown}")
+    with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.csv") as changes:
+        hasty = client.with_options(retry=impatient)
+        found = {removal.uuid: removal async for removal in changes.confirm(hasty)}
+        assert {uuid: f"{removal.status}" for uuid, removal in found.items()} == {
+            gone: "REMOVED",
+            missed: "ALIVE",
+            unknown: "UNKNOWN",
+        }
+        assert found[missed].customer == await client.get_customer(missed)
+        assert isinstance(found[unknown].error, ServerError)
+        emulator.recover()
+        emulator.stats.requests = 0
+        assert [(removal.uuid, removal.status) async for removal in changes.confirm(client)] == [(unknown, "ALIVE")]
+        assert emulator.stats.requests == 1
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -14,7 +14,8 @@ from customers_async import CustomerPager, Verdict, __version__, customer_to_dic
 from customers_async.checks import check_uuid
 from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.demo import demo
-from customers_async.cli.export import diff, export, verify
+from customers_async.cli.diff import diff
+from customers_async.cli.export import export, verify
 from customers_async.cli.mirror import changes, find, sync, watch
 from customers_async.cli.output import (
     format_json_line,

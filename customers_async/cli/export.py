@@ -1,13 +1,12 @@
-"""``export``, ``verify`` and ``diff``: write the list to a file, check the file, compare two of them."""
+"""``export`` and ``verify``: write the list to a file, and check the file."""
 
 import asyncio
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,16 +26,13 @@ from customers_async.cli.output import (
     escape,
     format_json_line,
     format_time,
-    format_value,
     make_fields_table,
     print_message,
     render,
     write,
-    write_now,
 )
 from customers_async.cli.progress import Display, OnProgress, print_lines, show_live_line, show_nothing
-from customers_async.export import Changes, ExportProgress, ExportReport, diff_exports, export_customers, verify_export
-from customers_async.export.formats import format_of
+from customers_async.export import ExportProgress, ExportReport, export_customers, verify_export
 from customers_async.export.journal import journal_path
 from customers_async.export.options import BadRecordPolicy, ExportOptions
 from customers_async.export.stdout import prepare_stdout
@@ -47,7 +43,6 @@ __all__ = [
     "announce_resuming",
     "check_path",
     "choose_display",
-    "diff",
     "export",
     "parse_duration",
     "summarize_report",
@@ -55,8 +50,6 @@ __all__ = [
 ]
 
 _CONNECTION = Connection()
-_CHUNK = 1000
-"""Lines, or parts of a document, that are written at once."""
 
 
 async def export(
@@ -232,63 +225,3 @@ async def verify(path: Path, /, *, json: Flag = False) -> int:
     else:
         await write(f"{escape(str(path))}: verified\n")
     return 1 if differences else 0
-
-
-async def diff(old: Path, new: Path, /, *, json: Flag = False) -> None:
-    """Show what changed between two exports, of any formats: + added, ~ changed, - not seen in the newer one.
-
-    Args:
-        old: The older export.
-        new: The newer export.
-        json: Print one JSON document.
-    """
-    with translate_usage_errors():
-        for path in (old, new):
-            format_of(path)
-    withheld = await asyncio.to_thread(_print_diff, old, new, json)
-    if withheld is not None:
-        print_message(f"removed customers are not shown: {withheld}")
-
-
-def _print_diff(old: Path, new: Path, json: bool) -> str | None:
-    """Print the differences; return why removed customers are withheld.
-
-    One thread does all of it: else a signal would close the database while another thread reads it.
-    """
-    with diff_exports(old, new) as changes:
-        pieces = _format_json(changes) if json else _format_lines(changes)
-        while chunk := "".join(islice(pieces, _CHUNK)):
-            write_now(chunk)
-        return changes.withheld
-
-
-def _format_lines(changes: Changes) -> Iterator[str]:
-    for record in changes.added():
-        yield f"+ {format_json_line(record)}"
-    for change in changes.changed():
-        fields = [f"{name}: {format_value(old)} -> {format_value(new)}" for name, (old, new) in change.fields.items()]
-        yield f"~ {escape(change.uuid)} {', '.join(fields)}\n"
-    for uuid in changes.removed():
-        yield f"- {escape(uuid)}\n"
-
-
-def _format_json(changes: Changes) -> Iterator[str]:
-    """Yield the parts of one document, which may be as long as the list."""
-    changed = (
-        {"uuid": change.uuid, "fields": {name: {"old": old, "new": new} for name, (old, new) in change.fields.items()}}
-        for change in changes.changed()
-    )
-    yield from _format_array('{"added": ', changes.added())
-    yield from _format_array(', "changed": ', changed)
-    if changes.withheld is None:
-        yield from _format_array(', "removed": ', changes.removed())
-    else:
-        yield f', "removed": null, "withheld": {format_value(changes.withheld)}'
-    yield "}\n"
-
-
-def _format_array(before: str, values: Iterable[object]) -> Iterator[str]:
-    yield f"{before}["
-    for number, value in enumerate(values):
-        yield f"{', ' if number else ''}{format_value(value)}"
-    yield "]"

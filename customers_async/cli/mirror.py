@@ -142,6 +142,8 @@ async def watch(
     """
     with translate_usage_errors():
         seconds = parse_duration("--every", every).total_seconds()
+        if not seconds:
+            raise ValueError("--every must be above 0")
         mirror = open_mirror(target)
     async with mirror, connection.client() as client:
         watching = mirror.watch(client, every=seconds, max_removals=max_removals, on_sync=_print_sync)

@@ -3,7 +3,8 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from itertools import starmap
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +12,12 @@ from typing import Any, Self
 
 import attrs
 
+from customers_async.client import CustomersClient
 from customers_async.errors import ExportError
 from customers_async.export.formats import Format, format_of
 from customers_async.export.manifest import ExportReport, compute_sha256
 from customers_async.export.records import Record
+from customers_async.export.removals import Removal, RemovalStatus, look_up_suspects
 from customers_async.models import Verdict
 
 __all__ = ["Change", "Changes", "diff_exports"]
@@ -54,21 +57,22 @@ class Changes:
     which removes that file.
 
     Attributes:
-        withheld: Why `removed` yields nothing; None if both manifests say COMPLETE.
+        unproven: Why customers in `not_seen` may still be on the list; None if the newer export is proven complete.
     """
 
     def __init__(
         self,
         database: sqlite3.Connection,
         compared: frozenset[str] | None,
-        withheld: str | None,
+        unproven: str | None,
         *,
         keeps_empty: bool = True,
     ) -> None:
         self._database = database
         self._compared = compared
         self._keeps_empty = keeps_empty
-        self.withheld = withheld
+        self._confirmed: set[str] = set()
+        self.unproven = unproven
 
     def __enter__(self) -> Self:
         return self
@@ -102,25 +106,42 @@ class Changes:
     def _normalize(self, value: Any) -> Any:
         return None if value == "" and not self._keeps_empty else value
 
-    def removed(self) -> Iterator[str]:
-        """Yield the uuids that are only in the older export; none if they are `withheld`.
+    def not_seen(self) -> Iterator[str]:
+        """Yield the uuids that are only in the older export.
 
-        Such a customer was not seen in the newer export. If that is proven complete (``proven`` in its manifest), the
-        customer has left the list. Otherwise the newer export may have missed it: look it up before you delete
-        anything.
+        The newer one may have missed them: see `unproven`, and use `confirm` before you delete anything.
         """
-        if self.withheld is None:
-            for (uuid,) in self._database.execute(
-                "SELECT uuid FROM old WHERE uuid NOT IN (SELECT uuid FROM new) ORDER BY uuid"
-            ):
-                yield uuid
+        for (uuid,) in self._database.execute(
+            "SELECT uuid FROM old WHERE uuid NOT IN (SELECT uuid FROM new) ORDER BY uuid"
+        ):
+            yield uuid
+
+    async def confirm(self, client: CustomersClient) -> AsyncGenerator[Removal, None]:
+        """Look up each customer that was not seen, and yield what is known of it then.
+
+        The look-ups leave priority to other calls, and several are in flight. After an error, call it again: customers
+        that were REMOVED or ALIVE are not looked up again.
+
+        Raises:
+            CustomersError: An error that would affect every customer, such as a rejected token.
+
+        Example:
+            >>> with diff_exports("monday.csv", "tuesday.jsonl") as changes:
+            ...     async for removal in changes.confirm(client):
+            ...         print(removal.uuid, removal.status)
+        """
+        suspects = [uuid for uuid in self.not_seen() if uuid not in self._confirmed]
+        async with aclosing(look_up_suspects(client, suspects)) as removals:
+            async for removal in removals:
+                if removal.status is not RemovalStatus.UNKNOWN:
+                    self._confirmed.add(removal.uuid)
+                yield removal
 
 
 def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Changes:
     """Compare two exports. Each may be of any format, which its suffix names.
 
-    Customers that were not seen in the newer export are listed only if the verdict of both manifests is COMPLETE. See
-    `Changes.removed` for when it is certain that they have left the list.
+    That a customer was not seen in the newer export does not prove that it is gone: see `Changes.confirm`.
 
     Raises:
         ExportError: A file is damaged, does not match its manifest, or has no uuids.
@@ -132,11 +153,11 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         >>> report = await export_customers(client, "monday.csv")
         >>> report = await export_customers(client, "tuesday.jsonl")
         >>> with diff_exports("monday.csv", "tuesday.jsonl") as changes:
-        ...     print(len(list(changes.added())), changes.withheld)
-        0 None
+        ...     print(len(list(changes.added())), len(list(changes.not_seen())), changes.unproven)
+        0 0 None
     """
     exports = {"old": Path(old), "new": Path(new)}
-    withheld = _check_manifests(*exports.values())
+    unproven = _check_manifests(*exports.values())
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a private temporary file
     try:
         database.execute("PRAGMA journal_mode = OFF")
@@ -145,7 +166,7 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         known = [names for names in columns if names is not None]
         compared = frozenset.intersection(*known) if known else None
         keeps_empty = all(format_.keeps_empty for format_ in formats.values())
-        return Changes(database, compared, withheld, keeps_empty=keeps_empty)
+        return Changes(database, compared, unproven, keeps_empty=keeps_empty)
     except BaseException:
         database.close()
         raise
@@ -175,21 +196,24 @@ def _load(database: sqlite3.Connection, table: str, path: Path, format_: Format)
     return None if format_.keeps_unknown else frozenset(fields)
 
 
-def _check_manifests(*paths: Path) -> str | None:
-    """Return why an export may lack customers that are on the list, or None if each is COMPLETE.
+def _check_manifests(old: Path, new: Path) -> str | None:
+    """Return why the newer export may lack customers that are on the list, or None if it is proven complete.
 
     Raises:
         ExportError: A file does not match its manifest, so its contents prove nothing.
     """
-    problems = []
-    for path in paths:
+    problem: str | None = None
+    for path in (old, new):
+        problem = None
         try:
             report = ExportReport.read(path)
         except ExportError as error:
-            problems.append(f"{error}")
+            problem = f"{error}"
             continue
         if compute_sha256(path) != report.sha256:
             raise ExportError(f"{path} does not match its manifest")
         if report.completeness.verdict is not Verdict.COMPLETE:
-            problems.append(f"the verdict of {path} is {report.completeness.verdict}")
-    return problems[0] if problems else None
+            problem = f"the verdict of {path} is {report.completeness.verdict}"
+        elif not report.completeness.proven:
+            problem = f"{path} is not proven complete"
+    return problem

@@ -119,7 +119,8 @@ def _create_tables(types: Types) -> Iterator[str]:
     yield "CREATE INDEX history_version ON history (version)"
     yield "CREATE INDEX history_uuid ON history (uuid, id)"
     yield (
-        "CREATE VIEW changes AS SELECT change.id, change.version, sync.seen_at, change.kind, change.uuid, change.before, "
+        "CREATE VIEW changes AS "
+        "SELECT change.id, change.version, sync.seen_at, change.kind, change.uuid, change.before, "
         "CASE WHEN change.kind <> 'removed' THEN COALESCE("
         "(SELECT later.before FROM history AS later WHERE later.uuid = change.uuid AND later.id > change.id "
         "ORDER BY later.id LIMIT 1), "

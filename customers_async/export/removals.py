@@ -1,0 +1,68 @@
+"""Who is gone: customers that an export does not show are looked up, because absence proves nothing."""
+
+from collections.abc import AsyncGenerator, Iterable
+from enum import StrEnum
+
+import attrs
+
+from customers_async.checks import is_uuid
+from customers_async.client import CustomersClient
+from customers_async.errors import CustomersError, ExportError, NotFoundError
+from customers_async.listing.batch import BatchResult
+from customers_async.models import Customer
+
+__all__ = ["Removal", "RemovalStatus", "look_up_suspects"]
+
+
+class RemovalStatus(StrEnum):
+    """What is known of a customer that was not seen."""
+
+    REMOVED = "REMOVED"
+    """The service does not know it any more: a 404."""
+    ALIVE = "ALIVE"
+    """The service still has it: the newer export missed it."""
+    UNKNOWN = "UNKNOWN"
+    """The look-up failed."""
+
+
+@attrs.frozen
+class Removal:
+    """A customer that was not seen, and what its look-up showed.
+
+    Attributes:
+        uuid: The customer.
+        status: REMOVED, ALIVE or UNKNOWN.
+        customer: The customer as it is now if it is ALIVE, else None.
+        error: Why the look-up failed if the status is UNKNOWN, else None.
+    """
+
+    uuid: str
+    status: RemovalStatus
+    customer: Customer | None = None
+    error: CustomersError | None = None
+
+
+async def look_up_suspects(client: CustomersClient, uuids: Iterable[str]) -> AsyncGenerator[Removal, None]:
+    """Look up customers in the bulk lane, several at a time; yield the results as they arrive.
+
+    Raises:
+        CustomersError: An error that would affect every customer, such as a rejected token.
+    """
+    known: list[str] = []
+    for uuid in uuids:
+        if is_uuid(uuid):
+            known.append(uuid)
+        else:
+            error = ExportError("the uuid in the export is not of the service's form")
+            yield Removal(uuid, RemovalStatus.UNKNOWN, error=error)
+    async with client.get_customers(known, strategy="lookups", ordered=False) as results:
+        async for result in results:
+            yield _read(result)
+
+
+def _read(result: BatchResult) -> Removal:
+    if result.customer is not None:
+        return Removal(result.uuid, RemovalStatus.ALIVE, customer=result.customer)
+    if isinstance(result.error, NotFoundError):
+        return Removal(result.uuid, RemovalStatus.REMOVED)
+    return Removal(result.uuid, RemovalStatus.UNKNOWN, error=result.error)
