@@ -11,7 +11,7 @@ import select
 import stat
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, TypeGuard, runtime_checkable
 
 from customers_async.errors import ConfigurationError
 
@@ -224,12 +224,22 @@ def _is_source(token: object) -> TypeGuard[TokenSource]:
 
 
 class Secret(str):
-    """A string with a repr that hides it: tracebacks and debuggers print the repr of locals and headers."""
+    """A string with a repr that hides it: tracebacks and debuggers print the repr of locals and headers.
+
+    Some shorten or wrap long strings first, so its parts hide themselves, too.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "'[token]'"
+
+    def __getitem__(self, key: SupportsIndex | slice) -> "Secret":
+        return Secret(super().__getitem__(key))
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        """The lines, hidden."""
+        return [Secret(line) for line in super().splitlines(keepends)]
 
 
 def hide(secret: Any) -> Any:

@@ -36,6 +36,7 @@ from customers_async import (
     customer_from_dict,
 )
 from customers_async.calls.slots import Slots
+from customers_async.calls.tokens import hide
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 from tests.faults.canary import DATA, EXAMPLE, customer
@@ -393,6 +394,13 @@ def test_fault_56_printers_hide_personal_data(value: object, show: Callable[[obj
     show(value, Console(file=(printed := io.StringIO()), width=200))
     assert DATA not in printed.getvalue()
     assert len(printed.getvalue()) > 10
+
+
+@pytest.mark.parametrize("part", [slice(80), slice(5, None), slice(None, None, 2), 0, -1])
+def test_fault_56_parts_of_a_token_hide_themselves(part: slice | int) -> None:
+    """Printers that shorten or wrap long strings print the repr of a part."""
+    assert {repr(shown) for shown in [hide(TOKEN)[part], *hide(TOKEN).splitlines()]} == {"'[token]'"}
+    assert hide(TOKEN)[part] == TOKEN[part]
 
 
 async def test_fault_56_attributes_are_still_completed() -> None:
