@@ -12,7 +12,7 @@ import attrs
 
 from customers_async.calls import responses
 from customers_async.calls.credentials import Credential, TokenKeeper, subject
-from customers_async.calls.endpoints import Request, mismatch_error
+from customers_async.calls.endpoints import Request, is_misnumbered, is_past_end, mismatch_error
 from customers_async.calls.options import Options
 from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.reporter import CallReporter, reporter_for
@@ -35,14 +35,14 @@ class Call:
     """One call: the request, and the options, slots and lane to send it with.
 
     Attributes:
-        mismatched: Whether the last response belonged to another request.
+        misnumbered: Whether the last response named another page.
     """
 
     request: Request
     options: Options
     slots: Slots
     lane: Lane
-    mismatched: bool = False
+    misnumbered: bool = False
 
 
 class Session:
@@ -246,15 +246,19 @@ class Session:
     def _match(self, response: Response, call: Call) -> Response | CustomersError:
         """Return the response, or an error if it belongs to another request.
 
-        A service that numbers a page wrongly a second time always does: its pages are accepted from then on.
+        A service that numbers a page wrongly a second time always does: its pages are accepted from then on. Only a
+        page past the end says nothing about the others.
         """
-        mismatch = None if self._ignores_numbers and call.request.page else mismatch_error(response, call.request)
-        if mismatch is not None and call.mismatched and call.request.page:
-            self._ignores_numbers, mismatch = True, None
-        call.mismatched = mismatch is not None
-        if mismatch is not None:
-            self._transport.drop_connections()
-        return mismatch or response
+        mismatch = mismatch_error(response, call.request)
+        if mismatch is None:
+            return response
+        misnumbered = is_misnumbered(response, call.request)
+        if misnumbered and (self._ignores_numbers or call.misnumbered):
+            self._ignores_numbers |= not is_past_end(response, call.request)
+            return response
+        call.misnumbered = misnumbered
+        self._transport.drop_connections()
+        return mismatch
 
     def _release(self, permit: Permit, received: Response | CustomersError | None) -> None:
         """Release the permit, and pass on what the response's headers say about the rate limit."""
