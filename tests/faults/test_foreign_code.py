@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import rich
 from rich.console import Console
@@ -20,6 +21,7 @@ from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
 from customers_async import (
+    APIConnectionError,
     AuthenticationError,
     BatchResult,
     CallableToken,
@@ -188,6 +190,78 @@ async def test_fault_54_token_source_that_hangs_is_given_up(caplog: pytest.LogCa
         check_nothing_held(client)
         check_nothing_held(renewing)
     assert "the token in use stays" in caplog.text
+
+
+async def cancelled(*_: Any, **__: Any) -> Any:
+    """Wait for a shared task that another caller has cancelled."""
+    shared = asyncio.ensure_future(never())
+    asyncio.get_running_loop().call_soon(shared.cancel)
+    return await shared
+
+
+class CancelledRenewal(Hanging):
+    """A token source whose renewal ends with another caller's cancellation."""
+
+    async def get(self, *, rejected: str | None = None) -> str:
+        return TOKEN if rejected is None else await cancelled()
+
+
+def trace_with(name: str) -> dict[str, Any]:
+    trace = aiohttp.TraceConfig()
+    getattr(trace, name).append(cancelled)
+    return {"trace_configs": [trace]}
+
+
+@pytest.mark.parametrize("call", ["get_customer", "get_page", "list_customers"])
+@pytest.mark.parametrize(
+    ("source", "settings", "expected"),
+    [
+        (CallableToken(cancelled), {}, ConfigurationError),
+        (CancelledRenewal(), {}, AuthenticationError),
+        (TOKEN, {"middlewares": (cancelled,)}, APIConnectionError),
+        (TOKEN, trace_with("on_request_start"), APIConnectionError),
+        (TOKEN, trace_with("on_request_end"), APIConnectionError),
+    ],
+    ids=["token", "renewal", "middleware", "trace at the start", "trace at the end"],
+)
+async def test_fault_54_cancellation_in_foreign_code_is_not_the_callers(
+    call: str, source: Any, settings: dict[str, Any], expected: type[Exception]
+) -> None:
+    """A task group does not end as if nothing had happened: the call raises an error."""
+    async with (
+        raw_server(make_response(b"{}", "401 No")) as server,
+        aiohttp.ClientSession(**settings) as session,
+        CustomersClient(source, base_url=server.url, session=session) as client,
+    ):
+
+        async def work() -> None:
+            if call == "list_customers":
+                [found async for found in client.list_customers()]
+            else:
+                await getattr(client, call)(EXAMPLE if call == "get_customer" else 1)
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(work())
+        assert isinstance(caught.value.exceptions[0], expected)
+        check_nothing_held(client)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_fault_54_cancelled_task_stays_cancelled(before: bool) -> None:
+    """A task that is cancelled raises `CancelledError`, also if that happens just before the call."""
+    async with CustomersClient(CallableToken(never), base_url="http://127.0.0.1:1") as client:
+
+        async def work() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel() if before else asyncio.get_running_loop().call_soon(task.cancel)
+            await client.get_page(1)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.ensure_future(work())
+        check_nothing_held(client)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are no files there")
