@@ -33,6 +33,7 @@ async def test_request_on_the_wire() -> None:
         "Host",
         "Accept",
         "Accept-Encoding",
+        "Cache-Control",
         "Authorization",
         "User-Agent",
     }

@@ -47,6 +47,8 @@ _END_OF_DATES = 253_402_300_000.0
 """Unix seconds: later dates, of the year 10000, are beyond `datetime`."""
 _MAX_WAIT = 1e9
 """Seconds: a longer ``Retry-After`` counts as this, so that sums and texts of it stay possible."""
+_AGES_OF_NOW = range(3)
+"""Seconds: a response that a cache has kept for longer is not from now."""
 _PIECE = 2**20
 _MEDIA_TYPE = re.compile(
     r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
@@ -62,12 +64,14 @@ class Response:
         headers: The headers.
         body: The body, in bytes.
         sent_at: When its request was sent, in seconds on the event loop's clock; None if it comes from a journal.
+        received_at: When it was received, Unix seconds; for pages of a listing only.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     sent_at: float | None = None
+    received_at: float | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.define
@@ -138,7 +142,10 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def read_date(headers: Mapping[str, str]) -> float | None:
-    """Read ``Date`` in Unix seconds; None if it is missing, unreadable or impossible."""
+    """Read ``Date`` in Unix seconds; None if it is missing, unreadable or impossible, or if the response was cached."""
+    age = headers.get("Age")
+    if age is not None and _read_int(age) not in _AGES_OF_NOW:
+        return None
     seconds = _read_date(headers.get("Date"))
     return seconds if seconds is not None and 0 < seconds < _END_OF_DATES else None
 

@@ -162,6 +162,7 @@ class Transport:
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "Authorization": credential.header,
+                "Cache-Control": "no-cache",
                 "User-Agent": _USER_AGENT,
             }
             self._headers = credential, CIMultiDict(headers)
