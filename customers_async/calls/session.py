@@ -167,6 +167,7 @@ class Session:
                 return outcome
             if isinstance(outcome, RateLimitError):
                 rejection = outcome
+                _log.warning("The service responded 429: nothing is sent for %.0f s.", (outcome.retry_after or 0) + 1)
                 continue
             if isinstance(outcome, AuthenticationError) and not renewed:
                 newer = await self._tokens.replacement(credential, timeout)
@@ -273,8 +274,6 @@ class Session:
             retry_after = responses.read_retry_after(received.headers)
             rejected_for = responses.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
         self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
-        if rejected_for is not None:  # logged at last: a logging filter may raise
-            _log.warning("The service responded 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
 
     def _report_reload(self) -> None:
         if self._on_event is not None:

@@ -16,6 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 import rich
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 from rich.pretty import pretty_repr
 from rich.traceback import Traceback
@@ -34,8 +36,10 @@ from customers_async import (
     RecordError,
     RetryPolicy,
     TokenOwner,
+    TokenReloaded,
     TTLCache,
     customer_from_dict,
+    telemetry,
 )
 from customers_async.calls.slots import Slots
 from customers_async.calls.tokens import hide
@@ -94,6 +98,79 @@ async def test_fault_54_logging_filter_that_raises_keeps_nothing(
         broken_logger.text = "nothing like this"
         assert (await client.get_page(1)).total == 250
     assert broken_logger.raised >= 3
+
+
+@pytest.mark.parametrize("broken_logger", ["Another token", "raised OddError on TokenReloaded"], indirect=True)
+async def test_fault_54_new_token_is_used_whatever_logging_raises(
+    broken_logger: Raising, emulator: Emulator, tmp_path: Path
+) -> None:
+    """The log record and the event come last: calls after the one that failed send the new token."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TokenReloaded):
+            raise OddError
+
+    path = tmp_path / "token"
+    path.write_text(emulator.token)
+    async with CustomersClient(FileToken(path), base_url=emulator.url, on_event=listen) as client:
+        await client.whoami()
+        path.write_text(emulator.issue_token(5_000))
+        emulator.revoke(emulator.token)
+        with pytest.raises(OddError):
+            await client.whoami()
+        await client.whoami()
+        check_nothing_held(client)
+    assert broken_logger.raised == 1
+
+
+@pytest.mark.parametrize("broken_logger", ["token source failed"], indirect=True)
+async def test_fault_54_failed_renewal_counts_whatever_logging_raises(broken_logger: Raising) -> None:
+    """Calls that were refused with the same token share one renewal, also if its warning raises."""
+    renewals = 0
+
+    class Failing:
+        """A token source without a newer token."""
+
+        async def get(self, *, rejected: str | None = None) -> str:
+            nonlocal renewals
+            if rejected is None:
+                return TOKEN
+            renewals += 1
+            raise OddError
+
+    async with (
+        raw_server(make_response(b"{}", "401 No")) as server,
+        CustomersClient(Failing(), base_url=server.url) as client,
+    ):
+        outcomes = await asyncio.gather(*(client.get_page(n) for n in range(1, 5)), return_exceptions=True)
+        check_nothing_held(client)
+    assert [type(outcome) for outcome in outcomes] == [OddError, *[AuthenticationError] * 3]
+    assert (renewals, broken_logger.raised) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("broken_logger", "fault"),
+    [("responded 429", 429), ("retrying in", 503), ("attempt 1", 404), ("attempt 1", "cut")],
+    indirect=["broken_logger"],
+)
+async def test_fault_54_events_stay_in_pairs_whatever_logging_raises(
+    broken_logger: Raising, fault: Any, emulator: Emulator
+) -> None:
+    """Each request that is sent is answered, and no span stays current."""
+    kinds: list[str] = []
+    spans = telemetry.listener(TracerProvider())
+
+    def listen(event: Event) -> None:
+        kinds.append(type(event).__name__)
+        spans(event)
+
+    async with CustomersClient(emulator.token, base_url=emulator.url, on_event=listen) as client:
+        emulator.fail_next(fault)
+        with pytest.raises(OddError):
+            await client.get_page(1)
+    assert kinds == ["CallStarted", "RequestSent", "RequestAnswered", "CallFinished"]
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    assert broken_logger.raised == 1
 
 
 @pytest.mark.parametrize("error", [OddError, asyncio.CancelledError, SystemExit, GeneratorExit])
