@@ -1,6 +1,7 @@
 """Rows 54 to 56: foreign code that raises or hangs, other processes and loops, printers that do not use ``repr``."""
 
 import asyncio
+import contextlib
 import copy
 import io
 import logging
@@ -9,6 +10,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -356,6 +358,43 @@ async def test_fault_54_pipe_as_token_file_does_not_hang(
     else:
         with pytest.raises(ConfigurationError, match=r"nothing was written|is empty"):
             await FileToken(path).get()
+
+
+def drip(path: Path, stopped: threading.Event) -> None:
+    """Write to a pipe without end, often enough that no single wait is long."""
+    with path.open("wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):
+        while not stopped.wait(0.02):
+            pipe.write(b"x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are no files there")
+async def test_fault_54_dripping_pipe_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All waits together take no longer than one may."""
+    monkeypatch.setattr("customers_async.calls.tokens._PIPE_TIMEOUT", 0.2)
+    os.mkfifo(path := tmp_path / "token")
+    writer = threading.Thread(target=drip, args=(path, stopped := threading.Event()))
+    writer.start()
+    started = time.monotonic()
+    with pytest.raises(ConfigurationError, match="not closed"):
+        await FileToken(path).get()
+    assert time.monotonic() - started < 5
+    stopped.set()
+    writer.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are no files there")
+def test_fault_54_cancelled_wait_for_a_pipe_ends_its_thread(tmp_path: Path) -> None:
+    """``asyncio.run`` waits for the thread, so the program would otherwise end late."""
+    os.mkfifo(path := tmp_path / "token")
+
+    async def give_up() -> None:
+        async with asyncio.timeout(0.05):
+            await FileToken(path).get()
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/"])
