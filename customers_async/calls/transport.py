@@ -208,6 +208,8 @@ def _translate(error: Exception, path: str, timeout: float) -> CustomersError:
 def _is_passing_alert(error: Exception) -> bool:
     """Whether a TLS failure may pass: the peer sent an alert or hung up, and not because of a certificate."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    reason = getattr(cause, "reason", None) or ""
-    is_alert = "ALERT" in reason or "EOF" in reason
-    return is_alert and not any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA"))
+    text = f"{getattr(cause, 'reason', None)} {getattr(cause, 'strerror', None)}".upper().replace(" ", "_")
+    is_alert = any(
+        word in text for word in ("ALERT", "EOF", "TLSV1_", "UNKNOWN_ERROR")
+    )  # the last: OpenSSL has no name
+    return is_alert and not any(word in text for word in ("CERTIFICATE", "UNKNOWN_CA"))

@@ -233,6 +233,23 @@ async def test_fault_52_impossible_date_proves_nothing(date: str) -> None:
         assert (pager.completeness.verdict, pager.completeness.proven) == (Verdict.COMPLETE, False)
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sat, 31 Dec 2016 23:59:60 GMT", 1483228800),
+        ("Saturday, 31-Dec-16 23:59:60 GMT", 1483228800),
+        ("Sat Dec 31 23:59:60 2016", 1483228800),
+        ("Sat, 31 Dec 2016 23:60:59 GMT", None),
+        ("Sat, 31 Dec 2016 23:59:61 GMT", None),
+    ],
+)
+def test_fault_52_leap_second_is_a_date(date: str, seconds: int | None) -> None:
+    """RFC 9110 allows the second 60; it is the first one of the next minute."""
+    assert read_date({"Date": date}) == seconds
+    waits = {"Retry-After": date, "Date": "Sun, 01 Jan 2017 00:00:00 GMT"}
+    assert read_retry_after(waits) == (None if seconds is None else 0)
+
+
 @pytest.mark.parametrize("value", ["1760000000", "9" * 300, "1" + "0" * 17, "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_fault_52_absurd_waits_stay_finite(value: str) -> None:
     """A wait of a thousand years can still be added, shown and rounded."""
@@ -259,7 +276,10 @@ async def test_fault_52_json_cut_at_the_connections_end_is_transient(body: bytes
     with pytest.raises(APIConnectionError, match="cut short") as caught:
         decode_body(Response(200, headers, body), 100)
     assert caught.value.transient
-    assert decode_body(Response(200, {**headers, "Content-Length": str(len(body))}, body), 100).body == body
+    with pytest.raises(APIConnectionError, match="cut short"):
+        decode_body(Response(200, {**headers, "Transfer-Encoding": "identity"}, body), 100)
+    for framing in ({"Content-Length": str(len(body))}, {"Transfer-Encoding": "Chunked"}):
+        assert decode_body(Response(200, {**headers, **framing}, body), 100).body == body
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
 
     async def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
