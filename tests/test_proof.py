@@ -1,14 +1,16 @@
 """The proof of completeness, on lists that change at random while they are read."""
 
 import json
+import time
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customers_async import Completeness, IncompleteListError, Verdict
+from customers_async import BadRequestError, Completeness, IncompleteListError, Verdict, export_customers
 from tests.drifting import Drift, read
 from tests.wire import make_response, serve
 
@@ -85,21 +87,66 @@ def test_proof_can_be_insisted_on() -> None:
         completeness(verdict=Verdict.DRIFTED).raise_if_incomplete(proven=True)
 
 
+def reply(number: int, age: int | None, **fields: str) -> bytes:
+    """Return a page of a list of 200 customers, which was up to date some seconds ago."""
+    now = int(time.time())
+    numbers = range(100 * (number - 1), 100 * number)
+    records = [{"uuid": f"00000000-0000-4000-8000-{n:012}", "created_at": now - 10**6} for n in numbers]
+    if age is not None:
+        fields["Date"] = formatdate(now - age, usegmt=True)
+    return make_response(json.dumps(records).encode(), X_Api_Total="200", **fields)
+
+
 @pytest.mark.parametrize("age", [600, None])
 async def test_response_from_a_cache_proves_nothing(age: int | None) -> None:
     """A page that is older than the first response, or has no date, may show customers that were deleted before."""
-    now = 1_750_000_000
-    records = [
-        {"uuid": f"00000000-0000-4000-8000-{number:012}", "created_at": now - 10**6 + number} for number in range(200)
-    ]
-
-    def reply(number: int, age: int | None) -> bytes:
-        body = json.dumps(records[100 * (number - 1) : 100 * number]).encode()
-        fields = {} if age is None else {"Date": formatdate(now - age, usegmt=True)}
-        return make_response(body, X_Api_Total="200", X_Api_Current_Page=str(number), **fields)
-
     for late, proven in ((age, False), (0, True)):
         async with serve(reply(1, 0), reply(2, late)) as (client, _):
             pager = client.list_customers(on_incomplete="ignore")
             assert len([found async for found in pager]) == 200
             assert (pager.completeness.verdict, pager.completeness.proven) == (Verdict.COMPLETE, proven)
+
+
+@pytest.mark.parametrize(
+    ("old", "age", "late", "proven"),
+    [
+        (0, None, 0, True),
+        (0, "0", 0, True),
+        (1, "2", 0, True),
+        (0, None, 2, True),
+        (3600, "3600", 0, False),
+        (3600, None, 0, False),
+        (30, None, 0, False),
+        (0, "30", 0, False),
+        (0, "3600, 2", 0, False),
+        (0, "soon", 0, False),
+        (-3600, None, -3600, True),  # the service's clock is an hour ahead
+        (3600, None, 3600, True),  # or behind
+    ],
+)
+async def test_first_response_from_a_cache_proves_nothing(old: int, age: str | None, late: int, proven: bool) -> None:
+    """Its ``Age`` shows it, or the next ``Date``, which is later than the time between them explains.
+
+    Meanwhile customers were added: the listing counts as many old customers as the first response, and misses others.
+    """
+    fields = {} if age is None else {"Age": age}
+    async with serve(reply(1, old, **fields), reply(2, late)) as (client, server):
+        pager = client.list_customers(on_incomplete="ignore")
+        assert len([found async for found in pager]) == 200
+        assert pager.completeness.proven is proven
+        assert all(b"Cache-Control: no-cache\r\n" in request for request in server.requests)
+
+
+@pytest.mark.parametrize(("old", "fields", "proven"), [(0, {}, True), (0, {"Age": "3600"}, False), (3600, {}, False)])
+async def test_export_that_resumes_from_a_cached_page_proves_nothing(
+    old: int, fields: dict[str, str], proven: bool, tmp_path: Path
+) -> None:
+    """The journal keeps ``Age``, and when each page was received."""
+    first = reply(1, old, **fields)
+    async with serve(first, make_response(b"{}", "400 Bad"), reply(2, 0), reply(1, 0)) as (client, server):
+        with pytest.raises(BadRequestError):
+            await export_customers(client, tmp_path / "customers.jsonl")
+        report = await export_customers(client, tmp_path / "customers.jsonl")
+        assert report.resumed_from is not None
+        assert server.targets[2:] == [f"/api/v1/customers?per_page=100&page={number}" for number in (2, 1)]
+        assert (report.completeness.verdict, report.completeness.proven) == (Verdict.COMPLETE, proven)

@@ -214,6 +214,30 @@ def test_undecodable_body_is_an_error(fields: dict[str, str]) -> None:
     assert decode_body(Response(500, headers(**fields), b"plain"), 100).body == b""
 
 
+@pytest.mark.parametrize(
+    ("parameters", "charset"),
+    [
+        ("; Charset=utf-16", "utf-16"),
+        (";CHARSET = UTF-16", "utf-16"),
+        ('; charset="utf-16"', "utf-16"),
+        ("; version=1;charset=utf-16; x=y", "utf-16"),
+        ("; charset=utf-16, application/json; charset=utf-16", "utf-16"),
+        ("; mycharset=utf-16", "utf-8"),
+        ('; x="charset=utf-16"', "utf-8"),
+        ('; x="; charset=utf-16"', "utf-8"),
+        ('; x="\\"; charset=utf-16"', "utf-8"),
+        ('; x="charset=utf-16"; charset=latin-1', "latin-1"),
+        ("; charset", "utf-8"),
+        ("; charset=", "utf-8"),
+        (" charset=utf-16", "utf-8"),
+    ],
+)
+def test_charset_is_a_parameter_of_its_own(parameters: str, charset: str) -> None:
+    """Its name may be in capitals; what only looks like it, such as a part of another value, is none."""
+    response = Response(200, headers(Content_Type=f"application/json{parameters}"), '["é"]'.encode(charset))
+    assert decode_body(response, 100).body.decode() == '["é"]'
+
+
 def test_other_charsets_are_decoded_as_declared() -> None:
     """A body in UTF-16 or Latin-1 becomes UTF-8; a body that does not match its charset is refused."""
     for charset in ("utf-16", "latin-1", '"iso-8859-1"'):

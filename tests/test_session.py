@@ -15,7 +15,7 @@ from customers_async import (
     RateLimitError,
 )
 from customers_async.emulator import Emulator
-from tests.wire import Reply, hang_up, make_response, mock_responses, send_then, serve, stall
+from tests.wire import TOKEN, Reply, hang_up, make_response, mock_responses, send_then, serve, stall
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 CUSTOMER = b'{"uuid":"' + EXAMPLE.encode() + b'","name":"Eve"}'
@@ -33,10 +33,11 @@ async def test_request_on_the_wire() -> None:
         "Host",
         "Accept",
         "Accept-Encoding",
+        "Cache-Control",
         "Authorization",
         "User-Agent",
     }
-    assert "Authorization: Bearer s3cr3t" in lines
+    assert f"Authorization: Bearer {TOKEN}" in lines
     assert "Accept: application/json" in lines
 
 

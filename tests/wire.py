@@ -15,8 +15,8 @@ from aioresponses import aioresponses
 
 from customers_async import CustomersClient
 
-TOKEN = "s3cr3t"
-"""The token of clients of a raw server."""
+TOKEN = "s3cr3t" * 34
+"""The token of clients of a raw server; as long as a JWT, because some printers shorten long strings."""
 
 Reply = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

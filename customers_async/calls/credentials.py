@@ -134,16 +134,18 @@ class TokenKeeper:
 
     async def _renew(self, old: Credential, timeout: float) -> Credential:
         """Request a newer token from the source; return its credential, or the old one."""
+        failure = ""
         try:
             with self._timeouts.limit(timeout):
                 token = check_token(await self._source.get(rejected=old.token), "the token source")
         except Exception as error:  # foreign code; the old token may still be valid
-            self._warn_of_failure(error)
-            token = old.token
+            failure, token = type(error).__name__, old.token
         self._renewals += 1
         if token != old.token:
             return self._adopt(token)
         self._current = attrs.evolve(old, renewal=self._renewals)
+        if failure:
+            self._warn_of_failure(failure)
         return self._current
 
     async def _get(self, timeout: float) -> Credential:
@@ -151,34 +153,36 @@ class TokenKeeper:
         try:
             with self._timeouts.limit(timeout):
                 token = check_token(await self._source.get(), "the token source")
-            return self._adopt(token)
         except ConfigurationError as error:
             failure = error
         except Exception as error:  # foreign code may raise anything: the token in use stays, or the call fails
             failure = ConfigurationError(f"the token source failed with {type(error).__name__}")
+        else:
+            return self._adopt(token)
         if self._current is None:
             raise failure
-        self._warn_of_failure(failure)
+        self._warn_of_failure(type(failure).__name__)
         return self._current
 
-    def _warn_of_failure(self, error: Exception) -> None:
+    def _warn_of_failure(self, failure: str) -> None:
         if not self._failing:
             self._failing = True
-            _log.warning("The token source failed with %s; the token in use stays.", type(error).__name__)
+            _log.warning("The token source failed with %s; the token in use stays.", failure)
 
     def _adopt(self, token: Secret) -> Credential:
         """Return the credential of a token, which is the one in use unless the token is new."""
         self._failing = False
-        if self._current is not None and token == self._current.token:
-            return self._current
-        if self._current is not None:
-            _log.info("Another token has replaced the one in use.")
-            self._on_reload()
+        old = self._current
+        if old is not None and token == old.token:
+            return old
         self._current = Credential.of(token, self._renewals)
         lifetime = self._current.expires - self._clock()
         self._leeway = min(self.MAX_LEEWAY, lifetime / 4) if lifetime > 0 else self.MAX_LEEWAY
         self._renew_at = self._current.expires - self._leeway
         self._warned_of_expiry = False
+        if old is not None:  # at last: a logging filter may raise
+            _log.info("Another token has replaced the one in use.")
+            self._on_reload()
         return self._current
 
 

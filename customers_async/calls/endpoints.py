@@ -5,18 +5,22 @@ The paths come from the vendor's API reference.
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
+import msgspec
 
 from customers_async import converter
 from customers_async.calls.responses import Response, read_current_page, read_page_metadata, with_location
+from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError
 from customers_async.models import Customer, Page, TokenOwner
 
 __all__ = [
     "Request",
     "customer_request",
+    "is_misnumbered",
+    "is_past_end",
     "mismatch_error",
     "owner_request",
     "page_request",
@@ -29,7 +33,16 @@ __all__ = [
 
 _LIST_PATH = "/api/v1/customers"
 _OTHER_CUSTOMER = "the response is another customer than the requested one"
-_find_uuids = re.compile(rb'"uuid"\s*:\s*"([a-zA-Z0-9]{8}(?:-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12})"').findall
+_PAGE, _CUSTOMER, _OWNER, _OBJECT = "an array", "a customer", "the token's owner", "an object"
+_CUSTOMERS = attrs.fields_dict(Customer).keys() - attrs.fields_dict(TokenOwner).keys()
+"""The fields that only customers have."""
+_OWNERS = attrs.fields_dict(TokenOwner).keys() - attrs.fields_dict(Customer).keys()
+"""The fields that only the token's owner has."""
+_begins_array = re.compile(rb"\s*\[").match
+_decode_outline: Callable[[bytes], Any] = msgspec.json.Decoder(
+    msgspec.defstruct("Outline", [(name, msgspec.Raw, None) for name in ("uuid", "status", *_CUSTOMERS, *_OWNERS)])
+).decode
+"""Finds the known fields of an object, and leaves their values unread."""
 
 Decoded = TypeVar("Decoded")
 
@@ -44,6 +57,7 @@ class Request:
         query: The encoded query.
         uuid: The requested customer, or None.
         page: The requested page, or None.
+        per_page: The requested page size, or 0.
     """
 
     path: str
@@ -51,6 +65,7 @@ class Request:
     query: str = ""
     uuid: str | None = None
     page: int | None = None
+    per_page: int = 0
 
     @property
     def target(self) -> str:
@@ -68,23 +83,50 @@ def mismatch_error(response: Response, request: Request) -> APIResponseError | N
 
     A proxy or a connection that mixes responses up may send the right one the next time, so the error is transient.
     """
-    if request.page is not None:
-        page = read_current_page(response.headers)
-        if page is None or page == request.page:
+    if request.uuid is not None:
+        if response.body.startswith(b'{"uuid":"%b"' % request.uuid.encode()):  # as the service writes it
+            return None
+    elif request.page is not None and (page := read_current_page(response.headers)) is not None:
+        if page == request.page:
             return None
         problem = f"the response is page {page}, not page {request.page}"
-    elif request.uuid is not None:
-        if b'"uuid":"%b"' % request.uuid.encode() in response.body:  # as the service writes it
-            return None
-        uuids = {uuid.lower() for uuid in _find_uuids(response.body)}
-        if not uuids or request.uuid.lower().encode() in uuids:
-            return None
-        problem = _OTHER_CUSTOMER
-    elif b'"identity_uuid"' in response.body:
-        problem = "the response is a customer, not the token's owner"
-    else:
-        return None
-    return with_location(APIResponseError(problem, transient=True), response)
+        return with_location(APIResponseError(problem, transient=True), response)
+    wanted = _PAGE if request.page is not None else _OWNER if request.uuid is None else _CUSTOMER
+    kind, uuid = _recognize(response.body)
+    if kind not in (wanted, None) and (kind != _OBJECT or wanted == _PAGE):
+        subject = "the response" if request.page is None else f"page {request.page}"
+        return with_location(APIResponseError(f"{subject} is {kind}, not {wanted}", transient=True), response)
+    if request.uuid is not None and uuid.lower() not in ("", request.uuid.lower()):
+        return with_location(APIResponseError(_OTHER_CUSTOMER, transient=True), response)
+    return None
+
+
+def is_misnumbered(response: Response, request: Request) -> bool:
+    """Whether the response names another page than the requested one."""
+    return request.page is not None and read_current_page(response.headers) not in (request.page, None)
+
+
+def is_past_end(response: Response, request: Request) -> bool:
+    """Whether the requested page is past the end of the list, by the total that the response names."""
+    total = read_total(response)
+    return total is not None and request.page is not None and (request.page - 1) * request.per_page >= total
+
+
+def _recognize(body: bytes) -> tuple[str | None, str]:
+    """What a body is, None for errors and what is not JSON; and its uuid, or an empty text.
+
+    The service may add fields, so the model with more of its own fields in the body is taken.
+    """
+    if _begins_array(body):
+        return _PAGE, ""
+    try:
+        outline = _decode_outline(body)
+    except (ValueError, RecursionError):
+        return None, ""
+    customer, owner = (sum(getattr(outline, name) is not None for name in names) for names in (_CUSTOMERS, _OWNERS))
+    kind = _CUSTOMER if customer > owner else _OWNER if owner > customer else _OBJECT
+    uuid = bytes(outline.uuid or b"").decode().strip('"')
+    return (kind if outline.status is None else None), uuid if is_uuid(uuid) else ""
 
 
 def customer_request(uuid: str) -> Request:
@@ -102,13 +144,13 @@ def read_customer(response: Response, uuid: str, *, keep_unknown: bool) -> Custo
     """
     customer = _decode(lambda: converter.decode_customer(response.body, keep_unknown=keep_unknown), response)
     if customer.uuid != uuid and customer.uuid.lower() != uuid.lower():
-        raise with_location(APIResponseError(_OTHER_CUSTOMER), response)
+        raise with_location(APIResponseError(_OTHER_CUSTOMER, transient=True), response)
     return customer
 
 
 def page_request(number: int, per_page: int) -> Request:
     """Request one page of the list; see `checks.check_page` for the limits."""
-    return Request(_LIST_PATH, _LIST_PATH, f"per_page={per_page}&page={number}", page=number)
+    return Request(_LIST_PATH, _LIST_PATH, f"per_page={per_page}&page={number}", None, number, per_page)
 
 
 def read_page(response: Response, number: int, *, keep_unknown: bool, tolerant: bool) -> Page:

@@ -47,10 +47,16 @@ _END_OF_DATES = 253_402_300_000.0
 """Unix seconds: later dates, of the year 10000, are beyond `datetime`."""
 _MAX_WAIT = 1e9
 """Seconds: a longer ``Retry-After`` counts as this, so that sums and texts of it stay possible."""
+_AGES_OF_NOW = range(3)
+"""Seconds: a response that a cache has kept for longer is not from now."""
 _PIECE = 2**20
 _MEDIA_TYPE = re.compile(
     r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
 )
+
+
+_replace_leap_second = re.compile(r"(:[0-9]{2}):60\b").subn
+_find_parameters = re.compile(r';\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)').findall
 
 
 @attrs.define
@@ -62,12 +68,14 @@ class Response:
         headers: The headers.
         body: The body, in bytes.
         sent_at: When its request was sent, in seconds on the event loop's clock; None if it comes from a journal.
+        received_at: When it was received, Unix seconds; for pages of a listing only.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     sent_at: float | None = None
+    received_at: float | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.define
@@ -143,7 +151,10 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def read_date(headers: Mapping[str, str]) -> float | None:
-    """Read ``Date`` in Unix seconds; None if it is missing, unreadable or impossible."""
+    """Read ``Date`` in Unix seconds; None if it is missing, unreadable or impossible, or if the response was cached."""
+    age = headers.get("Age")
+    if age is not None and _read_int(age) not in _AGES_OF_NOW:
+        return None
     seconds = _read_date(headers.get("Date"))
     return seconds if seconds is not None and 0 < seconds < _END_OF_DATES else None
 
@@ -151,9 +162,10 @@ def read_date(headers: Mapping[str, str]) -> float | None:
 @lru_cache  # most responses of a listing have the date of the one before, and parsing it takes 15 µs
 def _read_date(value: str | None) -> float | None:
     """Read a date in any form of RFC 9110; they are all UTC, including those that do not say so."""
+    text, leap_seconds = _replace_leap_second(r"\1:59", value or "")
     try:
-        date = parsedate_to_datetime(value or "")
-        return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp()
+        date = parsedate_to_datetime(text)
+        return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp() + leap_seconds
     except (ValueError, OverflowError):
         return None
 
@@ -265,21 +277,29 @@ def _unzip_piece(decompressor: Any, body: bytes) -> bytes:
 
 
 def _to_utf8(body: bytes, content_type: str) -> bytes:
-    if "=" not in content_type:
+    charset = _read_charset(content_type) if "=" in content_type else ""
+    if charset in ("", "utf-8", "utf8", "us-ascii"):
         return body
-    charset = re.search(r"charset=\"?([\w.:-]+)", content_type, re.ASCII)
-    if charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii"):
-        return body
-    if not re.match(r"utf|iso|latin|windows|cp|koi", charset[1], re.IGNORECASE):
+    if not re.match(r"utf|iso|latin|windows|cp|koi", charset):
         raise APIResponseError("the response declares a charset that is not used for JSON")
     with suppress(LookupError, ValueError):
-        return body.decode(charset[1]).encode()
+        return body.decode(charset).encode()
     raise APIResponseError("the response is not text in the charset it declares")
+
+
+@lru_cache
+def _read_charset(content_type: str) -> str:
+    """The ``charset`` parameter in lower case, or an empty text."""
+    for name, value in _find_parameters(content_type):
+        if name.lower() == "charset":
+            found = re.fullmatch(r"\"?([\w.:-]+)\"?", value, re.ASCII)
+            return found[1].lower() if found else ""
+    return ""
 
 
 def _check_whole(body: bytes, headers: Mapping[str, str]) -> None:
     """Raise if the connection's end is the only sign of the body's end, and came in the middle of the JSON."""
-    if "Content-Length" in headers or "Transfer-Encoding" in headers:
+    if "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower():
         return
     text = body.strip()
     try:

@@ -12,7 +12,7 @@ import attrs
 
 from customers_async.calls import responses
 from customers_async.calls.credentials import Credential, TokenKeeper, subject
-from customers_async.calls.endpoints import Request, mismatch_error
+from customers_async.calls.endpoints import Request, is_misnumbered, is_past_end, mismatch_error
 from customers_async.calls.options import Options
 from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.reporter import CallReporter, reporter_for
@@ -35,14 +35,14 @@ class Call:
     """One call: the request, and the options, slots and lane to send it with.
 
     Attributes:
-        mismatched: Whether the last response belonged to another request.
+        misnumbered: Whether the last response named another page.
     """
 
     request: Request
     options: Options
     slots: Slots
     lane: Lane
-    mismatched: bool = False
+    misnumbered: bool = False
 
 
 class Session:
@@ -167,6 +167,7 @@ class Session:
                 return outcome
             if isinstance(outcome, RateLimitError):
                 rejection = outcome
+                _log.warning("The service responded 429: nothing is sent for %.0f s.", (outcome.retry_after or 0) + 1)
                 continue
             if isinstance(outcome, AuthenticationError) and not renewed:
                 newer = await self._tokens.replacement(credential, timeout)
@@ -246,15 +247,19 @@ class Session:
     def _match(self, response: Response, call: Call) -> Response | CustomersError:
         """Return the response, or an error if it belongs to another request.
 
-        A service that numbers a page wrongly a second time always does: its pages are accepted from then on.
+        A service that numbers a page wrongly a second time always does: its pages are accepted from then on. Only a
+        page past the end says nothing about the others.
         """
-        mismatch = None if self._ignores_numbers and call.request.page else mismatch_error(response, call.request)
-        if mismatch is not None and call.mismatched and call.request.page:
-            self._ignores_numbers, mismatch = True, None
-        call.mismatched = mismatch is not None
-        if mismatch is not None:
-            self._transport.drop_connections()
-        return mismatch or response
+        mismatch = mismatch_error(response, call.request)
+        if mismatch is None:
+            return response
+        misnumbered = is_misnumbered(response, call.request)
+        if misnumbered and (self._ignores_numbers or call.misnumbered):
+            self._ignores_numbers |= not is_past_end(response, call.request)
+            return response
+        call.misnumbered = misnumbered
+        self._transport.drop_connections()
+        return mismatch
 
     def _release(self, permit: Permit, received: Response | CustomersError | None) -> None:
         """Release the permit, and pass on what the response's headers say about the rate limit."""
@@ -269,8 +274,6 @@ class Session:
             retry_after = responses.read_retry_after(received.headers)
             rejected_for = responses.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
         self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
-        if rejected_for is not None:  # logged at last: a logging filter may raise
-            _log.warning("The service responded 429: nothing is sent for %.0f s.", max(rejected_for, 0.0) + 1)
 
     def _report_reload(self) -> None:
         if self._on_event is not None:

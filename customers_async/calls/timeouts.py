@@ -7,7 +7,14 @@ import asyncio
 from contextvars import Context
 from types import TracebackType
 
-__all__ = ["Timeouts"]
+__all__ = ["Timeouts", "UnexpectedCancelledError"]
+
+
+class UnexpectedCancelledError(Exception):
+    """Foreign code raised `asyncio.CancelledError`, although nothing has cancelled the task that runs it.
+
+    As a cancellation it would end the caller's task without an error, and its result would be missing.
+    """
 
 
 class Timeouts:
@@ -19,7 +26,10 @@ class Timeouts:
         self._timer: asyncio.TimerHandle | None = None
 
     def limit(self, seconds: float) -> "_Timeout":
-        """Return a context manager that cancels its block after ``seconds`` and then raises `TimeoutError`."""
+        """Return a context manager that cancels its block after ``seconds`` and then raises `TimeoutError`.
+
+        It raises `UnexpectedCancelledError` if the block is cancelled, but its task is not.
+        """
         self._loop = self._loop or asyncio.get_running_loop()
         return _Timeout(self, self._loop, seconds)
 
@@ -76,8 +86,11 @@ class _Timeout:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         del self._timeouts.pending[self]  # the timer is kept: the next block needs one at about the same time
-        if self.has_expired and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+        is_cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        if self.has_expired and self._task.uncancel() <= self._cancelled_before and is_cancelled:
             raise TimeoutError from error
+        if is_cancelled and not self.has_expired and not self._task.cancelling():
+            raise UnexpectedCancelledError from error
 
     def expire(self) -> None:
         """Cancel the block, because its time has passed."""

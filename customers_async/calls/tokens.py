@@ -9,9 +9,11 @@ import errno
 import os
 import select
 import stat
+import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, TypeGuard, runtime_checkable
 
 from customers_async.errors import ConfigurationError
 
@@ -31,7 +33,9 @@ __all__ = [
 _MAX_FILE = 2**16
 """Bytes: a larger file is not a token."""
 _PIPE_TIMEOUT = 10.0
-"""Seconds to wait for a pipe to be written to."""
+"""Seconds to wait for a pipe to be written to and closed."""
+_PIPE_CHECK = 0.1
+"""Seconds between two checks whether the call that waits for a pipe was cancelled."""
 
 
 @runtime_checkable
@@ -132,7 +136,11 @@ class FileToken:
             status = self.path.stat()  # about 1 µs; in a thread it would take 50
             version = (status.st_mtime_ns, status.st_size, status.st_ino)
             if self._token is None or version != self._version or rejected is not None:
-                self._token = await asyncio.to_thread(self._read)
+                cancelled = threading.Event()
+                try:
+                    self._token = await asyncio.to_thread(self._read, cancelled)
+                finally:
+                    cancelled.set()
                 self._version = version
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
@@ -140,28 +148,42 @@ class FileToken:
             return self._token
         raise ConfigurationError(f"the token file {self.path} cannot be read: {reason}")
 
-    def _read(self) -> str:
-        return check_token(_read_text(self.path).strip(), f"the token file {self.path}")
+    def _read(self, cancelled: threading.Event) -> str:
+        return check_token(_read_text(self.path, cancelled).strip(), f"the token file {self.path}")
 
 
-def _read_text(path: Path) -> str:
-    """Read a small file, without blocking this thread for ever if it is a pipe.
+def _read_text(path: Path, cancelled: threading.Event) -> str:
+    """Read a small file. If it is a pipe, end in time: a program waits for this thread before it exits.
 
     Raises:
-        OSError: It cannot be read, nothing is written to the pipe in time, or it is too large.
+        OSError: It cannot be read, the pipe is not written and closed in time, or it is too large.
         UnicodeError: It is not text.
     """
+    ends_at = time.monotonic() + _PIPE_TIMEOUT
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         is_pipe, data = stat.S_ISFIFO(os.fstat(descriptor).st_mode), b""
         while len(data) <= _MAX_FILE:
-            if is_pipe and not select.select([descriptor], [], [], _PIPE_TIMEOUT)[0]:
-                raise TimeoutError(errno.ETIMEDOUT, f"nothing was written to the pipe within {_PIPE_TIMEOUT:g} s")
+            if is_pipe:
+                _wait_for_data(descriptor, ends_at, cancelled)
             piece = file.read(4096)
             if not piece:
                 return data.decode()
             data += piece
     raise OSError(errno.EFBIG, "it is too large for a token")
+
+
+def _wait_for_data(pipe: int, ends_at: float, cancelled: threading.Event) -> None:
+    """Wait until a pipe has data or is closed.
+
+    Raises:
+        TimeoutError: It is not, until ``ends_at`` on the monotonic clock, or the call that needs it was cancelled.
+    """
+    while time.monotonic() < ends_at and not cancelled.is_set():
+        if select.select([pipe], [], [], _PIPE_CHECK)[0]:
+            return
+    problem = f"nothing was written to the pipe, or it was not closed, within {_PIPE_TIMEOUT:g} s"
+    raise TimeoutError(errno.ETIMEDOUT, problem)
 
 
 class CallableToken:
@@ -224,12 +246,22 @@ def _is_source(token: object) -> TypeGuard[TokenSource]:
 
 
 class Secret(str):
-    """A string with a repr that hides it: tracebacks and debuggers print the repr of locals and headers."""
+    """A string with a repr that hides it: tracebacks and debuggers print the repr of locals and headers.
+
+    Some shorten or wrap long strings first, so its parts hide themselves, too.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "'[token]'"
+
+    def __getitem__(self, key: SupportsIndex | slice) -> "Secret":
+        return Secret(super().__getitem__(key))
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        """The lines, hidden."""
+        return [Secret(line) for line in super().splitlines(keepends)]
 
 
 def hide(secret: Any) -> Any:

@@ -29,6 +29,8 @@ _USER_AGENT: Final = f"customers-async/{__version__}"
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
 _ERROR_BODY_TIMEOUT: Final = 2.0
 """Seconds to wait for the body of an error. Its status is enough, and a 429 must close the limiter soon."""
+_ALERTS: Final = ("ALERT", "EOF", "TLSV1_", "UNKNOWN_ERROR")
+"""Parts of OpenSSL's texts for alerts. It has no names for some, such as an early ``close_notify``."""
 
 
 class _CheckedResponse(aiohttp.ClientResponse):
@@ -164,6 +166,7 @@ class Transport:
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "Authorization": credential.header,
+                "Cache-Control": "no-cache",
                 "User-Agent": _USER_AGENT,
             }
             self._headers = credential, CIMultiDict(headers)
@@ -209,6 +212,6 @@ def _translate(error: Exception, path: str, timeout: float) -> CustomersError:
 def _is_passing_alert(error: Exception) -> bool:
     """Whether a TLS failure may pass: the peer sent an alert or hung up, and not because of a certificate."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    reason = getattr(cause, "reason", None) or ""
-    is_alert = "ALERT" in reason or "EOF" in reason
-    return is_alert and not any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA"))
+    text = f"{getattr(cause, 'reason', None)} {getattr(cause, 'strerror', None)}".upper().replace(" ", "_")
+    is_alert = any(word in text for word in _ALERTS)
+    return is_alert and not any(word in text for word in ("CERTIFICATE", "UNKNOWN_CA"))

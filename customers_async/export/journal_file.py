@@ -43,6 +43,7 @@ _HEADERS = (
     "X-Api-Page",
     "Content-Type",
     "Date",
+    "Age",
 )
 """The headers that parsing a page needs, and the response's time."""
 _CLOCK_ERROR = 60.0
@@ -118,7 +119,7 @@ class JournalFile:
         if _digest(_describe_page(number, fetched_at), headers, body) != digest:
             return None
         with suppress(ValueError, RecursionError):
-            return Response(200, msgspec.json.decode(headers, type=dict[str, str]), body)
+            return Response(200, msgspec.json.decode(headers, type=dict[str, str]), body, received_at=fetched_at)
         return None
 
     def write(self, statements: Iterable[Statement]) -> None:

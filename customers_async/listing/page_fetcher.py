@@ -5,6 +5,7 @@ The functions that fetch and decode a page are passed in; there is no HTTP here.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any, Literal, Self
 
@@ -126,6 +127,7 @@ class PageFetcher:
         self._rereads = [*rereads]  # to read a second time
         self._reread_numbers = set(self._rereads)
         self._last_arrival: float | None = None  # None after a page from a journal
+        self._epoch = 0.0  # Unix time at the zero of the event loop's clock, which follows virtual time
         self.number: int = 0
         self.is_reread: bool = False
         self.walk: Walk = Walk(first_page, per_page, unique=unique, keys=keys)
@@ -147,6 +149,7 @@ class PageFetcher:
             IncompleteListError: At the end, if ``on_incomplete`` requires it.
         """
         in_flight: _Fetches = InFlight(self._concurrency, ordered=self._ordered)
+        self._epoch = self._epoch or time.time() - asyncio.get_running_loop().time()
         try:
             while self.completeness is None:
                 if self._ready is not None:
@@ -200,6 +203,8 @@ class PageFetcher:
                 self._page_retries += 1
             else:
                 self._pages_fetched += 1
+                if response.received_at is None:
+                    response.received_at = self._epoch + asyncio.get_running_loop().time()
                 if not is_reread:
                     self._look_for_pause(response)
                 return response
@@ -229,14 +234,20 @@ class PageFetcher:
             if self.is_reread:
                 self._rereads.append(number)
             raise
-        date = read_date(response.headers)
-        page = self.walk.add_reread(page, date) if self.is_reread else self.walk.add(page, date)
+        add = self.walk.add_reread if self.is_reread else self.walk.add
+        page = add(page, read_date(response.headers), self._read_time(response))
         if self._seen_earlier:
             page = self._without_seen_earlier(page)
         if page.customers or page.rejected or not (self._seen_earlier or self.is_reread):
             self._ready = page  # before the listener runs: what it raises must not lose the page
         if self._on_event is not None:
             emit(self._on_event, PageFetched(page.number, len(page.customers), page.total))
+
+    def _read_time(self, response: Response) -> float | None:
+        """When a response was received, Unix seconds; the first one of a pass: when it was sent, if that is known."""
+        if self.walk.claims.pages == 0 and response.sent_at is not None:
+            return self._epoch + response.sent_at
+        return response.received_at
 
     def _is_refusal(self, number: int, error: CustomersError) -> bool:
         """Whether the error means that the list has no such page; if so, add that to the walk."""

@@ -1,5 +1,6 @@
 """The verdict on a listing: what the responses claim, what was seen, and what follows from both. No I/O."""
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -55,7 +56,8 @@ class Claims:
         moved: Whether a page that was read twice had other records the second time.
         old_before: Customers created before this time were on the list at the first response; others are newcomers.
             None if that response had no ``Date``.
-        outdated: Whether a response is older than the first one, as from a cache, or has no ``Date``.
+        outdated: Whether a response is older than the first one or has no ``Date``, or the first one is older than the
+            time between them explains: one of them may come from a cache.
     """
 
     pages: int = 0
@@ -71,25 +73,26 @@ class Claims:
     old_before: datetime | None = None
     outdated: bool = False
     _first_date: float | None = None
+    _first_at: float | None = None
 
-    def add(self, page: Page, date: float | None = None) -> None:
+    def add(self, page: Page, date: float | None = None, at: float | None = None) -> None:
         """Add what one response claims.
 
         Args:
             page: The page.
             date: The response's ``Date`` in Unix seconds, or None.
+            at: When it was received, for the first page sent, Unix seconds by the local clock; None if unknown.
         """
         if self.pages == 0:
             self.first_total = page.total
             self.old_before = None if date is None else datetime.fromtimestamp(date - _CLOCK_MARGIN, UTC)
-            self._first_date = date
+            self._first_date, self._first_at = date, at
         self.pages += 1
-        self.add_headers(page, date)
+        self.add_headers(page, date, at)
 
-    def add_headers(self, page: Page, date: float | None) -> None:
+    def add_headers(self, page: Page, date: float | None, at: float | None) -> None:
         """Add what the headers of one response claim."""
-        if self._first_date is not None and (date is None or date < self._first_date - _CLOCK_MARGIN):
-            self.outdated = True
+        self.outdated |= self._first_date is not None and not self._is_after_first(date, at)
         if page.current_page is not None and page.current_page != page.number:
             self.misnumbered = True
         if page.has_more:
@@ -101,6 +104,13 @@ class Claims:
         else:
             self.total_changed |= self.total is not None and page.total != self.total
             self.total = page.total
+
+    def _is_after_first(self, date: float | None, at: float | None) -> bool:
+        """Whether a response is later than the first one, by no more than the time that has passed between them."""
+        if date is None or self._first_date is None:
+            return False
+        passed = math.inf if at is None or self._first_at is None else at - self._first_at
+        return -_CLOCK_MARGIN <= date - self._first_date <= passed + _CLOCK_MARGIN
 
     def are_consistent(self, last_page: int) -> bool:
         """Whether the claims agree with one another and with `last_page`, the last page that had records."""
@@ -215,8 +225,9 @@ def is_proven(claims: Claims, seen: Seen, *, first_page: int) -> bool:
     So if N old customers were seen, all N were. The order of the list and later totals do not matter.
 
     A response that is older than the first one, such as one from a cache, may show customers that had been deleted
-    before. More than N old customers cannot be: then ``created_at`` or the total is wrong. Records whose age is unknown
-    might be old. In these cases nothing is proven.
+    before. If the first one is itself from a cache, customers may have been added since. More than N old customers
+    cannot be: then ``created_at`` or the total is wrong. Records whose age is unknown might be old. In these cases
+    nothing is proven.
     """
     if first_page > 1 or claims.old_before is None or claims.first_total is None:
         return False

@@ -84,12 +84,13 @@ class Walk:
         """The highest page received that had records, or None."""
         return None if self._highest is None else self._highest[0]
 
-    def add(self, page: Page, date: float | None = None) -> Page:
+    def add(self, page: Page, date: float | None = None, at: float | None = None) -> Page:
         """Add a page that was received; with ``unique``, return it without duplicates.
 
         Args:
             page: The page.
             date: The response's ``Date`` in Unix seconds, or None.
+            at: When it was received, for the first page sent, Unix seconds by the local clock; None if unknown.
 
         Raises:
             APIResponseError: The page repeats the first one: the server ignores ``page``.
@@ -103,7 +104,7 @@ class Walk:
                 f"page {page.number} holds the customers of page {self._first_page}: the server ignores page"
             )
         self._pending.discard(page.number)
-        self.claims.add(page, date)
+        self.claims.add(page, date, at)
         fresh = self.seen.add(page, keys, known, old_before=self.claims.old_before)
         if keys:
             self._largest = max(self._largest, len(keys))
@@ -114,14 +115,14 @@ class Walk:
         self._look_for_end(page, len(keys), stale=not fresh.customers and not fresh.rejected)
         return fresh if self._unique else page
 
-    def add_reread(self, page: Page, date: float | None = None) -> Page:
+    def add_reread(self, page: Page, date: float | None = None, at: float | None = None) -> Page:
         """Add the highest page again, which was read a second time after a pause; return its new customers.
 
         If customers were deleted during the pause, others moved to this page from the next one. Without this second
         look the listing would miss them.
         """
         keys = keys_of(page)
-        self.claims.add_headers(page, date)
+        self.claims.add_headers(page, date, at)
         if self._highest is not None and self._highest[0] == page.number:
             self.claims.moved |= {*self._highest[1]} != {*keys}
         return self.seen.add(page, keys, self.seen.find_known(keys), old_before=self.claims.old_before, again=True)

@@ -16,7 +16,6 @@ import msgspec
 from customers_async.errors import ExportError
 from customers_async.mirror import schema
 from customers_async.mirror.merge import Known
-from customers_async.mirror.models import Kind
 from customers_async.mirror.records import StagedCustomer, fold, is_same
 from customers_async.mirror.store import Facts, StoredChange, StoredCustomer, Sync
 from customers_async.models import FIELDS
@@ -220,14 +219,14 @@ class _PostgresStaging:
             rows, self._rows = self._rows[:_COPIED], self._rows[_COPIED:]
             self._call(self._copy(rows))
 
-    async def commit(self, sync: Sync) -> tuple[int, dict[Kind, int]]:
+    async def commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         """Write everything in one transaction."""
         with _translate_errors():
             await self._copy(self._rows)
             async with self._connection.transaction():
                 return await self._commit(sync)
 
-    async def _commit(self, sync: Sync) -> tuple[int, dict[Kind, int]]:
+    async def _commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         connection = self._connection
         await self._drop_unchanged()
         for table, uuids in (("removed", sync.removed), ("suspects", sync.suspects)):
@@ -236,7 +235,7 @@ class _PostgresStaging:
         for statement in schema.commit_statements(version):
             await connection.execute(statement)
         rows = await connection.fetch("SELECT kind, count(*) FROM history WHERE version = $1 GROUP BY kind", version)
-        kinds: dict[Kind, int] = {row["kind"]: row["count"] for row in rows}
+        kinds: dict[str, int] = {row["kind"]: row["count"] for row in rows}
         seen_at, now = datetime.fromtimestamp(sync.seen_at, UTC), datetime.now(UTC)
         columns = {"version": version, **sync.columns, "seen_at": seen_at, "finished_at": now, **kinds}
         names = list(schema.SYNC_COLUMNS)

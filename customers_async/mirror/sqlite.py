@@ -20,7 +20,6 @@ from customers_async.errors import ExportError
 from customers_async.export.sqlite_errors import translate_sqlite_errors
 from customers_async.mirror import schema
 from customers_async.mirror.merge import Known
-from customers_async.mirror.models import Kind
 from customers_async.mirror.records import StagedCustomer, fold, is_same
 from customers_async.mirror.store import Facts, StoredChange, StoredCustomer, Sync
 from customers_async.models import FIELDS, Customer
@@ -249,7 +248,7 @@ class _SqliteStaging:
             self._database.executemany(_INSERT, map(_make_row, customers))
             self._database.execute("COMMIT")
 
-    async def commit(self, sync: Sync) -> tuple[int, dict[Kind, int]]:
+    async def commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         """Write everything in one transaction."""
         return await asyncio.to_thread(self._commit, sync)
 
@@ -257,7 +256,7 @@ class _SqliteStaging:
         """Drop everything that is not committed."""
         self._database.close()
 
-    def _commit(self, sync: Sync) -> tuple[int, dict[Kind, int]]:
+    def _commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         database = self._database
         with translate_sqlite_errors(self._path):
             database.execute("BEGIN IMMEDIATE")
@@ -268,7 +267,7 @@ class _SqliteStaging:
             for statement in schema.commit_statements(version):
                 database.execute(statement)
             counts = database.execute("SELECT kind, count(*) FROM history WHERE version = ? GROUP BY kind", (version,))
-            kinds: dict[Kind, int] = dict(counts.fetchall())
+            kinds: dict[str, int] = dict(counts.fetchall())
             columns = {"version": version, "seen_at": sync.seen_at, "finished_at": time.time(), **sync.columns, **kinds}
             names = list(schema.SYNC_COLUMNS)
             marks = ", ".join("?" * len(names))
@@ -284,7 +283,7 @@ class _SqliteStaging:
             "FROM staged JOIN customers ON customers.uuid = staged.uuid"
         )
         same = [(row, digest, uuid) for row, uuid, digest, before, after in pairs if is_same(before, after)]
-        self._database.executemany("UPDATE customers SET digest = ? WHERE uuid = ?", [pair for _, *pair in same])
+        self._database.executemany("UPDATE customers SET digest = ? WHERE uuid = ?", [row[1:] for row in same])
         self._database.executemany("DELETE FROM staged WHERE rowid = ?", [(row,) for row, *_ in same])
 
 

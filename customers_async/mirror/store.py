@@ -77,7 +77,7 @@ class Staging(Protocol):
     def add(self, customers: Iterable[StagedCustomer]) -> None:
         """Stage customers; of one uuid the last counts. Called in a thread."""
 
-    async def commit(self, sync: Sync) -> tuple[int, dict[Kind, int]]:
+    async def commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         """Write everything in one transaction; return the version, and how many changes of each kind there were."""
         ...
 

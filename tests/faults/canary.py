@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rich.pretty import pretty_repr
+
 from customers_async import CustomersError
 from customers_async.emulator.fake_customers import FakeCustomers
 from customers_async.emulator.tokens import Tokens
@@ -54,7 +56,7 @@ class Canary(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.secrets = [TOKEN, DATA]
+        self.secrets = [TOKEN[:20], DATA]
         self.leaks: list[str] = []
 
     def scan(self, text: str, where: str) -> None:
@@ -130,13 +132,17 @@ def _chain(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
 
 
 def _format_frames(error: BaseException) -> str:
-    """Return the traceback with all locals, without frames of the tests and the emulator, which hold secrets."""
-    frames = (
+    """Return the traceback with all locals, without frames of the tests and the emulator, which hold secrets.
+
+    The locals are printed twice: by their repr, and as Rich prints them, which reads attributes and shortens strings.
+    """
+    frames = [
         (frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
         if not frame.f_code.co_filename.startswith((_TESTS, _EMULATOR))
-    )
-    return "".join(traceback.StackSummary.extract(frames, capture_locals=True).format())
+    ]
+    rich_locals = [pretty_repr(frame.f_locals, max_length=10, max_string=80) for frame, _ in frames]
+    return "".join([*traceback.StackSummary.extract(iter(frames), capture_locals=True).format(), *rich_locals])
 
 
 def _pickle(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from customers_async import (
     Customer,
     CustomersClient,
     RecordError,
+    RetryPolicy,
     UnprocessableEntityError,
     Verdict,
     customer_from_dict,
@@ -182,11 +183,11 @@ async def test_fault_19_extreme_json_is_an_error(value: bytes, field: str, keep_
                 await run_call(client, name)
 
 
-async def test_fault_19_deep_nesting_is_an_error() -> None:
+async def test_fault_19_deep_nesting_is_an_error(impatient: RetryPolicy) -> None:
     """200,000 nested arrays instead of a page, a customer or the owner are an error."""
     for name in CALLS:
-        async with serve(make_response(b"[" * 200_000 + b"]" * 200_000)) as (client, _):
-            with pytest.raises(APIResponseError, match=r"nested too deeply|far more values"):
+        async with serve(make_response(b"[" * 200_000 + b"]" * 200_000), retry=impatient) as (client, _):
+            with pytest.raises(APIResponseError, match=r"nested too deeply|far more values|an array, not"):
                 await run_call(client, name)
 
 
@@ -194,7 +195,7 @@ async def test_fault_19_deep_nesting_is_an_error() -> None:
     ("body", "problem"),
     [
         (b'{"data":[]}', "page 1 is an object, not an array"),
-        (customer(), "page 1 is an object, not an array"),
+        (customer(), "page 1 is a customer, not an array"),
         (b'"text"', "page 1 is a string"),
         (b"true", "page 1 is a boolean"),
         (b"250", "page 1 is a number"),
@@ -203,21 +204,25 @@ async def test_fault_19_deep_nesting_is_an_error() -> None:
         (b"[null]", "record 0 of page 1 is null"),
     ],
 )
-async def test_fault_20_page_of_another_shape_is_an_error(body: bytes, problem: str) -> None:
-    """The error names the type received, not its content."""
-    async with serve(make_response(body)) as (client, server):
+async def test_fault_20_page_of_another_shape_is_an_error(body: bytes, problem: str, impatient: RetryPolicy) -> None:
+    """The error names the type received, not its content. An object may be the response to another request."""
+    async with serve(make_response(body), retry=impatient) as (client, server):
         with pytest.raises(APIResponseError, match=problem) as caught:
             await client.get_page(1)
         assert (caught.value.status, caught.value.content_type) == (200, "application/json")
-        assert len(server.requests) == 1
+        assert len(server.requests) == (4 if body.startswith(b"{") else 1)
 
 
 @pytest.mark.parametrize("name", ["get_customer", "whoami"])
-@pytest.mark.parametrize(("body", "what"), [(page(), "an array"), (b'"x"', "a string"), (b"null", "null")])
-async def test_fault_20_object_of_another_shape_is_an_error(name: str, body: bytes, what: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "what"), [(page(), "an array, not"), (b'"x"', "a string, not an object"), (b"null", "null, not an object")]
+)
+async def test_fault_20_object_of_another_shape_is_an_error(
+    name: str, body: bytes, what: str, impatient: RetryPolicy
+) -> None:
     """The same for one customer and for the token's owner."""
-    async with serve(make_response(body)) as (client, _):
-        with pytest.raises(APIResponseError, match=f"the response is {what}, not an object"):
+    async with serve(make_response(body), retry=impatient) as (client, _):
+        with pytest.raises(APIResponseError, match=f"the response is {what}"):
             await run_call(client, name)
 
 

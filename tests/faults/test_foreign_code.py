@@ -1,6 +1,7 @@
 """Rows 54 to 56: foreign code that raises or hangs, other processes and loops, printers that do not use ``repr``."""
 
 import asyncio
+import contextlib
 import copy
 import io
 import logging
@@ -9,17 +10,22 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import rich
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
 from customers_async import (
+    APIConnectionError,
     AuthenticationError,
     BatchResult,
     CallableToken,
@@ -32,10 +38,13 @@ from customers_async import (
     RecordError,
     RetryPolicy,
     TokenOwner,
+    TokenReloaded,
     TTLCache,
     customer_from_dict,
+    telemetry,
 )
 from customers_async.calls.slots import Slots
+from customers_async.calls.tokens import hide
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 from tests.faults.canary import DATA, EXAMPLE, customer
@@ -91,6 +100,79 @@ async def test_fault_54_logging_filter_that_raises_keeps_nothing(
         broken_logger.text = "nothing like this"
         assert (await client.get_page(1)).total == 250
     assert broken_logger.raised >= 3
+
+
+@pytest.mark.parametrize("broken_logger", ["Another token", "raised OddError on TokenReloaded"], indirect=True)
+async def test_fault_54_new_token_is_used_whatever_logging_raises(
+    broken_logger: Raising, emulator: Emulator, tmp_path: Path
+) -> None:
+    """The log record and the event come last: calls after the one that failed send the new token."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TokenReloaded):
+            raise OddError
+
+    path = tmp_path / "token"
+    path.write_text(emulator.token)
+    async with CustomersClient(FileToken(path), base_url=emulator.url, on_event=listen) as client:
+        await client.whoami()
+        path.write_text(emulator.issue_token(5_000))
+        emulator.revoke(emulator.token)
+        with pytest.raises(OddError):
+            await client.whoami()
+        await client.whoami()
+        check_nothing_held(client)
+    assert broken_logger.raised == 1
+
+
+@pytest.mark.parametrize("broken_logger", ["token source failed"], indirect=True)
+async def test_fault_54_failed_renewal_counts_whatever_logging_raises(broken_logger: Raising) -> None:
+    """Calls that were refused with the same token share one renewal, also if its warning raises."""
+    renewals = 0
+
+    class Failing:
+        """A token source without a newer token."""
+
+        async def get(self, *, rejected: str | None = None) -> str:
+            nonlocal renewals
+            if rejected is None:
+                return TOKEN
+            renewals += 1
+            raise OddError
+
+    async with (
+        raw_server(make_response(b"{}", "401 No")) as server,
+        CustomersClient(Failing(), base_url=server.url) as client,
+    ):
+        outcomes = await asyncio.gather(*(client.get_page(n) for n in range(1, 5)), return_exceptions=True)
+        check_nothing_held(client)
+    assert [type(outcome) for outcome in outcomes] == [OddError, *[AuthenticationError] * 3]
+    assert (renewals, broken_logger.raised) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("broken_logger", "fault"),
+    [("responded 429", 429), ("retrying in", 503), ("attempt 1", 404), ("attempt 1", "cut")],
+    indirect=["broken_logger"],
+)
+async def test_fault_54_events_stay_in_pairs_whatever_logging_raises(
+    broken_logger: Raising, fault: Any, emulator: Emulator
+) -> None:
+    """Each request that is sent is answered, and no span stays current."""
+    kinds: list[str] = []
+    spans = telemetry.listener(TracerProvider())
+
+    def listen(event: Event) -> None:
+        kinds.append(type(event).__name__)
+        spans(event)
+
+    async with CustomersClient(emulator.token, base_url=emulator.url, on_event=listen) as client:
+        emulator.fail_next(fault)
+        with pytest.raises(OddError):
+            await client.get_page(1)
+    assert kinds == ["CallStarted", "RequestSent", "RequestAnswered", "CallFinished"]
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    assert broken_logger.raised == 1
 
 
 @pytest.mark.parametrize("error", [OddError, asyncio.CancelledError, SystemExit, GeneratorExit])
@@ -189,6 +271,78 @@ async def test_fault_54_token_source_that_hangs_is_given_up(caplog: pytest.LogCa
     assert "the token in use stays" in caplog.text
 
 
+async def cancelled(*_: Any, **__: Any) -> Any:
+    """Wait for a shared task that another caller has cancelled."""
+    shared = asyncio.ensure_future(never())
+    asyncio.get_running_loop().call_soon(shared.cancel)
+    return await shared
+
+
+class CancelledRenewal(Hanging):
+    """A token source whose renewal ends with another caller's cancellation."""
+
+    async def get(self, *, rejected: str | None = None) -> str:
+        return TOKEN if rejected is None else await cancelled()
+
+
+def trace_with(name: str) -> dict[str, Any]:
+    trace = aiohttp.TraceConfig()
+    getattr(trace, name).append(cancelled)
+    return {"trace_configs": [trace]}
+
+
+@pytest.mark.parametrize("call", ["get_customer", "get_page", "list_customers"])
+@pytest.mark.parametrize(
+    ("source", "settings", "expected"),
+    [
+        (CallableToken(cancelled), {}, ConfigurationError),
+        (CancelledRenewal(), {}, AuthenticationError),
+        (TOKEN, {"middlewares": (cancelled,)}, APIConnectionError),
+        (TOKEN, trace_with("on_request_start"), APIConnectionError),
+        (TOKEN, trace_with("on_request_end"), APIConnectionError),
+    ],
+    ids=["token", "renewal", "middleware", "trace at the start", "trace at the end"],
+)
+async def test_fault_54_cancellation_in_foreign_code_is_not_the_callers(
+    call: str, source: Any, settings: dict[str, Any], expected: type[Exception]
+) -> None:
+    """A task group does not end as if nothing had happened: the call raises an error."""
+    async with (
+        raw_server(make_response(b"{}", "401 No")) as server,
+        aiohttp.ClientSession(**settings) as session,
+        CustomersClient(source, base_url=server.url, session=session) as client,
+    ):
+
+        async def work() -> None:
+            if call == "list_customers":
+                [found async for found in client.list_customers()]
+            else:
+                await getattr(client, call)(EXAMPLE if call == "get_customer" else 1)
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(work())
+        assert isinstance(caught.value.exceptions[0], expected)
+        check_nothing_held(client)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_fault_54_cancelled_task_stays_cancelled(before: bool) -> None:
+    """A task that is cancelled raises `CancelledError`, also if that happens just before the call."""
+    async with CustomersClient(CallableToken(never), base_url="http://127.0.0.1:1") as client:
+
+        async def work() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel() if before else asyncio.get_running_loop().call_soon(task.cancel)
+            await client.get_page(1)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.ensure_future(work())
+        check_nothing_held(client)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are no files there")
 @pytest.mark.parametrize("content", [TOKEN.encode(), b"", None])
 async def test_fault_54_pipe_as_token_file_does_not_hang(
@@ -204,6 +358,43 @@ async def test_fault_54_pipe_as_token_file_does_not_hang(
     else:
         with pytest.raises(ConfigurationError, match=r"nothing was written|is empty"):
             await FileToken(path).get()
+
+
+def drip(path: Path, stopped: threading.Event) -> None:
+    """Write to a pipe without end, often enough that no single wait is long."""
+    with path.open("wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):
+        while not stopped.wait(0.02):
+            pipe.write(b"x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are no files there")
+async def test_fault_54_dripping_pipe_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All waits together take no longer than one may."""
+    monkeypatch.setattr("customers_async.calls.tokens._PIPE_TIMEOUT", 0.2)
+    os.mkfifo(path := tmp_path / "token")
+    writer = threading.Thread(target=drip, args=(path, stopped := threading.Event()))
+    writer.start()
+    started = time.monotonic()
+    with pytest.raises(ConfigurationError, match="not closed"):
+        await FileToken(path).get()
+    assert time.monotonic() - started < 5
+    stopped.set()
+    writer.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are no files there")
+def test_fault_54_cancelled_wait_for_a_pipe_ends_its_thread(tmp_path: Path) -> None:
+    """``asyncio.run`` waits for the thread, so the program would otherwise end late."""
+    os.mkfifo(path := tmp_path / "token")
+
+    async def give_up() -> None:
+        async with asyncio.timeout(0.05):
+            await FileToken(path).get()
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/"])
@@ -393,6 +584,13 @@ def test_fault_56_printers_hide_personal_data(value: object, show: Callable[[obj
     show(value, Console(file=(printed := io.StringIO()), width=200))
     assert DATA not in printed.getvalue()
     assert len(printed.getvalue()) > 10
+
+
+@pytest.mark.parametrize("part", [slice(80), slice(5, None), slice(None, None, 2), 0, -1])
+def test_fault_56_parts_of_a_token_hide_themselves(part: slice | int) -> None:
+    """Printers that shorten or wrap long strings print the repr of a part."""
+    assert {repr(shown) for shown in [hide(TOKEN)[part], *hide(TOKEN).splitlines()]} == {"'[token]'"}
+    assert hide(TOKEN)[part] == TOKEN[part]
 
 
 async def test_fault_56_attributes_are_still_completed() -> None:

@@ -453,7 +453,10 @@ async def test_fault_14_gzip_of_many_members_does_not_block() -> None:
 
 @pytest.mark.parametrize(
     ("alert", "transient"),
-    [(80, True), (40, True), (22, True), (42, False), (44, False), (45, False), (46, False), (48, False), (None, True)],
+    [
+        *((alert, True) for alert in (0, 22, 40, 49, 70, 80, 86, 90, 109, 110, 112, 115, 120, 200, None)),
+        *((alert, False) for alert in (41, 42, 43, 44, 45, 46, 48, 111, 113, 114, 116)),
+    ],
 )
 async def test_fault_12_alert_is_retried_unless_it_is_about_a_certificate(alert: int | None, transient: bool) -> None:
     """A peer may fail for a moment during the handshake, or hang up; a certificate stays as it is."""
