@@ -211,7 +211,7 @@ def test_the_design_page_lists_every_module() -> None:
     first, *others = re.split(r"^`(\w+)/`", design, flags=re.MULTILINE)
     tables = {"": first, **dict(zip(others[::2], others[1::2], strict=True))}
     rows = {folder: re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) for folder, table in tables.items()}
-    assert set(rows) == {"", "calls", "listing", "export", "cli", "emulator"}
+    assert set(rows) == {"", "calls", "listing", "export", "mirror", "cli", "emulator"}
     for folder, modules in rows.items():
         paths = (ROOT / "customers_async" / folder).iterdir()
         found = {path.stem for path in paths if path.suffix in ("", ".py") and not path.name.startswith("_")}

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from enum import Enum, StrEnum
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -16,12 +17,12 @@ import pytest
 from aiohttp import web
 
 import customers_async
-from customers_async import emulator, export, telemetry, testing
+from customers_async import emulator, export, mirror, telemetry, testing
 from customers_async.emulator import settings
 
 PAGES = sorted((Path(__file__).parent.parent / "docs/reference").glob("*.md"))
 README = Path(__file__).parent.parent / "README.md"
-MODULES = (customers_async, emulator, settings, export, telemetry, testing)
+MODULES = (customers_async, emulator, settings, export, mirror, telemetry, testing)
 DIRECTIVES = re.compile(r"^```\{eval-rst\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SUMMARIES = re.compile(r"^```py\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -30,9 +31,10 @@ def read(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
-def find(name: str) -> Any:
-    """Return the public thing of this name."""
-    return next(getattr(module, name) for module in MODULES if hasattr(module, name))
+def find(name: str, page: Path) -> Any:
+    """Return the public thing of this name: first of the module that the page is about."""
+    modules = sorted(MODULES, key=lambda module: not module.__name__.endswith(f".{page.stem}"))
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def load(source: str) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def load(source: str) -> dict[str, Any]:
         **names,
         **typing,
         "asyncio": asyncio,
+        "PathLike": PathLike,
         "random": random,
         "web": web,
         "StrEnum": StrEnum,
@@ -99,14 +102,16 @@ def test_summaries_match_the_package(page: Path) -> None:
     for source in SUMMARIES.findall(read(page)):
         for name, stub in load(source).items():
             if isinstance(stub, type):
-                check_class(stub, find(name))
+                check_class(stub, find(name, page))
             else:
-                check_function(stub, find(name))
+                check_function(stub, find(name, page))
 
 
 def test_every_public_name_is_in_the_reference() -> None:
     """Each public name is in a summary, and in a directive for Sphinx, and each error in the README's table."""
-    public = {name for module in (customers_async, emulator, export, telemetry, testing) for name in module.__all__}
+    public = {
+        name for module in (customers_async, emulator, export, mirror, telemetry, testing) for name in module.__all__
+    }
     public -= {"__version__"}
     pages = [read(page) for page in PAGES]
     summaries = "".join(source for page in pages for source in SUMMARIES.findall(page))

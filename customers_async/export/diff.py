@@ -126,9 +126,12 @@ class Changes:
             CustomersError: An error that would affect every customer, such as a rejected token.
 
         Example:
+            >>> from customers_async import export_customers
+            >>> report = await export_customers(client, "monday.csv")
+            >>> report = await export_customers(client, "tuesday.jsonl")
             >>> with diff_exports("monday.csv", "tuesday.jsonl") as changes:
-            ...     async for removal in changes.confirm(client):
-            ...         print(removal.uuid, removal.status)
+            ...     print([removal.status async for removal in changes.confirm(client)])
+            []
         """
         suspects = [uuid for uuid in self.not_seen() if uuid not in self._confirmed]
         async with aclosing(look_up_suspects(client, suspects)) as removals:
