@@ -69,6 +69,7 @@ class Journal:
     def __init__(self, path: Path, target: Path, purpose: str = "export") -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, f"customers-{purpose}")
+        self._second_thread = ThreadPoolExecutor(1, f"customers-{purpose}-output")
         self._file = JournalFile(path, target, purpose)
         self._pending: list[tuple[Statement, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -113,11 +114,18 @@ class Journal:
 
     async def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Run a function in the journal's thread, after the functions passed before."""
+        return await self._run(self._thread, partial(function, *arguments))
+
+    async def run_beside(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Run a function in a second thread, which does not wait for the disk while pages are stored."""
+        return await self._run(self._second_thread, partial(function, *arguments))
+
+    async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
         except (ExportError, OSError) as error:
             failure = error
-        del arguments
+        del work
         raise _stripped(failure)
 
     async def put(self, number: int, response: Response, stats: ExportStats) -> None:
@@ -166,6 +174,7 @@ class Journal:
         finally:
             closing_file = asyncio.get_running_loop().run_in_executor(self._thread, self._close, last)
             self._thread.shutdown(wait=False)
+            self._second_thread.shutdown(wait=False)
             await asyncio.shield(closing_file)
             self._thread.shutdown()
 
@@ -216,6 +225,7 @@ class Journal:
         return insert_fact("stats", json.dumps(attrs.asdict(self.stats)))
 
     def _close(self, last: Callable[[], None] | None) -> None:
+        self._second_thread.shutdown()
         with ExitStack() as stack:
             stack.callback(self._file.close)
             if not self.times:

@@ -36,7 +36,7 @@ _log = logging.getLogger("customers_async")
 
 
 class PageOutput(Protocol):
-    """Where the customers of the list go. All methods are called in the journal's thread.
+    """Where the customers of the list go. The methods are called in the journal's threads, one at a time.
 
     Attributes:
         rows: The number of customers added.
@@ -230,14 +230,14 @@ class ExportWalk:
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[Callable[[Page], Awaitable[None]]]:
         """Begin the output; yield a function that starts writing a page as soon as the page before is written."""
-        await self._journal.run_in_thread(self._output.begin)
+        await self._journal.run_beside(self._output.begin)
         writing: asyncio.Future[None] | None = None
 
         async def write(page: Page) -> None:
             nonlocal writing
             if writing is not None:
                 await writing
-            writing = asyncio.ensure_future(self._journal.run_in_thread(self._output.add, page))
+            writing = asyncio.ensure_future(self._journal.run_beside(self._output.add, page))
 
         try:
             yield write

@@ -19,7 +19,7 @@ _LETTERS = str.maketrans(
 """Letters that Unicode does not split into a letter and an accent."""
 
 
-@attrs.frozen(repr=False)
+@attrs.define(repr=False, eq=False)
 class StagedCustomer:
     """A customer that a sync has seen and that may have changed.
 

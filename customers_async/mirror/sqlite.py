@@ -41,6 +41,7 @@ _BUSY_TIMEOUT = 10.0
 _CACHE = 32_768
 """SQLite's cache, in KiB. With its own 2 MiB the first sync of 100,000 customers takes twice as long."""
 _INSERT = f"INSERT INTO staged VALUES ({', '.join('?' * (len(schema.COLUMNS) + 1))})"
+_TIMES = tuple(FIELDS.index(name) for name in ("created_at", "updated_at"))
 _get_fields = attrgetter(*FIELDS)
 
 Result = TypeVar("Result")
@@ -289,7 +290,10 @@ class _SqliteStaging:
 
 def _make_row(staged: StagedCustomer) -> tuple[Any, ...]:
     customer: Customer = staged.customer
-    values = [to_unix_seconds(value) if isinstance(value, datetime) else value for value in _get_fields(customer)]
+    values = list(_get_fields(customer))
+    for position in _TIMES:
+        if values[position] is not None:
+            values[position] = to_unix_seconds(values[position])
     if customer.related_persons is not None:
         values[-1] = msgspec.json.encode(customer.related_persons).decode()
     return staged.kind, *values, staged.record, staged.digest, fold(customer.name or "")

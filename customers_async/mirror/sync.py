@@ -87,7 +87,7 @@ async def run_sync(
 
 
 class _Listing:
-    """What the sync sees, as it arrives. Its methods are called in the journal's thread."""
+    """What the sync sees, as it arrives. Its methods are called in threads."""
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
@@ -167,7 +167,7 @@ class _LookUps:
 
     async def _stage(self) -> None:
         found, self._found = self._found, []
-        await self._journal.run_in_thread(self._listing.add_customers, found)
+        await self._journal.run_beside(self._listing.add_customers, found)
 
 
 def _check_facts(facts: Facts, stored: Facts) -> None:
