@@ -1,12 +1,12 @@
 """The verdict on a listing: what the responses claim, what was seen, and what follows from both. No I/O."""
 
+import marshal
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Protocol
 
 import attrs
-import msgspec
 
 from customers_async.models import Customer, Page, Verdict
 
@@ -252,7 +252,8 @@ def keys_of(page: Page) -> list[Key]:
 def key_of(record: Any) -> Key:
     """Return the key of a raw record that does not fit the model: its uuid, or else all of it."""
     uuid = record.get("uuid") if isinstance(record, dict) else None
-    return uuid if isinstance(uuid, str) else msgspec.json.encode(record)
+    # Unlike JSON's encoders, marshal takes half characters, values nested to any depth that was parsed, and infinity.
+    return uuid if isinstance(uuid, str) else marshal.dumps(record, 2)  # from version 3 on, equal records may differ
 
 
 def _without_duplicates(page: Page, known: set[Key]) -> Page:
