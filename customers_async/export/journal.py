@@ -104,10 +104,10 @@ class Journal:
         """Run a function in the journal's thread, after the functions passed before."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
-        except (ExportError, OSError) as error:
-            failure = error
+        except Exception as error:  # whatever it is, such as a MemoryError: its frames hold customer data
+            failure = _stripped(error)
         del arguments
-        raise _stripped(failure)
+        raise failure
 
     async def put(self, number: int, response: Response, stats: ExportStats) -> None:
         """Store a page and the figures so far; both are on the disk when this returns."""

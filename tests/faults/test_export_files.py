@@ -29,10 +29,20 @@ from rich.console import Console
 from rich.pretty import Pretty
 from rich.traceback import Traceback
 
-from customers_async import AuthenticationError, CustomersClient, CustomersError, ExportError, ServerError, Verdict
+from customers_async import (
+    AuthenticationError,
+    CustomersClient,
+    CustomersError,
+    ExportError,
+    RecordError,
+    ServerError,
+    Verdict,
+    customer_from_dict,
+    customer_to_dict,
+)
 from customers_async.emulator import Emulator, Exchange
 from customers_async.export import ExportProgress, ExportReport, diff_exports, export_customers, output, verify_export
-from customers_async.export.formats import FORMATS
+from customers_async.export.formats import FORMATS, arrow_tables, csv, jsonl, sqlite
 from customers_async.export.journal_file import JournalFile, insert_page, journal_path
 from customers_async.export.records import RejectedRecord
 from tests.faults.canary import Canary
@@ -809,4 +819,36 @@ async def test_fault_64_traceback_of_a_failed_export_shows_no_customer(
     with pytest.raises(OSError) as failure:  # noqa: PT011  # SQLite names another reason than the rest
         await export_customers(client, tmp_path / f"c.{format_}", on_bad_record="reject")
     assert failure.value.filename is not None
+    canary.scan_error(failure.value)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("error", [MemoryError, ValueError, RecursionError])
+async def test_fault_64_traceback_of_a_failed_conversion_shows_no_customer(
+    client: CustomersClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    canary: Canary,
+    format_: str,
+    error: type[Exception],
+) -> None:
+    """Whatever is raised where pages are converted, such as a MemoryError: the frames there hold customers."""
+    for module, name in (
+        (csv, "to_columns"),
+        (jsonl, "split_records"),
+        (arrow_tables, "to_columns"),
+        (sqlite, "to_columns"),
+    ):
+        monkeypatch.setattr(module, name, mock.Mock(side_effect=error))
+    with pytest.raises(error) as failure:
+        await export_customers(client, tmp_path / f"c.{format_}")
+    canary.scan_error(failure.value)
+
+
+@pytest.mark.parametrize("convert", [customer_from_dict, customer_to_dict])
+@pytest.mark.parametrize("wrong", [[{"name": "Kan4ri"}], {"name": "Kan4ri"}, "Kan4ri", ("Kan4ri",), b"Kan4ri"])
+def test_fault_64_traceback_of_a_conversion_shows_no_customer(convert: Any, wrong: Any, canary: Canary) -> None:
+    """The message names the type, and no frame holds the value."""
+    with pytest.raises((TypeError, RecordError)) as failure:
+        convert(wrong)
     canary.scan_error(failure.value)
