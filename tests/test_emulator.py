@@ -157,6 +157,13 @@ def test_constructor_needs_no_event_loop() -> None:
         ({"token_lifetime": 0}, ValueError),
         ({"host": 127}, TypeError),
         ({"port": -1}, ValueError),
+        ({"port": 65_536}, ValueError),
+        ({"port": "80"}, TypeError),
+        ({"host": "a" * 64 + ".x"}, ValueError),
+        ({"host": "ü..x"}, ValueError),
+        ({"host": "\udcff"}, ValueError),
+        ({"host": "a\0b"}, ValueError),
+        ({"host": 5}, TypeError),
         ({"ignore_per_page": 0}, ValueError),
     ],
 )

@@ -753,14 +753,13 @@ async def test_same_instant_in_another_form_is_no_change(
         assert list(changes.changed()) == []
 
 
-async def test_removed_is_withheld_for_incomplete_exports(tmp_path: Path, client: CustomersClient) -> None:
+async def test_removed_is_withheld_for_incomplete_exports(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
     """A verdict other than COMPLETE and a missing manifest withhold the removed customers."""
     await export_customers(client, tmp_path / "old.jsonl")
-    async with (
-        Emulator(customers=250, capped=True, cap=100) as emulator,
-        CustomersClient(emulator.token, base_url=emulator.url) as capped,
-    ):
-        await export_customers(capped, tmp_path / "new.jsonl", on_incomplete="ignore")
+    emulator.capped, emulator.cap = True, 100
+    await export_customers(client, tmp_path / "new.jsonl", on_incomplete="ignore")
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
         assert list(changes.removed()) == []
         assert changes.withheld == f"the verdict of {tmp_path / 'new.jsonl'} is CAPPED"

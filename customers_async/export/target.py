@@ -6,7 +6,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["find_target", "follow_link", "manifest_path", "partial_path", "rejected_path"]
+__all__ = ["check_file", "find_target", "follow_link", "manifest_path", "partial_path", "rejected_path"]
 
 
 def find_target(path: str | os.PathLike[str]) -> Path:
@@ -36,6 +36,19 @@ def find_target(path: str | os.PathLike[str]) -> Path:
         error.filename = f"{named}"
         raise
     return target
+
+
+def check_file(path: Path) -> None:
+    """Check a file that is to be read: a pipe or a device may have no end.
+
+    Raises:
+        OSError: There is no file, or something else.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), f"{path}")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", f"{path}")
 
 
 def follow_link(path: Path) -> Path:

@@ -41,9 +41,18 @@ from customers_async import (
     customer_to_dict,
 )
 from customers_async.emulator import Emulator, Exchange
-from customers_async.export import ExportProgress, ExportReport, diff_exports, export_customers, output, verify_export
+from customers_async.export import (
+    ExportProgress,
+    ExportReport,
+    diff,
+    diff_exports,
+    export_customers,
+    output,
+    verify_export,
+)
 from customers_async.export.formats import FORMATS, arrow_tables, csv, jsonl, sqlite
 from customers_async.export.journal_file import JournalFile, insert_page, journal_path
+from customers_async.export.manifest import compute_sha256
 from customers_async.export.records import RejectedRecord
 from tests.faults.canary import Canary
 
@@ -852,3 +861,114 @@ def test_fault_64_traceback_of_a_conversion_shows_no_customer(convert: Any, wron
     with pytest.raises((TypeError, RecordError)) as failure:
         convert(wrong)
     canary.scan_error(failure.value)
+
+
+@pytest.fixture
+async def exported(client: CustomersClient, tmp_path: Path) -> Path:
+    """A finished export."""
+    path = tmp_path / "c.jsonl"
+    await export_customers(client, path)
+    return path
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_device, Path.mkdir])
+@pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.manifest.json", "c.jsonl.rejected.jsonl"])
+def test_fault_64_only_regular_files_are_read(exported: Path, name: str, make: Callable[[Path], None]) -> None:
+    """A pipe that nothing writes to and a device have no end."""
+    other = exported.with_name("other.jsonl")
+    for suffix in ("", ".manifest.json"):
+        shutil.copy(f"{exported}{suffix}", f"{other}{suffix}")
+    path = exported.with_name(name)
+    path.unlink(missing_ok=True)
+    make(path)
+    with pytest.raises((OSError, ExportError), match=r"regular file|directory|zero\.manifest\.json is missing"):
+        verify_export(exported)
+    if "rejected" not in name:
+        for pair in ((exported, other), (other, exported)):
+            with pytest.raises(OSError, match=r"regular file|directory"):
+                diff_exports(*pair)
+
+
+@pytest.mark.parametrize("path", ["", "/", ".", "..", "no.jsonl"])
+def test_fault_64_path_that_names_no_file_is_an_error_of_ours(path: str) -> None:
+    """As for each other file that cannot be verified."""
+    with pytest.raises((ExportError, OSError)):
+        verify_export(path)
+    with pytest.raises((ExportError, OSError)):
+        ExportReport.read(Path(path))
+
+
+def test_fault_64_diff_notices_a_missing_file_before_it_reads_the_other(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may take a minute."""
+    monkeypatch.setattr(diff, "compute_sha256", mock.Mock(side_effect=AssertionError))
+    for pair in ((exported, exported.with_name("no.jsonl")), (exported.with_name("no.jsonl"), exported)):
+        with pytest.raises(FileNotFoundError, match=r"no\.jsonl"):
+            diff_exports(*pair)
+
+
+async def test_fault_64_diff_refuses_exports_of_two_services(
+    exported: Path, emulator: Emulator, client: CustomersClient
+) -> None:
+    """Their customers have nothing to do with each other."""
+    other = exported.with_name("other.csv")
+    async with Emulator(customers=9) as second, CustomersClient(second.token, base_url=second.url) as its_client:
+        await export_customers(its_client, other)
+    for pair in ((exported, other), (other, exported)):
+        with pytest.raises(ExportError, match="different services"):
+            diff_exports(*pair)
+
+
+ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n AS uuid, n AS rowid FROM r"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"CREATE VIEW customers AS {ENDLESS}",
+        f"CREATE VIEW Customers AS {ENDLESS}",
+        "CREATE VIRTUAL TABLE customers USING fts5(uuid)",
+    ],
+)
+async def test_fault_64_only_a_table_is_read(client: CustomersClient, tmp_path: Path, statement: str) -> None:
+    """A view may have no end."""
+    path = tmp_path / "c.sqlite"
+    await export_customers(client, path)
+    change(path, "DROP TABLE customers", statement)
+    manifest = path.with_name("c.sqlite.manifest.json")
+    forged = {"size": path.stat().st_size, "sha256": compute_sha256(path)}
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **forged}))
+    for read in (verify_export, partial(diff_exports, path)):
+        with pytest.raises(ExportError, match="not a sqlite export"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_FULL, OSError),
+        (sqlite3.SQLITE_CANTOPEN, OSError),
+        (sqlite3.SQLITE_IOERR_WRITE, OSError),
+        (sqlite3.SQLITE_TOOBIG, ExportError),
+    ],
+)
+def test_fault_64_diff_without_room_for_temporary_files_says_so(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    """SQLite's own error names neither the directory nor the reason."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = code
+    database = mock.Mock(executemany=mock.Mock(side_effect=error))
+    monkeypatch.setattr(sqlite3, "connect", mock.Mock(return_value=database))
+    with pytest.raises(kind, match="SQLite's temporary directory"):
+        diff_exports(exported, exported)
+    database.close.assert_called_once()
