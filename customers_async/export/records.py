@@ -80,9 +80,9 @@ def check_fields(fields: Sequence[str] | None) -> tuple[str, ...]:
         raise TypeError("fields must be a list of names")
     if not fields:
         raise ValueError("fields must name at least one field")
-    for field in fields:
+    for index, field in enumerate(fields):
         if field not in FIELDS:
-            raise ValueError(f"there is no field {field!r}; there are {', '.join(FIELDS)}")
+            raise ValueError(f"fields[{index}] is no field; there are {', '.join(FIELDS)}")
     if len(set(fields)) < len(fields):
         raise ValueError("fields names a field twice")
     return tuple(fields)

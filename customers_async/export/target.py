@@ -25,11 +25,12 @@ def find_target(path: str | os.PathLike[str]) -> Path:
     try:
         target = follow_link(named).absolute()
         target.parent.stat()
-        for existing in (named, manifest_path(target), rejected_path(target)):
-            _check_file_or_missing(existing)
-        for part in ("rejected", "manifest"):  # the longest names
-            with suppress(FileNotFoundError):
-                os.lstat(partial_path(target, part))
+        _check_file_or_missing(named)
+        for beside in (manifest_path(target), rejected_path(target)):
+            _check_file_or_missing(beside)
+            _check_no_link(beside)
+        for part in ("data", "rejected", "manifest"):  # which have the longest names
+            _check_replaceable(partial_path(target, part))
     except FileExistsError:
         raise
     except OSError as error:
@@ -74,6 +75,18 @@ def partial_path(target: Path, part: str) -> Path:
 def _check_file_or_missing(path: Path) -> None:
     if not _is_file_or_missing(path):
         raise FileExistsError(errno.EEXIST, "exists and is not a file", f"{path}")
+
+
+def _check_no_link(path: Path) -> None:
+    if path.is_symlink():  # only the target's link is followed, and this one would be replaced
+        raise FileExistsError(errno.EEXIST, "exists and is a symbolic link", f"{path}")
+
+
+def _check_replaceable(path: Path) -> None:
+    """Check a temporary name: a file or a link that an earlier export left is removed, a directory is not."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "exists and is not a file", f"{path}")
 
 
 def _is_file_or_missing(path: Path) -> bool:

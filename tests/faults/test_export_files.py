@@ -1,6 +1,7 @@
 """Faults of an export's files: damaged, forged and old journals, targets that cannot be written, foreign code."""
 
 import asyncio
+import codecs
 import contextlib
 import errno
 import io
@@ -16,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -492,6 +494,148 @@ async def test_fault_60_stdout_of_text_takes_text(
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(OSError, match="stdout is closed"):
         await export_customers(client, "-")
+
+
+class Writer:
+    """An object with some of a stream's methods."""
+
+    def __init__(self, **methods: Any) -> None:
+        vars(self).update(methods)
+
+
+def detached() -> io.TextIOWrapper:
+    stream = io.TextIOWrapper(io.BytesIO())
+    stream.detach()
+    return stream
+
+
+def fails(_: object) -> None:
+    raise RuntimeError("Kan4ri")
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def opened_for_reading(mode: str) -> Any:
+    """With mode "w", as in a shell's ``1</dev/null``."""
+    return os.fdopen(os.open(os.devnull, os.O_RDONLY), mode)
+
+
+UNUSABLE: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
+    "a stream of bytes": (io.BytesIO, OSError),
+    "closed": (closed, OSError),
+    "detached": (detached, OSError),
+    "opened for reading": (partial(opened_for_reading, "w"), OSError),
+    "a reader": (partial(opened_for_reading, "r"), OSError),
+    "a reader as the buffer": (lambda: Writer(buffer=opened_for_reading("rb")), OSError),
+    "no flush": (lambda: Writer(write=len), OSError),
+    "no write": (lambda: Writer(flush=lambda: None), OSError),
+    "a write that fails": (lambda: Writer(write=fails, flush=lambda: None), OSError),
+    "a writer of Latin-1": (lambda: codecs.getwriter("latin-1")(io.BytesIO()), ValueError),
+    "a writer of ASCII that ignores errors": (lambda: codecs.getwriter("ascii")(io.BytesIO(), "ignore"), ValueError),
+    "an encoding": (lambda: Writer(write=len, flush=lambda: None, encoding="cp1252"), ValueError),
+}
+
+
+@pytest.mark.parametrize(("make", "kind"), UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_fault_60_stdout_that_cannot_be_written_to_is_refused(
+    emulator: Emulator, client: CustomersClient, make: Callable[[], Any], kind: type[Exception]
+) -> None:
+    """Before the first request: otherwise the list would be read in vain."""
+    stream = make()
+    with contextlib.redirect_stdout(stream), pytest.raises(kind, match="stdout"):
+        await export_customers(client, "-")
+    assert emulator.stats.requests == 0
+    with contextlib.suppress(ValueError, AttributeError):
+        getattr(stream, "buffer", stream).close()
+
+
+class Unreliable(io.RawIOBase):
+    """Writes a part of what it is given, as files do on a full disk and pipes after a signal."""
+
+    def __init__(self) -> None:
+        self.received = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = bytes(data[:1000])
+        self.received += part
+        return len(part)
+
+
+USABLE: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
+    "text": (io.StringIO, lambda stream: stream.getvalue()),
+    "ASCII with a buffer": (
+        lambda: io.TextIOWrapper(io.BytesIO(), "ascii"),
+        lambda stream: stream.buffer.getvalue().decode(),
+    ),
+    "a writer of UTF-8": (
+        lambda: codecs.getwriter("utf-8")(io.BytesIO()),
+        lambda stream: stream.stream.getvalue().decode(),
+    ),
+    "unbuffered": (
+        lambda: io.TextIOWrapper(Unreliable(), "utf-8", write_through=True),
+        lambda stream: stream.buffer.received.decode(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "read"), USABLE.values(), ids=USABLE.keys())
+async def test_fault_60_stdout_of_any_kind_gets_all(
+    client: CustomersClient, make: Callable[[], Any], read: Callable[[Any], str]
+) -> None:
+    """The bytes where it takes bytes, otherwise the text."""
+    stream = make()
+    with contextlib.redirect_stdout(stream):
+        report = await export_customers(client, "-", format="csv")
+    assert sha256(read(stream).encode()).hexdigest() == report.sha256
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), RuntimeError("odd"), UnicodeEncodeError("x", "Kan4ri", 0, 1, "x")]
+)
+async def test_fault_60_stdout_that_fails_late_shows_no_customer(
+    client: CustomersClient, canary: Canary, error: Exception
+) -> None:
+    """Neither in the message nor in the frames."""
+
+    def write(text: str) -> None:
+        if text:
+            raise error
+
+    stdout: Any = Writer(write=write, flush=lambda: None)
+    with contextlib.redirect_stdout(stdout), pytest.raises((OSError, RuntimeError, ValueError)) as failure:
+        await export_customers(client, "-")
+    canary.scan_error(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("c.jsonl.manifest.json", Path.mkdir),
+        ("c.jsonl.rejected.jsonl", Path.mkdir),
+        (".c.jsonl.data.partial", Path.mkdir),
+        (".c.jsonl.rejected.partial", Path.mkdir),
+        (".c.jsonl.manifest.partial", Path.mkdir),
+        ("c.jsonl.manifest.json", lambda path: path.symlink_to("other")),
+        ("c.jsonl.rejected.jsonl", lambda path: path.symlink_to("other")),
+    ],
+)
+async def test_fault_60_what_is_in_the_place_of_another_file_is_refused(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    """Before the first request, and nothing is replaced."""
+    make(path := tmp_path / name)
+    with pytest.raises(FileExistsError) as failure:
+        await export_customers(client, tmp_path / "c.jsonl")
+    assert failure.value.filename == f"{path}"
+    assert emulator.stats.requests == 0
+    assert [*tmp_path.iterdir()] == [path]
 
 
 async def test_fault_60_another_working_directory_during_the_export(
