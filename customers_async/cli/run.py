@@ -130,14 +130,14 @@ def _describe(error: CustomersError) -> str:
 def _describe_usage(error: CycloptsError | UsageError) -> str:
     """Describe a usage error without the arguments themselves: one may be a mistyped secret."""
     hint = re.search(r" Did you mean [\w\"-]+\?", f"{error}")
-    suggestion = hint[0] if hint else ""  # one of our own names
+    suggestion = f".{hint[0]}" if hint else ""  # one of our own names
     match error:
         case UsageError() | RepeatArgumentError():
             return " ".join(f"{error}".split())
         case UnknownCommandError():
-            return f"there is no such command.{suggestion}"
+            return f"there is no such command{suggestion}"
         case UnknownOptionError():
-            return f"there is no such option.{suggestion}"
+            return f"there is no such option{suggestion}"
         case UnusedCliTokensError():
             return "too many arguments"
         case MissingArgumentError(argument=argument) if argument is not None:
