@@ -4,7 +4,9 @@ import copy
 import itertools
 import json
 import pickle
+from collections import UserDict
 from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -298,6 +300,15 @@ def test_mapping_with_python_values_is_checked(value: object) -> None:
     assert caught.value.field == "created_at"
     with pytest.raises(TypeError, match="from a mapping, not list"):
         customer_from_dict([])  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("mapping", [dict, UserDict, MappingProxyType])
+@pytest.mark.parametrize("others", [{}, {"a": {1}}, {5: 6}, {"a": [[]] * 9}], ids=["none", "set", "number", "lists"])
+def test_each_field_of_a_mapping_is_checked(mapping: Any, others: dict[Any, Any]) -> None:
+    """Whatever the mapping is, and whatever other Python values it holds."""
+    with pytest.raises(RecordError) as caught:
+        customer_from_dict(mapping({**others, **RECORD, "name": "\ud83d"}))
+    assert caught.value.field == "name"
 
 
 def test_reprs_hold_no_personal_data() -> None:
