@@ -158,6 +158,8 @@ def test_constructor_needs_no_event_loop() -> None:
         ({"host": 127}, TypeError),
         ({"port": -1}, ValueError),
         ({"port": 65_536}, ValueError),
+        ({"customers": 10**23}, ValueError),
+        ({"limit": 10**5000}, ValueError),
         ({"port": "80"}, TypeError),
         ({"host": "a" * 64 + ".x"}, ValueError),
         ({"host": "ü..x"}, ValueError),

@@ -19,9 +19,7 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def _validate_port(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    check_whole_number(attribute.name, value, 0)
-    if value > 65_535:
-        raise ValueError(f"{attribute.name} must be at most 65535, not {value}")
+    check_whole_number(attribute.name, value, 0, 65_535)
 
 
 def _validate_host(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
