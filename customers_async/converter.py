@@ -47,7 +47,7 @@ Rejected = tuple[Any, RecordError]
 """A raw record that does not fit the model, and the error that names its position."""
 
 _MAX_RECORDS = 1_000
-"""A page of more records is refused: ten times the most that the service sends, and 70 ms of work if all are bad."""
+"""A page of more records is refused: ten times the most that the service sends."""
 
 _FIELDS = frozenset(FIELDS)
 _OWNER_FIELDS = frozenset(field.name for field in attrs.fields(TokenOwner))

@@ -17,6 +17,8 @@ Key = str | bytes
 
 _CLOCK_MARGIN = 2.0
 """Seconds by which the service's clocks may differ, with those to which it rounds ``Date`` and ``created_at``."""
+_DEEP = b"nested too deeply"
+"""The key of all such records: those after the first count as its duplicates, so the list is not COMPLETE."""
 _REMEMBERED = 5_000
 """Without ``unique``, duplicates are noticed if they are at most this many customers apart."""
 
@@ -252,8 +254,13 @@ def keys_of(page: Page) -> list[Key]:
 def key_of(record: Any) -> Key:
     """Return the key of a raw record that does not fit the model: its uuid, or else all of it."""
     uuid = record.get("uuid") if isinstance(record, dict) else None
-    # Unlike JSON's encoders, marshal takes half characters, values nested to any depth that was parsed, and infinity.
-    return uuid if isinstance(uuid, str) else marshal.dumps(record, 2)  # from version 3 on, equal records may differ
+    if isinstance(uuid, str):
+        return uuid
+    try:
+        # Unlike encoders of JSON, marshal takes half characters. From its version 3 on, equal records may differ.
+        return marshal.dumps(record, 2)
+    except ValueError:  # nested more than 2,000 deep, as Python 3.12 can parse
+        return _DEEP
 
 
 def _without_duplicates(page: Page, known: set[Key]) -> Page:
