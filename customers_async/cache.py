@@ -44,18 +44,23 @@ class TTLCache:
 
     seconds: float = attrs.field(validator=_check_lifetime, on_setattr=attrs.setters.frozen)
     size: int = attrs.field(validator=check_count, on_setattr=attrs.setters.frozen)
-    _entries: OrderedDict[tuple[str, bool], tuple[float, Customer]] = attrs.field(
+    # By the uuid in lower case, so that `discard` finds what was requested in another case. The service decides whether
+    # that is the same customer, so an entry serves requests for the same spelling only.
+    _entries: OrderedDict[tuple[str, bool], tuple[str, float, Customer]] = attrs.field(
         factory=OrderedDict, init=False, repr=False
     )
     _is_claimed: bool = attrs.field(default=False, init=False, repr=False)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a cache holds customers and belongs to one client, and does not pickle")
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def discard(self, uuid: str) -> None:
-        """Remove a customer, for example one that you know has changed."""
+        """Remove a customer, for example one that you know has changed, whatever the case of the letters."""
         for keep_unknown in (False, True):
-            self._entries.pop((uuid, keep_unknown), None)
+            self._entries.pop((uuid.lower(), keep_unknown), None)
 
     def clear(self) -> None:
         """Remove all customers."""
@@ -73,9 +78,9 @@ class TTLCache:
 
     def get(self, uuid: str, *, keep_unknown: bool) -> Customer | None:
         """Return a cached customer that was decoded with this option, or None. For `CustomersClient`."""
-        key = uuid, keep_unknown
-        expires, customer = self._entries.get(key, (0.0, None))
-        if customer is None:
+        key = uuid.lower(), keep_unknown
+        requested, expires, customer = self._entries.get(key, ("", 0.0, None))
+        if customer is None or requested != uuid:
             return None
         if asyncio.get_running_loop().time() >= expires:
             del self._entries[key]
@@ -85,8 +90,8 @@ class TTLCache:
 
     def put(self, uuid: str, customer: Customer, *, keep_unknown: bool) -> None:
         """Cache the customer that was requested as ``uuid`` and decoded with this option. For `CustomersClient`."""
-        key = uuid, keep_unknown
-        self._entries[key] = asyncio.get_running_loop().time() + self.seconds, customer
+        key = uuid.lower(), keep_unknown
+        self._entries[key] = uuid, asyncio.get_running_loop().time() + self.seconds, customer
         self._entries.move_to_end(key)
         if len(self._entries) > self.size:
             self._entries.popitem(last=False)

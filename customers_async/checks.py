@@ -5,8 +5,11 @@ The facts come from the vendor's API reference and its "API concepts" pages.
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from ipaddress import ip_address
-from typing import get_args
+from typing import Any, TypeGuard, get_args
 from urllib.parse import urlsplit
 
 import attrs
@@ -25,6 +28,7 @@ __all__ = [
     "check_seconds",
     "check_uuid",
     "check_uuids",
+    "is_plain_function",
     "is_uuid",
 ]
 
@@ -178,3 +182,21 @@ def check_count(_: object, attribute: "attrs.Attribute[int]", value: int) -> Non
     check_int(attribute.name, value)
     if value < 1:
         raise ValueError(f"{attribute.name} must be 1 or more, not {value}")
+
+
+def is_plain_function(value: object, arguments: int) -> TypeGuard[Callable[..., Any]]:
+    """Whether the value can be called with this number of arguments, and then runs at once."""
+    if not callable(value):
+        return False
+    function: Any = value
+    while isinstance(function, partial):
+        function = function.func
+    kinds = iscoroutinefunction, isasyncgenfunction, isgeneratorfunction
+    if any(is_kind(code) for is_kind in kinds for code in (function, type(function).__call__)):
+        return False
+    with suppress(ValueError):  # some built-in functions have no signature
+        try:
+            signature(value, follow_wrapped=False).bind(*[None] * arguments)
+        except TypeError:
+            return False
+    return True

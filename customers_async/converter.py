@@ -13,20 +13,19 @@ and the field that do not fit. The rules, for both:
 Every error raised here may carry a traceback whose frames hold customer data: callers pass it through `stripped`.
 """
 
-import json
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+import attrs
 import cattrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
 from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError, RecordError
+from customers_async.json_limits import UNCHECKED_BYTES, check_size, find_unwritable_field, has_long_number, parse
 from customers_async.models import FIELDS, Customer, CustomerWithExtra, TokenOwner
 from customers_async.page_checks import EPOCH, are_recent, are_times, are_uuids
 
@@ -48,13 +47,10 @@ Rejected = tuple[Any, RecordError]
 """A raw record that does not fit the model, and the error that names its position."""
 
 _MAX_RECORDS = 1_000
-"""A page of more records is refused: ten times the most that the service sends, and 70 ms of work if all are bad."""
-_MAX_VALUES = 100_000
-"""A body of more values is refused, before any object is made."""
-_UNCHECKED_BYTES = 2**18
-"""The values of a shorter body are not counted."""
+"""A page of more records is refused: ten times the most that the service sends."""
 
 _FIELDS = frozenset(FIELDS)
+_OWNER_FIELDS = frozenset(field.name for field in attrs.fields(TokenOwner))
 _EXPECTED = {
     "uuid": "a uuid (8-4-4-4-12 letters and digits)",
     "is_active": "true, false, 1, 0 or null",
@@ -62,10 +58,8 @@ _EXPECTED = {
     "updated_at": "Unix seconds or null",
 }
 
-_decode_list = msgspec.json.Decoder(list[Customer], strict=False).decode
 _decode_json = msgspec.json.Decoder().decode
-_encode_json = msgspec.json.Encoder().encode
-_find_surrogate_escape = re.compile(rb"\\u[dD][89a-fA-F]").search
+_decode_list = msgspec.json.Decoder(list[Customer], strict=False).decode
 
 
 def decode_customers(
@@ -83,15 +77,15 @@ def decode_customers(
         APIResponseError: The body is not a JSON array.
         RecordError: A record does not fit, and ``tolerant`` is False.
     """
-    _check_size(body)
-    customers = _decode_fast(body)
-    records = _parse(body) if customers is None or keep_unknown else customers
+    check_size(body)
+    customers = _decode_fast(body, keep_unknown=keep_unknown)
+    records = parse(body) if customers is None else customers
     if not isinstance(records, list):
         raise APIResponseError(f"page {page} is {_describe(records)}, not an array of customers")
     if len(records) > _MAX_RECORDS:
         raise APIResponseError(f"page {page} has {len(records)} records, far more than a page of customers")
     if customers is not None:
-        return [*map(_with_unknown, customers, records)] if keep_unknown else customers, []
+        return customers, []
     return _structure_page(records, page, keep_unknown=keep_unknown, tolerant=tolerant)
 
 
@@ -102,7 +96,7 @@ def decode_customer(body: bytes, *, keep_unknown: bool = False) -> Customer:
         APIResponseError: The body is not a JSON object, or is an error envelope.
         RecordError: A field does not fit.
     """
-    _check_size(body)
+    check_size(body)
     if not keep_unknown and b'"status"' not in body:  # with it, the body may be an error envelope
         customers = _decode_fast(b"[%b]" % body)
         if customers is not None and len(customers) == 1:
@@ -117,8 +111,8 @@ def decode_owner(body: bytes) -> TokenOwner:
         APIResponseError: The body is not a JSON object, or is an error envelope.
         RecordError: A field does not fit.
     """
-    _check_size(body)
-    return _structure(_parse_object(body), TokenOwner)
+    check_size(body)
+    return _structure(_parse_object(body), TokenOwner, _OWNER_FIELDS)
 
 
 def customer_from_dict(mapping: Mapping[str, Any], *, keep_unknown: bool = True) -> Customer:
@@ -137,12 +131,12 @@ def customer_from_dict(mapping: Mapping[str, Any], *, keep_unknown: bool = True)
         >>> customer_from_dict({"uuid": "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g", "created_at": 1744373843}).created_at
         datetime.datetime(2025, 4, 11, 12, 17, 23, tzinfo=datetime.timezone.utc)
     """
-    if not isinstance(mapping, Mapping):
-        raise TypeError(f"a customer is made from a mapping, not {type(mapping).__name__}")
-    try:
-        return _structure_customer(mapping, keep_unknown=keep_unknown)
-    except RecordError as error:
-        failure = stripped(error)
+    failure: Exception = TypeError(f"a customer is made from a mapping, not {type(mapping).__name__}")
+    if isinstance(mapping, Mapping):
+        try:
+            return _structure_customer(mapping, keep_unknown=keep_unknown)
+        except RecordError as error:
+            failure = stripped(error)
     del mapping  # a traceback with locals must not show a customer
     raise failure
 
@@ -155,14 +149,16 @@ def customer_to_dict(customer: Customer) -> dict[str, Any]:
 
     Raises:
         RecordError: ``related_persons`` is nested too deeply.
+        TypeError: ``customer`` is not a customer.
     """
-    try:
-        fields: dict[str, Any] = _converter.unstructure(customer, unstructure_as=Customer)
-    except RecursionError:
-        fields = {}
-    if not fields:
-        raise RecordError("'related_persons' is nested too deeply", field="related_persons")
-    return {**fields, **customer.extra}
+    failure: Exception = TypeError(f"customer must be a Customer, not {type(customer).__name__}")
+    if isinstance(customer, Customer):
+        try:
+            return {**_converter.unstructure(customer, unstructure_as=Customer), **customer.extra}
+        except RecursionError:
+            failure = RecordError("'related_persons' is nested too deeply", field="related_persons")
+    del customer  # a traceback with locals must not show it
+    raise failure
 
 
 def to_unix_seconds(time: datetime) -> int | float:
@@ -177,18 +173,17 @@ def stripped(error: Failure) -> Failure:
     return error
 
 
-def _check_size(body: bytes) -> None:
-    if len(body) > _UNCHECKED_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
-        raise APIResponseError("the response has far more values than a page of customers")
-
-
-def _decode_fast(body: bytes) -> list[Customer] | None:
+def _decode_fast(body: bytes, *, keep_unknown: bool = False) -> list[Customer] | None:
     """Decode a page with msgspec; None if the page has to be decoded by cattrs."""
+    if len(body) > UNCHECKED_BYTES and has_long_number(body):
+        return None
     try:
         customers = _decode_list(body)
+        if not _follow_rules(customers, body):
+            return None
+        return [*map(_with_unknown, customers, _decode_json(body))] if keep_unknown else customers
     except (ValueError, RecursionError):
         return None
-    return customers if _follow_rules(customers, body) else None
 
 
 def _with_unknown(customer: Customer, record: dict[str, Any]) -> Customer:
@@ -209,29 +204,8 @@ def _follow_rules(customers: list[Customer], body: bytes) -> bool:
     return are_uuids([customer.uuid for customer in customers]) and (are_recent(times) or are_times(times, body))
 
 
-def _parse(body: bytes) -> Any:
-    is_one_value = False
-    try:
-        return _decode_json(body)
-    except UnicodeDecodeError:
-        problem = "the response is not valid UTF-8"
-    except msgspec.DecodeError as error:
-        problem = "the response is not JSON, or its JSON is cut or out of range"
-        is_one_value = "out of range" in str(error) or _find_surrogate_escape(body) is not None
-    except RecursionError:
-        problem = "the response's JSON is nested too deeply"
-    if is_one_value:  # half a character, or a number like 1e999: it makes one record bad, not the page
-        with suppress(ValueError, RecursionError):
-            return json.loads(body, parse_constant=_refuse_constant)
-    raise APIResponseError(problem)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _parse_object(body: bytes) -> dict[str, Any]:
-    record = _parse(body)
+    record = parse(body)
     if not isinstance(record, dict):
         raise APIResponseError(f"the response is {_describe(record)}, not an object")
     if record.get("status") is False:
@@ -257,37 +231,25 @@ def _structure_page(
 def _structure_customer(
     record: Any, *, keep_unknown: bool, page: int | None = None, index: int | None = None
 ) -> Customer:
-    customer = _structure(record, Customer, page, index)
+    customer = _structure(record, Customer, None if keep_unknown else _FIELDS, page, index)
     return _with_unknown(customer, record) if keep_unknown else customer
 
 
-def _structure(record: Any, model: type[Model], page: int | None = None, index: int | None = None) -> Model:
+def _structure(
+    record: Any, model: type[Model], kept: frozenset[str] | None, page: int | None = None, index: int | None = None
+) -> Model:
+    """Make a model; ``kept`` names the fields that matter, and None stands for all."""
     record_error = partial(RecordError, page=page, index=index)
     position = "the record" if index is None else f"record {index} of page {page}"
     if not isinstance(record, Mapping):
         raise record_error(f"{position} is {_describe(record)}, not an object")
-    field = _find_unwritable_field(record)
+    field = find_unwritable_field(record, kept)
     if field is None:
         try:
             return _converter.structure(record, model)
         except cattrs.ClassValidationError as error:
             field = _first_field(error)
     raise record_error(f"{position}: {field!r} is not {_EXPECTED.get(field, 'text or null')}", field=field)
-
-
-def _find_unwritable_field(record: Mapping[str, Any]) -> str | None:
-    """The name of the first field whose value JSON cannot hold; None if there is none.
-
-    Such values are half a surrogate pair, infinity and NaN. Values of other Python types are left to cattrs.
-    """
-    for name, value in record.items():
-        try:
-            json.dumps([name, value], allow_nan=False, ensure_ascii=False).encode()
-        except ValueError:
-            return name
-        except (TypeError, RecursionError):
-            continue
-    return None
 
 
 def _first_field(error: cattrs.ClassValidationError) -> str:

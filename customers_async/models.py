@@ -257,7 +257,8 @@ class Completeness:
         seen, total, changed = self.distinct, self.last_total, f", total changed from {self.first_total}"
         if self.proven:
             seen, total, changed = seen - self.newcomers, self.first_total, f", total changed to {self.last_total}"
-        of_total = f"{seen} of {'an unknown total' if total is None else total} customers"
+        noun = "customer" if total == 1 else "customers"
+        of_total = f"{seen} of {'an unknown total of' if total is None else total} {noun}"
         changed = changed if self.first_total != self.last_total else ""
         twice = f", {self.duplicates} seen twice" if self.duplicates else ""
         rejected = f", {self.rejected} rejected" if self.rejected else ""

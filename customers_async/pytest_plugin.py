@@ -6,7 +6,7 @@ anything. So it imports nothing else of the package, and uses only what pytest 6
 """
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from types import ModuleType
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -83,7 +83,7 @@ def _customers_emulator_fixture(request: pytest.FixtureRequest) -> "EmulatorFixt
 def _choose_fixture(request: pytest.FixtureRequest) -> str:
     """Return the name of the fixture for the plugin that runs the test."""
     marker = request.node.get_closest_marker("asyncio")
-    by_pytest_asyncio = _runs_pytest_asyncio(request.config) and inspect.iscoroutinefunction(request.function)
+    by_pytest_asyncio = _runs_pytest_asyncio(request.config) and _is_async(request.function)
     if "anyio_backend" in request.fixturenames:
         if marker is not None and by_pytest_asyncio:
             pytest.fail("pytest-asyncio and anyio both run this test: set asyncio_mode = strict.", pytrace=False)
@@ -103,6 +103,13 @@ def _choose_fixture(request: pytest.FixtureRequest) -> str:
             pytrace=False,
         )
     return "_customers_emulator_on_asyncio"
+
+
+def _is_async(test: Callable[..., object]) -> bool:
+    """Whether a test is a coroutine function, perhaps one that Hypothesis calls with examples."""
+    if hasattr(test, "hypothesis"):
+        test = inspect.unwrap(test.hypothesis.inner_test)  # which pytest-asyncio wraps for the first set of parameters
+    return inspect.iscoroutinefunction(test)
 
 
 def _runs_pytest_asyncio(config: "pytest.Config") -> bool:

@@ -8,8 +8,9 @@ import pytest
 
 from customers_async import CustomersClient, NotFoundError, TTLCache
 from customers_async.emulator import Emulator
+from tests.faults.canary import EXAMPLE, customer
+from tests.wire import TOKEN, make_response, serve
 
-EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 UNKNOWN = "00000000-0000-0000-0000-00000000000z"
 
 
@@ -122,3 +123,28 @@ def test_bad_cache_arguments_are_refused(arguments: Any, kind: type[Exception]) 
     """Only numbers above 0 are accepted."""
     with pytest.raises(kind):
         TTLCache(*arguments)
+
+
+@pytest.mark.parametrize("requested", [EXAMPLE, EXAMPLE.upper(), EXAMPLE.title()])
+@pytest.mark.parametrize("discarded", [EXAMPLE, EXAMPLE.upper()])
+async def test_discard_removes_a_customer_that_was_requested_in_another_case(requested: str, discarded: str) -> None:
+    """The service may accept any case, and answers with its own."""
+    cache = TTLCache(seconds=60, size=9)
+    async with (
+        serve(make_response(customer())) as (_, server),
+        CustomersClient(TOKEN, base_url=server.url, cache=cache) as client,
+    ):
+        await client.get_customer(requested)
+        cache.discard(discarded)
+        assert len(cache) == 0
+        await client.get_customer(requested)
+        assert len(server.requests) == 2
+
+
+async def test_cached_customer_is_not_served_for_another_spelling() -> None:
+    """Whether both spellings are one customer is the service's decision."""
+    cache = TTLCache(seconds=60, size=9)
+    replies = [make_response(customer(uuid)) for uuid in (EXAMPLE, EXAMPLE.upper())]
+    async with serve(*replies) as (_, server), CustomersClient(TOKEN, base_url=server.url, cache=cache) as client:
+        for uuid in (EXAMPLE, EXAMPLE.upper()):
+            assert (await client.get_customer(uuid)).uuid == uuid

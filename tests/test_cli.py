@@ -262,7 +262,12 @@ def test_debug_logs_each_request(command: Command, service: Emulator) -> None:
         ("count", "--base-url", "http://example.com"),
         ("emulator", "--customers", "-1"),
         ("emulator", "--edition", "c"),
+        ("emulator", "--customers", "1" + "0" * 23),
+        ("emulator", "--port", "70000"),
+        ("emulator", "--host", "a" * 70),
+        ("emulator", "--host", "ü..x"),
         ("demo", "--customers", "-1"),
+        ("demo", "--customers", "1" + "0" * 23),
         ("demo", "--output", "customers.xlsx"),
         ("export",),
         ("export", "customers.xlsx"),
@@ -294,6 +299,25 @@ def test_wrong_usage_exits_2(command: Command, service: Emulator, arguments: tup
         ("export", "CANARY"),
         ("export", "--token=CANARY"),
         ("export", "--token", "CANARY"),
+        ("CANARY",),
+        ("--CANARY",),
+        ("-tCANARY",),
+        ("-hCANARY",),
+        ("count", "-tCANARY"),
+        ("count", "--json=CANARY"),
+        ("count", "--timeout", "CANARY"),
+        ("count", "--max-wait=CANARY"),
+        ("list", "--limit", "CANARY"),
+        ("list", "--limit"),
+        ("list", "--limit", "--CANARY"),
+        ("list", "--per-page", "CANARY"),
+        ("emulator", "--edition", "CANARY"),
+        ("emulator", "--port", "CANARY"),
+        ("export", "-CANARY"),
+        ("export", "c.jsonl", "--format", "CANARY"),
+        ("export", "c.jsonl", "--fields", "CANARY"),
+        ("export", "c.jsonl", "--resume-within", "CANARY"),
+        ("export", "c.jsonl", "--restart=CANARY"),
         ("count", "--base-url", "https://user:CANARY@example.com"),
     ],
     ids=" ".join,
@@ -303,6 +327,23 @@ def test_mistyped_secret_is_not_repeated(command: Command, service: Emulator, ar
     outcome = command(*arguments)
     assert outcome.code == 2
     assert "CANARY" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lst",), 'there is no such command. Did you mean "list"?'),
+        (("list", "--limt", "5"), "there is no such option. Did you mean --limit?"),
+        (("list", "--limit"), "--limit requires a value"),
+        (("list", "--limit", "0"), "the value of --limit is invalid. Must be >= 1."),
+        (("list", "--limit", "x"), "the value of --limit is invalid"),
+        (("emulator", "--edition", "c"), "the value of --edition is none of a, b"),
+        (("get",), "UUID requires a value"),
+    ],
+)
+def test_wrong_usage_names_the_option(command: Command, arguments: tuple[str, ...], message: str) -> None:
+    """And what it accepts."""
+    assert command(*arguments).err == f"customers-async: {message} (see customers-async --help)\n"
 
 
 def test_malformed_uuid_exits_2_without_a_token(command: Command) -> None:
@@ -558,7 +599,7 @@ def test_emulator_serves_until_interrupted(command: Command, monkeypatch: pytest
     assert outcome.code == 130
     assert counted == [12]
     assert "12 customers at http://127.0.0.1:" in outcome.err
-    assert "1 requests, 0 answered with 429" in outcome.err
+    assert "1 request, 0 answered with 429" in outcome.err
 
 
 def test_port_in_use_exits_1(command: Command, service: Emulator) -> None:

@@ -753,14 +753,13 @@ async def test_same_instant_in_another_form_is_no_change(
         assert list(changes.changed()) == []
 
 
-async def test_not_seen_is_no_proof_if_the_newer_export_is_incomplete(tmp_path: Path, client: CustomersClient) -> None:
+async def test_not_seen_is_no_proof_if_the_newer_export_is_incomplete(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
     """The verdict and a missing manifest are named; customers that were not seen are listed all the same."""
     await export_customers(client, tmp_path / "old.jsonl")
-    async with (
-        Emulator(customers=250, capped=True, cap=100) as emulator,
-        CustomersClient(emulator.token, base_url=emulator.url) as capped,
-    ):
-        await export_customers(capped, tmp_path / "new.jsonl", on_incomplete="ignore")
+    emulator.capped, emulator.cap = True, 100
+    await export_customers(client, tmp_path / "new.jsonl", on_incomplete="ignore")
     with diff_exports(tmp_path / "old.jsonl", tmp_path / "new.jsonl") as changes:
         assert len(list(changes.not_seen())) == 150
         assert changes.unproven == f"the verdict of {tmp_path / 'new.jsonl'} is CAPPED"

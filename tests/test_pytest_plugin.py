@@ -184,6 +184,48 @@ def test_plugin_works_without_pytest_asyncio(tmp_path: Path) -> None:
     assert "async def functions are not natively supported" in printed
 
 
+HYPOTHESIS = """
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies
+
+examples = given(page=strategies.integers(1, 3))
+few = settings(max_examples=3, suppress_health_check=list(HealthCheck), deadline=None, database=None)
+
+@few
+@examples
+@pytest.mark.asyncio
+@pytest.mark.parametrize("per_page", [10, 20])
+async def test_on_asyncio(page, per_page, customers_client):
+    assert (await customers_client.get_page(page, per_page=per_page)).number == page
+
+@few
+@examples
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_on_anyio(page, customers_client):
+    assert (await customers_client.get_page(page)).number == page
+
+@few
+@examples
+def test_without_a_loop(page, customers_client):
+    pass
+"""
+
+
+def test_hypothesis_may_call_an_async_test(tmp_path: Path) -> None:
+    """The test that Hypothesis wraps decides, also where pytest-asyncio has wrapped it for other parameters."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    (tmp_path / "test_examples.py").write_text(HYPOTHESIS)
+    outcomes, printed = run_pytest(tmp_path)
+    assert outcomes == {
+        "test_on_asyncio": "PASSED",
+        "test_on_anyio": "PASSED",
+        "test_without_a_loop": "ERROR",
+    }, printed
+    assert printed.count("PASSED test_examples.py::test_on_asyncio") == 2
+    assert "customers_client needs an async test" in printed
+
+
 AMBIGUOUS = """
 import pytest
 

@@ -1,11 +1,12 @@
 """The verdict as a function of what the responses claim and what was seen."""
 
+import copy
 from typing import Any
 
 import pytest
 
 from customers_async import Customer, Page, Verdict
-from customers_async.listing.verdict import Claims, Seen, find_verdict, keys_of
+from customers_async.listing.verdict import Claims, Seen, find_verdict, key_of, keys_of
 
 
 def evidence_of_two_pages() -> tuple[Claims, Seen]:
@@ -55,3 +56,22 @@ def test_verdict_on_a_part_of_the_list_is_inconsistent() -> None:
     """A listing that began after page 1 has not seen the whole list."""
     claims, seen = evidence_of_two_pages()
     assert find_verdict(claims, seen, first_page=2) is Verdict.INCONSISTENT
+
+
+def test_record_without_uuid_is_identified_by_its_contents() -> None:
+    """Also by half characters, infinity, long integers, and up to any depth that can be parsed."""
+    parts: list[Any] = ["\ud83d", float("inf"), 10**5000, None, True, {"\ud83d": 1}, {"a": [{}]}, [], {}, "", 0, 1.5]
+    records = [*parts, *({"name": part} for part in parts), *([part] for part in parts)]
+    keys = list(map(key_of, records))
+    assert len(set(keys)) == len(keys)
+    assert keys == list(map(key_of, copy.deepcopy(records)))
+
+
+@pytest.mark.parametrize("depth", [900, 1900, 5_000, 50_000])
+def test_record_of_any_depth_has_a_key(depth: int) -> None:
+    """Other versions of Python parse values that are nested more deeply."""
+    record: Any = []
+    for _ in range(depth):
+        record = [record]
+    assert key_of(record)
+    assert key_of({"uuid": "a", "related_persons": record}) == "a"

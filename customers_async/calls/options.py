@@ -1,20 +1,19 @@
 """The settings that may differ between views of one client."""
 
 from collections.abc import Callable
-from inspect import iscoroutinefunction
 from typing import Any, TypedDict
 
 import attrs
 
 from customers_async.calls.retry import RetryPolicy
-from customers_async.checks import check_count, check_seconds
+from customers_async.checks import check_count, check_seconds, is_plain_function
 from customers_async.events import Event
 
 __all__ = ["OptionOverrides", "Options"]
 
 
 def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if value is not None and (not callable(value) or iscoroutinefunction(value)):
+    if value is not None and not is_plain_function(value, 1):
         raise TypeError(f"{attribute.name} must be a plain function of an event, or None")
 
 

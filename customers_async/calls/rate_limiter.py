@@ -65,6 +65,9 @@ class RateLimiter:
         reserve = f", reserve={self._reserve}" if self._reserve else ""
         return f"RateLimiter(limit={self._window.limit}, window={self._window.length:g}{reserve})"
 
+    def __reduce__(self) -> str:
+        raise TypeError("a rate limiter counts the requests of its process, and does not pickle: make one per process")
+
     @property
     def state(self) -> RateLimit:
         """The state of the rate limit, without I/O."""

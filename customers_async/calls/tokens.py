@@ -91,9 +91,14 @@ class EnvToken:
 
     Args:
         name: The variable's name.
+
+    Raises:
+        TypeError: It is not a string.
     """
 
     def __init__(self, name: str = "CUSTOMERS_TOKEN") -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
         self.name = name
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     Raises:
         SystemExit: Always. 0: done; 1: a local failure; 2: wrong usage; 3: credentials; 4: the API or the network;
-            5: the list is incomplete; 130 and 143: interrupted by SIGINT or SIGTERM.
+            5: the list is incomplete; 130, 143, 129, 131: interrupted by SIGINT, SIGTERM, SIGHUP, SIGQUIT.
     """
     if not _is_extra_installed():
         sys.stderr.write("customers-async needs its command-line extra: pip install 'customers-async[cli]'\n")

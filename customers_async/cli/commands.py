@@ -17,6 +17,7 @@ from customers_async.cli.demo import demo
 from customers_async.cli.diff import diff
 from customers_async.cli.export import export, verify
 from customers_async.cli.mirror import changes, find, sync, watch
+from customers_async.cli.output import count as count_of
 from customers_async.cli.output import (
     format_json_line,
     make_customers_table,
@@ -191,13 +192,12 @@ async def emulate(
             token_lifetime=token_lifetime,
         )
     async with emulator:
-        print_message(
-            f"{customers:,} customers at {emulator.url}; run this line in another terminal, and stop with Ctrl-C"
-        )
+        served = count_of(customers, "customer")
+        print_message(f"{served} at {emulator.url}; run this line in another terminal, and stop with Ctrl-C")
         url, token = shlex.quote(emulator.url), shlex.quote(emulator.token)
         await write(f"export CUSTOMERS_BASE_URL={url} CUSTOMERS_TOKEN={token}\n")
         try:
             await asyncio.Event().wait()
         finally:
             stats = emulator.stats
-            print_message(f"{stats.requests:,} requests, {stats.statuses[429]:,} answered with 429")
+            print_message(f"{count_of(stats.requests, 'request')}, {stats.statuses[429]:,} answered with 429")

@@ -40,8 +40,9 @@ async def demo(
     with translate_usage_errors():
         options = ExportOptions.check(output, format=None if output.suffix else "jsonl", fields=None)
         check_path(str(output), options)
+        emulator = Emulator(customers=customers)
     async with (
-        Emulator(customers=customers) as emulator,
+        emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
         choose_display()(client) as on_progress,
     ):

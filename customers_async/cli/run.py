@@ -4,14 +4,24 @@ import asyncio
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from cyclopts import CycloptsError, UnusedCliTokensError
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
 
 from customers_async import (
     APIConnectionError,
@@ -40,6 +50,9 @@ def run(argv: Sequence[str]) -> int:
     if sys.stdout is None:
         print_message("stdout is closed")
         return 1
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch(r"0*[1-9][0-9]{0,4}", os.environ.get(name, "")):
+            os.environ.pop(name, None)  # rich would print nothing in 0 columns
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
@@ -118,9 +131,26 @@ def _describe(error: CustomersError) -> str:
 
 
 def _describe_usage(error: CycloptsError | UsageError) -> str:
-    if isinstance(error, UnusedCliTokensError):  # its text repeats the arguments, and one may be a token
-        return "too many arguments"
-    return " ".join(f"{error}".split())
+    """Describe a usage error without the arguments themselves: one may be a mistyped secret."""
+    hint = re.search(r" Did you mean [\w\"-]+\?", f"{error}")
+    suggestion = f".{hint[0]}" if hint else ""  # one of our own names
+    match error:
+        case UsageError() | RepeatArgumentError():
+            return " ".join(f"{error}".split())
+        case UnknownCommandError():
+            return f"there is no such command{suggestion}"
+        case UnknownOptionError():
+            return f"there is no such option{suggestion}"
+        case UnusedCliTokensError():
+            return "too many arguments"
+        case MissingArgumentError(argument=argument) if argument is not None:
+            return f"{argument.name} requires a value"
+        case ValidationError(argument=argument, exception_message=reason) if argument is not None:
+            return f"the value of {argument.name} is invalid. {reason}"
+        case CoercionError(argument=argument, target_type=kind) if argument is not None:
+            choices = ", ".join(get_args(kind))
+            return f"the value of {argument.name} is " + (f"none of {choices}" if choices else "invalid")
+    return "the arguments are invalid"
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -1,9 +1,10 @@
-"""Ends a command on SIGINT and SIGTERM, soon even if one of its threads is blocked."""
+"""Ends a command on a signal, soon even if one of its threads is blocked."""
 
 import _thread
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -19,10 +20,12 @@ _GRACE = 1.0
 _MESSAGE_TIME = 0.2
 """Seconds for the message, because stderr may be blocked, too."""
 _WORDS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+if sys.platform != "win32":
+    _WORDS |= {signal.SIGHUP: "the terminal was closed", signal.SIGQUIT: "quit"}
 
 
 class Interruption:
-    """Handles SIGINT and SIGTERM in a ``with`` block.
+    """Handles the signals that end a process, except SIGKILL, in a ``with`` block.
 
     The first signal cancels the command, and ends the process if the block does not end in time. A second one ends the
     process at once.

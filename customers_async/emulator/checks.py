@@ -1,16 +1,19 @@
 """Argument checks, so that a mistake raises where it is made."""
 
 import math
+import sys
 
 __all__ = ["check_duration", "check_whole_number"]
 
 
-def check_whole_number(name: str, value: object, minimum: int) -> None:
-    """Raise TypeError or ValueError unless ``value`` is an int (not a bool) of at least ``minimum``."""
+def check_whole_number(name: str, value: object, minimum: int, maximum: int = sys.maxsize) -> None:
+    """Raise TypeError or ValueError unless ``value`` is an int (not a bool) from ``minimum`` to ``maximum``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, not {value}")
+    if value > maximum:
+        raise ValueError(f"{name} must be at most {maximum}")
 
 
 def check_duration(name: str, value: object, *, positive: bool = True) -> None:

@@ -1,6 +1,7 @@
 """The emulator's settings, validated when they are set."""
 
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -15,6 +16,19 @@ Latency = float | Callable[[], float]
 
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _validate_port(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    check_whole_number(attribute.name, value, 0, 65_535)
+
+
+def _validate_host(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be a str, not {type(value).__name__}")
+    with suppress(UnicodeError):
+        if b"\0" not in value.encode("idna"):  # as the socket module does
+            return
+    raise ValueError(f"{attribute.name} is no host name or address")
 
 
 def at_least(minimum: int) -> Validator:
@@ -32,7 +46,6 @@ def _validate_latency(_: object, attribute: "attrs.Attribute[Any]", value: objec
 
 
 _FLAG = attrs.validators.instance_of(bool)
-_TEXT = attrs.validators.instance_of(str)
 _optional = attrs.validators.optional
 _FIXED = attrs.setters.frozen
 
@@ -47,7 +60,7 @@ class Settings:
         window: Length of a rate-limit window in seconds.
         token_lifetime: Seconds for which ``Emulator.token`` is valid. None means forever, without an ``exp`` claim.
         host: Address to listen on.
-        port: Port to listen on; 0 lets the system choose.
+        port: Port to listen on, up to 65535; 0 lets the system choose.
         edition: Which edition of the ``X-Api-*`` headers to send, "a" or "b".
         capped: Whether to serve only the first `cap` customers. The total and the has-more header still count all.
         cap: How many customers are served if `capped`.
@@ -69,8 +82,8 @@ class Settings:
     limit: int = attrs.field(default=500, validator=at_least(1), on_setattr=_FIXED)
     window: float = attrs.field(default=60.0, validator=_validate_duration, on_setattr=_FIXED)
     token_lifetime: float | None = attrs.field(default=None, validator=_optional(_validate_duration), on_setattr=_FIXED)
-    host: str = attrs.field(default="127.0.0.1", validator=_TEXT, on_setattr=_FIXED)
-    port: int = attrs.field(default=0, validator=at_least(0), on_setattr=_FIXED)
+    host: str = attrs.field(default="127.0.0.1", validator=_validate_host, on_setattr=_FIXED)
+    port: int = attrs.field(default=0, validator=_validate_port, on_setattr=_FIXED)
 
     edition: Edition = attrs.field(default="a", validator=attrs.validators.in_(("a", "b")))
     capped: bool = attrs.field(default=False, validator=_FLAG)

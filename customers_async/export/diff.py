@@ -12,12 +12,15 @@ from typing import Any, Self
 
 import attrs
 
+from customers_async.checks import is_uuid
 from customers_async.client import CustomersClient
 from customers_async.errors import ExportError
 from customers_async.export.formats import Format, format_of
 from customers_async.export.manifest import ExportReport, compute_sha256
 from customers_async.export.records import Record
 from customers_async.export.removals import Removal, RemovalStatus, look_up_suspects
+from customers_async.export.sqlite_errors import translate_sqlite_errors
+from customers_async.export.target import check_file
 from customers_async.models import Verdict
 
 __all__ = ["Change", "Changes", "diff_exports"]
@@ -147,8 +150,8 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
     That a customer was not seen in the newer export does not prove that it is gone: see `Changes.confirm`.
 
     Raises:
-        ExportError: A file is damaged, does not match its manifest, or has no uuids.
-        OSError: A file cannot be read.
+        ExportError: A file is damaged, does not match its manifest, or has no uuids; or they are of two services.
+        OSError: A file cannot be read, or SQLite's temporary directory has no room.
         ValueError: A suffix names no format, or a format that needs pyarrow, which is not installed.
 
     Example:
@@ -160,12 +163,15 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
         0 0 None
     """
     exports = {"old": Path(old), "new": Path(new)}
+    formats = {table: format_of(path) for table, path in exports.items()}
+    for path in exports.values():
+        check_file(path)
     unproven = _check_manifests(*exports.values())
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a private temporary file
     try:
         database.execute("PRAGMA journal_mode = OFF")
-        formats = {table: format_of(path) for table, path in exports.items()}
-        columns = [_load(database, table, exports[table], format_) for table, format_ in formats.items()]
+        with translate_sqlite_errors(Path("SQLite's temporary directory")):
+            columns = [_load(database, table, exports[table], format_) for table, format_ in formats.items()]
         known = [names for names in columns if names is not None]
         compared = frozenset.intersection(*known) if known else None
         keeps_empty = all(format_.keeps_empty for format_ in formats.values())
@@ -187,7 +193,7 @@ def _load(database: sqlite3.Connection, table: str, path: Path, format_: Format)
 
     def convert(record: Record) -> tuple[str, str]:
         uuid = record.get("uuid")
-        if isinstance(uuid, str):
+        if isinstance(uuid, str) and is_uuid(uuid):
             fields.update(record)
             return uuid, json.dumps(record, sort_keys=True)
         record.clear()  # a traceback with locals must not show a customer
@@ -203,20 +209,24 @@ def _check_manifests(old: Path, new: Path) -> str | None:
     """Return why the newer export may lack customers that are on the list, or None if it is proven complete.
 
     Raises:
-        ExportError: A file does not match its manifest, so its contents prove nothing.
+        ExportError: A file does not match its manifest, so its contents prove nothing; or they are of two services.
     """
-    problem: str | None = None
+    reports: dict[Path, ExportReport] = {}
+    unproven: str | None = None
     for path in (old, new):
-        problem = None
         try:
-            report = ExportReport.read(path)
+            reports[path] = ExportReport.read(path)
         except ExportError as error:
-            problem = f"{error}"
-            continue
+            unproven = f"{error}" if path is new else None
+    if len({report.base_url for report in reports.values()}) > 1:
+        raise ExportError(f"{old} and {new} are exports of different services")
+    for path, report in reports.items():
         if compute_sha256(path) != report.sha256:
             raise ExportError(f"{path} does not match its manifest")
-        if report.completeness.verdict is not Verdict.COMPLETE:
-            problem = f"the verdict of {path} is {report.completeness.verdict}"
-        elif not report.completeness.proven:
-            problem = f"{path} is not proven complete"
-    return problem
+    if new in reports:
+        completeness = reports[new].completeness
+        if completeness.verdict is not Verdict.COMPLETE:
+            return f"the verdict of {new} is {completeness.verdict}"
+        if not completeness.proven:
+            return f"{new} is not proven complete"
+    return unproven

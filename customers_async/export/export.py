@@ -80,11 +80,11 @@ async def export_customers(
     on_progress = check_progress(progress)
     if os.fspath(path) != "-":
         return await _export(client, find_target(path), str(Path(path)), options, on_progress)
-    copy_to_stdout = prepare_stdout(options.format)
+    move_to_stdout = prepare_stdout(options.format)
     with tempfile.TemporaryDirectory(prefix="customers-async-") as directory:
         target = find_target(Path(directory, f"stdout.{options.format.name}"))
         report = await _export(client, target, "-", options, on_progress)
-        await asyncio.to_thread(copy_to_stdout, target)
+        await asyncio.to_thread(move_to_stdout, target)
     return report
 
 
@@ -112,7 +112,7 @@ async def _export(
             await walk.rewrite(completeness.last_total)
         await journal.run_in_thread(output.end)
         if output.rows != completeness.distinct:
-            raise ExportError(f"the journal of {target} has changed during the export: {output.rows} rows")
+            raise ExportError(f"the journal of {target} has changed during the export")
         report = await journal.run_in_thread(_make_report, path, options, journal, output, walk, completeness)
         document = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
         await journal.run_in_thread(output.publish, f"{document}\n")

@@ -123,10 +123,10 @@ class Journal:
     async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(thread, work)
-        except (ExportError, OSError) as error:
-            failure = error
+        except Exception as error:  # whatever it is, such as a MemoryError: its frames hold customer data
+            failure = _stripped(error)
         del work
-        raise _stripped(failure)
+        raise failure
 
     async def put(self, number: int, response: Response, stats: ExportStats) -> None:
         """Store a page and the figures so far; both are on the disk when this returns."""

@@ -18,7 +18,7 @@ from customers_async.errors import ExportError
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.formats import FORMATS, Format
 from customers_async.export.records import Record
-from customers_async.export.target import follow_link, manifest_path, rejected_path
+from customers_async.export.target import check_file, follow_link, manifest_path, rejected_path
 from customers_async.models import Completeness
 
 __all__ = ["ExportReport", "compute_sha256", "find_versions", "verify_export"]
@@ -118,9 +118,13 @@ class ExportReport:
 
         Raises:
             ExportError: The manifest is missing, or is not a manifest.
+            OSError: The manifest cannot be read.
         """
+        if not path.name:
+            raise ExportError(f"{path} is not a file")
         manifest = manifest_path(follow_link(path))
         try:
+            check_file(manifest)
             return cls.from_dict(json.loads(manifest.read_bytes()))
         except FileNotFoundError:
             problem = f"{manifest} is missing"
@@ -147,6 +151,7 @@ def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
     """
     path = Path(path)
     report = ExportReport.read(path)
+    check_file(path)
     expected: dict[str, Any] = {"size": report.size, "sha256": report.sha256}
     actual: dict[str, Any] = {"size": path.stat().st_size, "sha256": compute_sha256(path)}
     if expected == actual:
@@ -169,6 +174,7 @@ def _find_uuid(record: Record) -> str:
 def _count_lines(path: Path) -> int:
     """Count the lines of a file; 0 if there is none."""
     try:
+        check_file(path)
         with path.open("rb") as file:
             return sum(1 for _ in file)
     except FileNotFoundError:

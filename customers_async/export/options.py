@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
-from inspect import isasyncgenfunction, iscoroutinefunction, isfunction, isgeneratorfunction, signature
 from typing import Literal, Self
 
 import attrs
 
-from customers_async.checks import check_choice
+from customers_async.checks import check_choice, is_plain_function
 from customers_async.export.formats import Format, format_of
 from customers_async.export.records import check_fields
 from customers_async.listing.page_fetcher import OnIncomplete
@@ -94,7 +92,7 @@ def check_progress(progress: object) -> OnProgress:
     """
     if progress is None:
         return lambda _: None
-    if not callable(progress) or not _is_plain_function(progress):
+    if not is_plain_function(progress, 1):
         raise TypeError("progress must be a plain function of an ExportProgress, or None")
     return progress
 
@@ -105,16 +103,3 @@ def _check_resume(resume: object) -> timedelta | bool:
     if isinstance(resume, timedelta) and resume < timedelta():
         raise ValueError("resume must not be negative")
     return resume
-
-
-def _is_plain_function(function: Callable[..., object]) -> bool:
-    """Whether a call with one argument runs the function at once."""
-    code = function if isfunction(function) else type(function).__call__
-    if any(is_other(code) for is_other in (iscoroutinefunction, isasyncgenfunction, isgeneratorfunction)):
-        return False
-    with suppress(ValueError):  # some built-in functions have no signature
-        try:
-            signature(function).bind(None)
-        except TypeError:
-            return False
-    return not iscoroutinefunction(function)

@@ -6,7 +6,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["find_target", "follow_link", "manifest_path", "partial_path", "rejected_path"]
+__all__ = ["check_file", "find_target", "follow_link", "manifest_path", "partial_path", "rejected_path"]
 
 
 def find_target(path: str | os.PathLike[str]) -> Path:
@@ -25,17 +25,31 @@ def find_target(path: str | os.PathLike[str]) -> Path:
     try:
         target = follow_link(named).absolute()
         target.parent.stat()
-        for existing in (named, manifest_path(target), rejected_path(target)):
-            _check_file_or_missing(existing)
-        for part in ("rejected", "manifest"):  # the longest names
-            with suppress(FileNotFoundError):
-                os.lstat(partial_path(target, part))
+        _check_file_or_missing(named)
+        for beside in (manifest_path(target), rejected_path(target)):
+            _check_file_or_missing(beside)
+            _check_no_link(beside)
+        for part in ("data", "rejected", "manifest"):  # which have the longest names
+            _check_replaceable(partial_path(target, part))
     except FileExistsError:
         raise
     except OSError as error:
         error.filename = f"{named}"
         raise
     return target
+
+
+def check_file(path: Path) -> None:
+    """Check a file that is to be read: a pipe or a device may have no end.
+
+    Raises:
+        OSError: There is no file, or something else.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), f"{path}")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", f"{path}")
 
 
 def follow_link(path: Path) -> Path:
@@ -61,6 +75,18 @@ def partial_path(target: Path, part: str) -> Path:
 def _check_file_or_missing(path: Path) -> None:
     if not _is_file_or_missing(path):
         raise FileExistsError(errno.EEXIST, "exists and is not a file", f"{path}")
+
+
+def _check_no_link(path: Path) -> None:
+    if path.is_symlink():  # only the target's link is followed, and this one would be replaced
+        raise FileExistsError(errno.EEXIST, "exists and is a symbolic link", f"{path}")
+
+
+def _check_replaceable(path: Path) -> None:
+    """Check a temporary name: a file or a link that an earlier export left is removed, a directory is not."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "exists and is not a file", f"{path}")
 
 
 def _is_file_or_missing(path: Path) -> bool:

@@ -237,7 +237,8 @@ class CustomerBatch:
         self._stream = ResumableIterator(reader.results, lambda: reader.is_finished, owner="batch")
 
     def __repr__(self) -> str:
-        return f"<CustomerBatch {self._reader.pending} customers pending>"
+        pending = self._reader.pending
+        return f"<CustomerBatch {pending} customer{'' if pending == 1 else 's'} pending>"
 
     def __reduce__(self) -> str:
         raise TypeError("a batch uses its client's connections, and does not pickle")

@@ -2,14 +2,13 @@
 
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Literal, Self
 
 import attrs
 
 from customers_async.calls.api import Api
-from customers_async.checks import check_choice, check_flag, check_page
+from customers_async.checks import check_choice, check_flag, check_page, is_plain_function
 from customers_async.listing.page_fetcher import OnBadRecord, OnIncomplete, PageFetcher, PageSource
 from customers_async.listing.resumable import ResumableIterator
 from customers_async.models import Completeness, Customer, Page
@@ -170,6 +169,6 @@ def _check_on_bad_record(on_bad_record: object) -> OnBadRecord | None:
     """
     if on_bad_record == "raise":
         return None
-    if not callable(on_bad_record) or iscoroutinefunction(on_bad_record):
+    if not is_plain_function(on_bad_record, 2):
         raise TypeError("on_bad_record must be 'raise' or a plain function of the raw record and the error")
     return on_bad_record

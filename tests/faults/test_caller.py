@@ -1,7 +1,10 @@
 """Row 48: invalid arguments are refused before anything is sent, without showing a secret."""
 
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,6 +16,7 @@ from customers_async import (
     RateLimiter,
     RetryPolicy,
     StaticToken,
+    export_customers,
 )
 from customers_async.emulator import Emulator
 from tests.faults.canary import EXAMPLE, customer
@@ -259,3 +263,94 @@ def test_fault_48_good_settings_are_accepted() -> None:
         keep_unknown=True,
         on_event=lambda event: None,
     )
+
+
+async def run_later(*_: object) -> None: ...
+
+
+async def yield_later(*_: object) -> AsyncIterator[None]:
+    yield
+
+
+def run_when_iterated(*_: object) -> Iterator[None]:
+    yield
+
+
+class Later:
+    __call__ = run_later
+
+    async def method(self, *_: object) -> None: ...
+
+
+class Generating:
+    __call__ = run_when_iterated
+
+
+NOT_PLAIN = {
+    "a coroutine function": run_later,
+    "an async generator function": yield_later,
+    "a generator function": run_when_iterated,
+    "a callable object": Later(),
+    "a callable generating object": Generating(),
+    "a method": Later().method,
+    "a partial generator function": partial(run_when_iterated),
+    "a partial callable object": partial(partial(Later(), 1), 2),
+    "no arguments": lambda: None,
+    "four arguments": lambda _a, _b, _c, _d: None,
+    "a partial without arguments left": partial(lambda _: None, 1),
+    "a keyword without default": lambda *_, key: None,
+    "a number": 5,
+    "a text": "print",
+}
+
+
+@pytest.mark.parametrize("function", NOT_PLAIN.values(), ids=NOT_PLAIN.keys())
+async def test_fault_48_callback_that_would_not_run_is_refused(
+    function: Any, emulator: Emulator, client: CustomersClient, tmp_path: Path
+) -> None:
+    """A coroutine or generator that nothing runs would lose events and records, as would other numbers of arguments."""
+    plain = "must be .*plain function"
+    with pytest.raises(TypeError, match=plain):
+        CustomersClient(TOKEN, on_event=function)
+    with pytest.raises(TypeError, match=plain):
+        client.with_options(on_event=function)
+    with pytest.raises(TypeError, match=plain):
+        client.list_customers(on_bad_record=function)
+    with pytest.raises(TypeError, match=plain):
+        await export_customers(client, tmp_path / "c.jsonl", progress=function)
+    assert emulator.stats.requests == 0
+
+
+def logged(function: Callable[..., None]) -> Callable[..., None]:
+    @wraps(function)
+    def call(*arguments: object) -> None:
+        function(*arguments, "more")
+
+    return call
+
+
+PLAIN = {
+    "a lambda": lambda *_: None,
+    "a method of a list": [].append,
+    "a class": Mock,
+    "a mock": Mock(),
+    "a partial": partial(lambda *_: None, 1),
+    "a decorated function": logged(lambda *_: None),
+    "a decorated function of more arguments": logged(lambda _a, _b, _c, _d=None: None),
+    "a default": lambda _a, _b=None, _c=None: None,
+}
+
+
+@pytest.mark.parametrize("function", PLAIN.values(), ids=PLAIN.keys())
+async def test_fault_48_callback_that_runs_at_once_is_accepted(function: Any, client: CustomersClient) -> None:
+    """Built-in functions, classes, mocks, partial and decorated functions are plain."""
+    client.with_options(on_event=function)
+    if function.__class__ is not type([].append):
+        client.list_customers(on_bad_record=function)
+
+
+@pytest.mark.parametrize("name", [5, None, b"TOKEN", ["TOKEN"]])
+def test_fault_48_variable_that_is_no_text_is_refused(name: Any) -> None:
+    """At once, not in the first call."""
+    with pytest.raises(TypeError, match="name must be a str"):
+        EnvToken(name)

@@ -67,6 +67,8 @@ def large_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("list --json", signal.SIGINT, 130),
         ("export - --quiet", signal.SIGTERM, 143),
+        ("export - --quiet", signal.SIGHUP, 129),
+        ("list --json", signal.SIGQUIT, 131),
         ("verify large.jsonl", signal.SIGINT, 130),
         ("diff small.jsonl large.jsonl", signal.SIGTERM, 143),
     ],
@@ -91,7 +93,24 @@ def test_fault_62_signal_ends_a_blocked_command(large_files: Path, arguments: st
             assert process.stderr.read().splitlines()[-1] in (
                 "customers-async: interrupted",
                 "customers-async: terminated",
+                "customers-async: the terminal was closed",
+                "customers-async: quit",
             )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGQUIT], [signal.SIGINT] * 2, [signal.SIGKILL]])
+@pytest.mark.processes
+def test_fault_62_export_to_a_blocked_stdout_leaves_no_customers(tmp_path: Path, signals: list[int]) -> None:
+    """Whatever ends it: the temporary file has no name by then."""
+    with in_a_thread(Emulator(customers=3000, limit=10**6)) as emulator:
+        environment = {"CUSTOMERS_BASE_URL": emulator.url, "CUSTOMERS_TOKEN": emulator.token, "PYTHONDEVMODE": ""}
+        with started("export", "-", "--quiet", TMPDIR=f"{tmp_path}", **environment) as process:
+            wait_until_blocked(process)
+            for number in signals:
+                process.send_signal(number)
+            process.wait(timeout=10)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b'"uuid":' in path.read_bytes()]
 
 
 STALLED = """
@@ -162,6 +181,19 @@ def terminal(monkeypatch: pytest.MonkeyPatch, columns: int, shown: list[bytes]) 
         yield
     reader.join(5)
     os.close(master)
+
+
+@pytest.mark.parametrize("value", ["0", "00", "-1", "wide", "²", "", "9" * 5000])
+def test_fault_63_odd_width_in_the_environment_is_ignored(
+    command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """In 0 columns, rich would print nothing."""
+    shown: list[bytes] = []
+    with terminal(monkeypatch, 80, shown):
+        monkeypatch.setenv("COLUMNS", value)
+        monkeypatch.setenv("LINES", value)
+        command("list")
+    assert next(iter(service.uuids())).encode() in b"".join(shown)
 
 
 @pytest.mark.parametrize("columns", [38, 40, 60, 79])

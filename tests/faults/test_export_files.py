@@ -1,6 +1,7 @@
 """Faults of an export's files: damaged, forged and old journals, targets that cannot be written, foreign code."""
 
 import asyncio
+import codecs
 import contextlib
 import errno
 import io
@@ -16,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,30 @@ from rich.console import Console
 from rich.pretty import Pretty
 from rich.traceback import Traceback
 
-from customers_async import AuthenticationError, CustomersClient, CustomersError, ExportError, ServerError, Verdict
+from customers_async import (
+    AuthenticationError,
+    CustomersClient,
+    CustomersError,
+    ExportError,
+    RecordError,
+    ServerError,
+    Verdict,
+    customer_from_dict,
+    customer_to_dict,
+)
 from customers_async.emulator import Emulator, Exchange
-from customers_async.export import ExportProgress, ExportReport, diff_exports, export_customers, output, verify_export
-from customers_async.export.formats import FORMATS
+from customers_async.export import (
+    ExportProgress,
+    ExportReport,
+    diff,
+    diff_exports,
+    export_customers,
+    output,
+    verify_export,
+)
+from customers_async.export.formats import FORMATS, arrow_tables, csv, jsonl, sqlite
 from customers_async.export.journal_file import JournalFile, insert_page, journal_path
+from customers_async.export.manifest import compute_sha256
 from customers_async.export.records import RejectedRecord
 from tests.faults.canary import Canary
 
@@ -475,6 +496,148 @@ async def test_fault_60_stdout_of_text_takes_text(
         await export_customers(client, "-")
 
 
+class Writer:
+    """An object with some of a stream's methods."""
+
+    def __init__(self, **methods: Any) -> None:
+        vars(self).update(methods)
+
+
+def detached() -> io.TextIOWrapper:
+    stream = io.TextIOWrapper(io.BytesIO())
+    stream.detach()
+    return stream
+
+
+def fails(_: object) -> None:
+    raise RuntimeError("Kan4ri")
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def opened_for_reading(mode: str) -> Any:
+    """With mode "w", as in a shell's ``1</dev/null``."""
+    return os.fdopen(os.open(os.devnull, os.O_RDONLY), mode)
+
+
+UNUSABLE: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
+    "a stream of bytes": (io.BytesIO, OSError),
+    "closed": (closed, OSError),
+    "detached": (detached, OSError),
+    "opened for reading": (partial(opened_for_reading, "w"), OSError),
+    "a reader": (partial(opened_for_reading, "r"), OSError),
+    "a reader as the buffer": (lambda: Writer(buffer=opened_for_reading("rb")), OSError),
+    "no flush": (lambda: Writer(write=len), OSError),
+    "no write": (lambda: Writer(flush=lambda: None), OSError),
+    "a write that fails": (lambda: Writer(write=fails, flush=lambda: None), OSError),
+    "a writer of Latin-1": (lambda: codecs.getwriter("latin-1")(io.BytesIO()), ValueError),
+    "a writer of ASCII that ignores errors": (lambda: codecs.getwriter("ascii")(io.BytesIO(), "ignore"), ValueError),
+    "an encoding": (lambda: Writer(write=len, flush=lambda: None, encoding="cp1252"), ValueError),
+}
+
+
+@pytest.mark.parametrize(("make", "kind"), UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_fault_60_stdout_that_cannot_be_written_to_is_refused(
+    emulator: Emulator, client: CustomersClient, make: Callable[[], Any], kind: type[Exception]
+) -> None:
+    """Before the first request: otherwise the list would be read in vain."""
+    stream = make()
+    with contextlib.redirect_stdout(stream), pytest.raises(kind, match="stdout"):
+        await export_customers(client, "-")
+    assert emulator.stats.requests == 0
+    with contextlib.suppress(ValueError, AttributeError):
+        getattr(stream, "buffer", stream).close()
+
+
+class Unreliable(io.RawIOBase):
+    """Writes a part of what it is given, as files do on a full disk and pipes after a signal."""
+
+    def __init__(self) -> None:
+        self.received = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = bytes(data[:1000])
+        self.received += part
+        return len(part)
+
+
+USABLE: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
+    "text": (io.StringIO, lambda stream: stream.getvalue()),
+    "ASCII with a buffer": (
+        lambda: io.TextIOWrapper(io.BytesIO(), "ascii"),
+        lambda stream: stream.buffer.getvalue().decode(),
+    ),
+    "a writer of UTF-8": (
+        lambda: codecs.getwriter("utf-8")(io.BytesIO()),
+        lambda stream: stream.stream.getvalue().decode(),
+    ),
+    "unbuffered": (
+        lambda: io.TextIOWrapper(Unreliable(), "utf-8", write_through=True),
+        lambda stream: stream.buffer.received.decode(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "read"), USABLE.values(), ids=USABLE.keys())
+async def test_fault_60_stdout_of_any_kind_gets_all(
+    client: CustomersClient, make: Callable[[], Any], read: Callable[[Any], str]
+) -> None:
+    """The bytes where it takes bytes, otherwise the text."""
+    stream = make()
+    with contextlib.redirect_stdout(stream):
+        report = await export_customers(client, "-", format="csv")
+    assert sha256(read(stream).encode()).hexdigest() == report.sha256
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), RuntimeError("odd"), UnicodeEncodeError("x", "Kan4ri", 0, 1, "x")]
+)
+async def test_fault_60_stdout_that_fails_late_shows_no_customer(
+    client: CustomersClient, canary: Canary, error: Exception
+) -> None:
+    """Neither in the message nor in the frames."""
+
+    def write(text: str) -> None:
+        if text:
+            raise error
+
+    stdout: Any = Writer(write=write, flush=lambda: None)
+    with contextlib.redirect_stdout(stdout), pytest.raises((OSError, RuntimeError, ValueError)) as failure:
+        await export_customers(client, "-")
+    canary.scan_error(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("c.jsonl.manifest.json", Path.mkdir),
+        ("c.jsonl.rejected.jsonl", Path.mkdir),
+        (".c.jsonl.data.partial", Path.mkdir),
+        (".c.jsonl.rejected.partial", Path.mkdir),
+        (".c.jsonl.manifest.partial", Path.mkdir),
+        ("c.jsonl.manifest.json", lambda path: path.symlink_to("other")),
+        ("c.jsonl.rejected.jsonl", lambda path: path.symlink_to("other")),
+    ],
+)
+async def test_fault_60_what_is_in_the_place_of_another_file_is_refused(
+    emulator: Emulator, client: CustomersClient, tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    """Before the first request, and nothing is replaced."""
+    make(path := tmp_path / name)
+    with pytest.raises(FileExistsError) as failure:
+        await export_customers(client, tmp_path / "c.jsonl")
+    assert failure.value.filename == f"{path}"
+    assert emulator.stats.requests == 0
+    assert [*tmp_path.iterdir()] == [path]
+
+
 async def test_fault_60_another_working_directory_during_the_export(
     client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -810,3 +973,146 @@ async def test_fault_64_traceback_of_a_failed_export_shows_no_customer(
         await export_customers(client, tmp_path / f"c.{format_}", on_bad_record="reject")
     assert failure.value.filename is not None
     canary.scan_error(failure.value)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("error", [MemoryError, ValueError, RecursionError])
+async def test_fault_64_traceback_of_a_failed_conversion_shows_no_customer(
+    client: CustomersClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    canary: Canary,
+    format_: str,
+    error: type[Exception],
+) -> None:
+    """Whatever is raised where pages are converted, such as a MemoryError: the frames there hold customers."""
+    for module, name in (
+        (csv, "to_columns"),
+        (jsonl, "split_records"),
+        (arrow_tables, "to_columns"),
+        (sqlite, "to_columns"),
+    ):
+        monkeypatch.setattr(module, name, mock.Mock(side_effect=error))
+    with pytest.raises(error) as failure:
+        await export_customers(client, tmp_path / f"c.{format_}")
+    canary.scan_error(failure.value)
+
+
+@pytest.mark.parametrize("convert", [customer_from_dict, customer_to_dict])
+@pytest.mark.parametrize("wrong", [[{"name": "Kan4ri"}], {"name": "Kan4ri"}, "Kan4ri", ("Kan4ri",), b"Kan4ri"])
+def test_fault_64_traceback_of_a_conversion_shows_no_customer(convert: Any, wrong: Any, canary: Canary) -> None:
+    """The message names the type, and no frame holds the value."""
+    with pytest.raises((TypeError, RecordError)) as failure:
+        convert(wrong)
+    canary.scan_error(failure.value)
+
+
+@pytest.fixture
+async def exported(client: CustomersClient, tmp_path: Path) -> Path:
+    """A finished export."""
+    path = tmp_path / "c.jsonl"
+    await export_customers(client, path)
+    return path
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_device, Path.mkdir])
+@pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.manifest.json", "c.jsonl.rejected.jsonl"])
+def test_fault_64_only_regular_files_are_read(exported: Path, name: str, make: Callable[[Path], None]) -> None:
+    """A pipe that nothing writes to and a device have no end."""
+    other = exported.with_name("other.jsonl")
+    for suffix in ("", ".manifest.json"):
+        shutil.copy(f"{exported}{suffix}", f"{other}{suffix}")
+    path = exported.with_name(name)
+    path.unlink(missing_ok=True)
+    make(path)
+    with pytest.raises((OSError, ExportError), match=r"regular file|directory|zero\.manifest\.json is missing"):
+        verify_export(exported)
+    if "rejected" not in name:
+        for pair in ((exported, other), (other, exported)):
+            with pytest.raises(OSError, match=r"regular file|directory"):
+                diff_exports(*pair)
+
+
+@pytest.mark.parametrize("path", ["", "/", ".", "..", "no.jsonl"])
+def test_fault_64_path_that_names_no_file_is_an_error_of_ours(path: str) -> None:
+    """As for each other file that cannot be verified."""
+    with pytest.raises((ExportError, OSError)):
+        verify_export(path)
+    with pytest.raises((ExportError, OSError)):
+        ExportReport.read(Path(path))
+
+
+def test_fault_64_diff_notices_a_missing_file_before_it_reads_the_other(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may take a minute."""
+    monkeypatch.setattr(diff, "compute_sha256", mock.Mock(side_effect=AssertionError))
+    for pair in ((exported, exported.with_name("no.jsonl")), (exported.with_name("no.jsonl"), exported)):
+        with pytest.raises(FileNotFoundError, match=r"no\.jsonl"):
+            diff_exports(*pair)
+
+
+async def test_fault_64_diff_refuses_exports_of_two_services(
+    exported: Path, emulator: Emulator, client: CustomersClient
+) -> None:
+    """Their customers have nothing to do with each other."""
+    other = exported.with_name("other.csv")
+    async with Emulator(customers=9) as second, CustomersClient(second.token, base_url=second.url) as its_client:
+        await export_customers(its_client, other)
+    for pair in ((exported, other), (other, exported)):
+        with pytest.raises(ExportError, match="different services"):
+            diff_exports(*pair)
+
+
+ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n AS uuid, n AS rowid FROM r"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"CREATE VIEW customers AS {ENDLESS}",
+        f"CREATE VIEW Customers AS {ENDLESS}",
+        "CREATE VIRTUAL TABLE customers USING fts5(uuid)",
+    ],
+)
+async def test_fault_64_only_a_table_is_read(client: CustomersClient, tmp_path: Path, statement: str) -> None:
+    """A view may have no end."""
+    path = tmp_path / "c.sqlite"
+    await export_customers(client, path)
+    change(path, "DROP TABLE customers", statement)
+    manifest = path.with_name("c.sqlite.manifest.json")
+    forged = {"size": path.stat().st_size, "sha256": compute_sha256(path)}
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **forged}))
+    for read in (verify_export, partial(diff_exports, path)):
+        with pytest.raises(ExportError, match="not a sqlite export"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_FULL, OSError),
+        (sqlite3.SQLITE_CANTOPEN, OSError),
+        (sqlite3.SQLITE_IOERR_WRITE, OSError),
+        (sqlite3.SQLITE_TOOBIG, ExportError),
+    ],
+)
+def test_fault_64_diff_without_room_for_temporary_files_says_so(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    """SQLite's own error names neither the directory nor the reason."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = code
+    database = mock.Mock(executemany=mock.Mock(side_effect=error))
+    monkeypatch.setattr(sqlite3, "connect", mock.Mock(return_value=database))
+    with pytest.raises(kind, match="SQLite's temporary directory"):
+        diff_exports(exported, exported)
+    database.close.assert_called_once()

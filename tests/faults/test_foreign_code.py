@@ -537,6 +537,10 @@ async def test_fault_56_pickling_a_client_ends_in_a_sentence(client: CustomersCl
     for iterator in (client.list_customers(), client.get_customers([EXAMPLE])):
         with pytest.raises(TypeError, match="uses its client's connections, and does not pickle"):
             pickle.dumps(iterator)
+    for part in (RateLimiter(), TTLCache(seconds=60, size=9)):  # a copy would count, or expire, by itself
+        for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="does not pickle"):
+                attempt(part)
     with pytest.raises(TypeError, match=r"with_options\(\) does not take 'cache'; it takes concurrency, timeout"):
         client.with_options(cache=None)  # type: ignore[call-arg]  # on purpose
 

@@ -82,7 +82,7 @@ def format_of(path: str | os.PathLike[str], name: str | None = None) -> Format:
         suffixes = ", ".join(f".{known}" for known in FORMATS)
         raise ValueError(f"the file's suffix names no format: use one of {suffixes}, or name the format")
     if name not in FORMATS:
-        raise ValueError(f"there is no format {name!r}: use one of {', '.join(FORMATS)}")
+        raise ValueError(f"there is no such format: use one of {', '.join(FORMATS)}")
     if FORMATS[name].needs_pyarrow:
         _import_pyarrow(name)
     return FORMATS[name]

@@ -38,12 +38,19 @@ def write(path: Path, fields: Sequence[str]) -> Iterator[WritePage]:
 
 
 def read(path: Path) -> Iterator[Record]:
-    """Yield the records of the table."""
+    """Yield the records of the table.
+
+    Raises:
+        ValueError: ``customers`` is not a table but a view or virtual, and may have no end.
+    """
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with (
         translate_sqlite_errors(path),
         closing(sqlite3.connect(uri, uri=True, check_same_thread=False)) as database,
     ):
+        is_table = "SELECT 1 FROM sqlite_master WHERE name LIKE 'customers' AND type = 'table' AND rootpage > 0"
+        if database.execute(is_table).fetchone() is None:
+            raise ValueError
         database.row_factory = sqlite3.Row
         for row in database.execute("SELECT * FROM customers ORDER BY rowid"):
             yield restore_record(dict(row))
