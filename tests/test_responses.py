@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from customers_async import APIConnectionError, APIResponseError
+from customers_async.calls.bodies import decode_body
 from customers_async.calls.endpoints import customer_request, page_request
 from customers_async.calls.responses import (
     PageMetadata,
     Response,
-    decode_body,
     read_page_metadata,
     read_rate_limit,
     read_retry_after,

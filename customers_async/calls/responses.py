@@ -1,4 +1,4 @@
-"""Reads headers, decodes bodies, and rejects responses that cannot be data. No I/O.
+"""Reads headers, and rejects responses that cannot be data. No I/O.
 
 The facts come from the vendor's API reference and its "API concepts" pages. Where their two editions disagree, both
 readings work.
@@ -6,27 +6,21 @@ readings work.
 
 import re
 import time
-import zlib
-from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
-import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from customers_async.errors import APIConnectionError, APIResponseError
+from customers_async.errors import APIResponseError
 
 __all__ = [
     "DEFAULT_RETRY_AFTER",
     "PageMetadata",
     "Response",
-    "decode_body",
     "join_repeated",
     "read_current_page",
     "read_date",
@@ -34,29 +28,22 @@ __all__ = [
     "read_rate_limit",
     "read_retry_after",
     "response_error",
-    "too_large_error",
     "with_location",
 ]
 
 DEFAULT_RETRY_AFTER = 60.0
 """Seconds to wait after a 429 without ``Retry-After``: the vendor asks for at least a minute."""
 
-_MAX_GZIP_MEMBERS = 10
-"""A body with more gzip members is refused: what follows a member is copied, even after an empty one."""
 _END_OF_DATES = 253_402_300_000.0
 """Unix seconds: later dates, of the year 10000, are beyond `datetime`."""
 _MAX_WAIT = 1e9
 """Seconds: a longer ``Retry-After`` counts as this, so that sums and texts of it stay possible."""
 _AGES_OF_NOW = range(3)
 """Seconds: a response that a cache has kept for longer is not from now."""
-_PIECE = 2**20
 _MEDIA_TYPE = re.compile(
     r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
 )
-
-
 _replace_leap_second = re.compile(r"(:[0-9]{2}):60\b").subn
-_find_parameters = re.compile(r';\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)').findall
 
 
 @attrs.define
@@ -197,121 +184,6 @@ def _read_bool(value: str | None) -> bool | None:
         case "0" | "false" | "":
             return False
     return None
-
-
-def decode_body(response: Response, max_body: int) -> Response:
-    """Decompress the body and convert it to UTF-8; return the response.
-
-    At most ``max_body`` bytes are decompressed, however small the body is. A byte order mark, which some PHP files
-    begin with, is removed. The body of an error status that cannot be decoded becomes empty, because the status alone
-    decides the error's class.
-
-    Raises:
-        APIConnectionError: The body was cut short. It may be whole the next time.
-        APIResponseError: It is too large, or not encoded as its headers say.
-    """
-    try:
-        body = _to_utf8(_decompress(response, max_body), response.headers.get("Content-Type", ""))
-        body = body.removeprefix(BOM_UTF8)
-        if response.status == 200:
-            _check_whole(body, response.headers)
-    except (APIConnectionError, APIResponseError) as error:
-        failure = error
-    else:
-        response.body = body
-        return response
-    if response.status >= 400:
-        response.body = b""
-        return response
-    raise with_location(failure, response) if isinstance(failure, APIResponseError) else failure
-
-
-def _decompress(response: Response, max_body: int) -> bytes:
-    """Return the body as it was before its ``Content-Encoding``."""
-    match response.headers.get("Content-Encoding", "identity").strip().lower():
-        case "identity" | "":
-            if len(response.body) > max_body:
-                raise too_large_error(max_body)
-            return response.body
-        case "gzip" | "x-gzip" | "deflate":
-            return _unzip(response.body, max_body)
-    raise APIResponseError("the response has an unknown Content-Encoding")
-
-
-def too_large_error(max_body: int) -> APIResponseError:
-    """The error for a body of more than ``max_body`` bytes."""
-    return APIResponseError(f"the response is larger than max_body ({max_body} bytes)")
-
-
-def _unzip(body: bytes, max_body: int) -> bytes:
-    """Decompress the members of a gzip or zlib body, in pieces: in one call, a bomb would be held twice."""
-    pieces: list[bytes] = []
-    size = 0
-    for _ in range(_MAX_GZIP_MEMBERS):
-        decompressor = zlib.decompressobj(wbits=47)  # either header
-        while not decompressor.eof:
-            piece = _unzip_piece(decompressor, body)
-            size += len(piece)
-            if size > max_body:
-                raise too_large_error(max_body)
-            pieces.append(piece)
-            body = decompressor.unconsumed_tail
-        body = decompressor.unused_data
-        if not body:
-            return b"".join(pieces)
-    raise APIResponseError("the response is compressed in too many pieces")
-
-
-def _unzip_piece(decompressor: Any, body: bytes) -> bytes:
-    """Decompress up to a megabyte of the body."""
-    piece: bytes | None
-    try:
-        piece = decompressor.decompress(body, _PIECE)
-    except zlib.error:
-        piece = None
-    if piece is None:
-        raise APIResponseError("the response is not compressed as its Content-Encoding says")
-    if not piece and not decompressor.eof:
-        raise APIConnectionError("the compressed response was cut short")
-    return piece
-
-
-def _to_utf8(body: bytes, content_type: str) -> bytes:
-    charset = _read_charset(content_type) if "=" in content_type else ""
-    if charset in ("", "utf-8", "utf8", "us-ascii"):
-        return body
-    if not re.match(r"utf|iso|latin|windows|cp|koi", charset):
-        raise APIResponseError("the response declares a charset that is not used for JSON")
-    with suppress(LookupError, ValueError):
-        return body.decode(charset).encode()
-    raise APIResponseError("the response is not text in the charset it declares")
-
-
-@lru_cache
-def _read_charset(content_type: str) -> str:
-    """The ``charset`` parameter in lower case, or an empty text."""
-    for name, value in _find_parameters(content_type):
-        if name.lower() == "charset":
-            found = re.fullmatch(r"\"?([\w.:-]+)\"?", value, re.ASCII)
-            return found[1].lower() if found else ""
-    return ""
-
-
-def _check_whole(body: bytes, headers: Mapping[str, str]) -> None:
-    """Raise if the connection's end is the only sign of the body's end, and came in the middle of the JSON."""
-    if "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower():
-        return
-    text = body.strip()
-    try:
-        msgspec.json.decode(text, type=msgspec.Raw)
-    except (ValueError, RecursionError) as error:
-        begin, end = text[:1], text[-1:]
-        is_open = not text or (begin == b"[" and end != b"]") or (begin == b"{" and end != b"}")
-        is_cut = is_open or "truncated" in str(error)
-    else:
-        is_cut = False
-    if is_cut:
-        raise APIConnectionError("the response was cut short")
 
 
 def response_error(response: Response, secret: str) -> APIResponseError | None:

@@ -17,9 +17,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from customers_async._version import __version__
+from customers_async.calls.bodies import decode_body, too_large_error
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
-from customers_async.calls.responses import Response, decode_body, join_repeated, too_large_error, with_location
+from customers_async.calls.responses import Response, join_repeated, with_location
 from customers_async.calls.timeouts import Timeouts
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
 

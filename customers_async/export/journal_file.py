@@ -25,8 +25,7 @@ _VERSION = 2
 _BLOCK_SIZE = 32768
 """SQLite's page size, in bytes. A body is larger than that; smaller blocks take twice the time."""
 _APPLICATION_ID = 0x43757374  # "Cust"
-_SUFFIXES = ("-wal", "-journal")
-"""Of the files that SQLite keeps beside its own."""
+_SUFFIXES = ("-wal", "-journal")  # of the files that SQLite keeps beside its own
 _TABLES = {
     "facts": "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID",
     "pages": (

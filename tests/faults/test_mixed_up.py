@@ -20,9 +20,9 @@ from customers_async import (
     Verdict,
     export_customers,
 )
+from customers_async.calls.bodies import decode_body
 from customers_async.calls.responses import (
     Response,
-    decode_body,
     read_date,
     read_page_metadata,
     read_rate_limit,

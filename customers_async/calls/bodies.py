@@ -1,0 +1,136 @@
+"""Decodes bodies: decompresses them, converts them to UTF-8, and notices when they were cut short. No I/O."""
+
+import re
+import zlib
+from codecs import BOM_UTF8
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from customers_async.calls.responses import Response, with_location
+from customers_async.errors import APIConnectionError, APIResponseError
+
+__all__ = ["decode_body", "too_large_error"]
+
+_MAX_GZIP_MEMBERS = 10
+"""A body with more gzip members is refused: what follows a member is copied, even after an empty one."""
+_PIECE = 2**20
+_find_parameters = re.compile(r';\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)').findall
+
+
+def decode_body(response: Response, max_body: int) -> Response:
+    """Decompress the body and convert it to UTF-8; return the response.
+
+    At most ``max_body`` bytes are decompressed, however small the body is. A byte order mark, which some PHP files
+    begin with, is removed. The body of an error status that cannot be decoded becomes empty, because the status alone
+    decides the error's class.
+
+    Raises:
+        APIConnectionError: The body was cut short. It may be whole the next time.
+        APIResponseError: It is too large, or not encoded as its headers say.
+    """
+    try:
+        body = _to_utf8(_decompress(response, max_body), response.headers.get("Content-Type", ""))
+        body = body.removeprefix(BOM_UTF8)
+        if response.status == 200:
+            _check_whole(body, response.headers)
+    except (APIConnectionError, APIResponseError) as error:
+        failure = error
+    else:
+        response.body = body
+        return response
+    if response.status >= 400:
+        response.body = b""
+        return response
+    raise with_location(failure, response) if isinstance(failure, APIResponseError) else failure
+
+
+def _decompress(response: Response, max_body: int) -> bytes:
+    """Return the body as it was before its ``Content-Encoding``."""
+    match response.headers.get("Content-Encoding", "identity").strip().lower():
+        case "identity" | "":
+            if len(response.body) > max_body:
+                raise too_large_error(max_body)
+            return response.body
+        case "gzip" | "x-gzip" | "deflate":
+            return _unzip(response.body, max_body)
+    raise APIResponseError("the response has an unknown Content-Encoding")
+
+
+def too_large_error(max_body: int) -> APIResponseError:
+    """The error for a body of more than ``max_body`` bytes."""
+    return APIResponseError(f"the response is larger than max_body ({max_body} bytes)")
+
+
+def _unzip(body: bytes, max_body: int) -> bytes:
+    """Decompress the members of a gzip or zlib body, in pieces: in one call, a bomb would be held twice."""
+    pieces: list[bytes] = []
+    size = 0
+    for _ in range(_MAX_GZIP_MEMBERS):
+        decompressor = zlib.decompressobj(wbits=47)  # either header
+        while not decompressor.eof:
+            piece = _unzip_piece(decompressor, body)
+            size += len(piece)
+            if size > max_body:
+                raise too_large_error(max_body)
+            pieces.append(piece)
+            body = decompressor.unconsumed_tail
+        body = decompressor.unused_data
+        if not body:
+            return b"".join(pieces)
+    raise APIResponseError("the response is compressed in too many pieces")
+
+
+def _unzip_piece(decompressor: Any, body: bytes) -> bytes:
+    """Decompress up to a megabyte of the body."""
+    piece: bytes | None
+    try:
+        piece = decompressor.decompress(body, _PIECE)
+    except zlib.error:
+        piece = None
+    if piece is None:
+        raise APIResponseError("the response is not compressed as its Content-Encoding says")
+    if not piece and not decompressor.eof:
+        raise APIConnectionError("the compressed response was cut short")
+    return piece
+
+
+def _to_utf8(body: bytes, content_type: str) -> bytes:
+    charset = _read_charset(content_type) if "=" in content_type else ""
+    if charset in ("", "utf-8", "utf8", "us-ascii"):
+        return body
+    if not re.match(r"utf|iso|latin|windows|cp|koi", charset):
+        raise APIResponseError("the response declares a charset that is not used for JSON")
+    with suppress(LookupError, ValueError):
+        return body.decode(charset).encode()
+    raise APIResponseError("the response is not text in the charset it declares")
+
+
+@lru_cache
+def _read_charset(content_type: str) -> str:
+    """The ``charset`` parameter in lower case, or an empty text."""
+    for name, value in _find_parameters(content_type):
+        if name.lower() == "charset":
+            found = re.fullmatch(r"\"?([\w.:-]+)\"?", value, re.ASCII)
+            return found[1].lower() if found else ""
+    return ""
+
+
+def _check_whole(body: bytes, headers: Mapping[str, str]) -> None:
+    """Raise if the connection's end is the only sign of the body's end, and came in the middle of the JSON."""
+    if "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower():
+        return
+    text = body.strip()
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (ValueError, RecursionError) as error:
+        begin, end = text[:1], text[-1:]
+        is_open = not text or (begin == b"[" and end != b"]") or (begin == b"{" and end != b"}")
+        is_cut = is_open or "truncated" in str(error)
+    else:
+        is_cut = False
+    if is_cut:
+        raise APIConnectionError("the response was cut short")
