@@ -754,3 +754,13 @@ def test_other_missing_module_is_raised(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delitem(sys.modules, "rich", raising=False)
     with pytest.raises(ModuleNotFoundError, match="frobnication"):
         main(["--version"])
+
+
+def test_demo_shows_a_mirror(command: Command, tmp_path: Path) -> None:
+    """A sync, three changes, another sync, and what it found."""
+    outcome = command("demo", "--customers", "250", "--mirror", f"{tmp_path / 'customers.db'}")
+    assert outcome.code == 0
+    assert sorted(line[0] for line in outcome.out.splitlines()) == ["+", "-", "~"]
+    assert "Changed by the demo" in outcome.out
+    assert "version 1: 250 added, 0 changed, 0 removed" in outcome.err
+    assert "version 2: 1 added, 1 changed, 1 removed" in outcome.err

@@ -23,7 +23,7 @@ from customers_async.cli.output import (
 )
 from customers_async.mirror import Change, Mirror, SyncReport
 
-__all__ = ["changes", "find", "sync", "watch"]
+__all__ = ["changes", "find", "format_change", "sync", "watch"]
 
 _CONNECTION = Connection()
 _SIGNS = {"added": "+", "changed": "~", "removed": "-", "restored": "+"}
