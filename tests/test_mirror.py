@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sqlite3
 import stat
 import tempfile
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 from customers_async import (
@@ -508,32 +510,177 @@ async def test_repr_shows_no_customer_and_no_password(
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments", "kind"),
+    [
+        ("get", ("Smith",), ValueError),
+        ("get", (5,), TypeError),
+        ("forget", ("Smith",), ValueError),
+        ("prune", (timedelta(days=-1),), ValueError),
+    ],
+)
+async def test_bad_arguments_are_refused(
+    mirror: Mirror, method: str, arguments: tuple[Any, ...], kind: type[Exception]
+) -> None:
+    """Before the database is asked."""
+    with pytest.raises(kind):
+        await getattr(mirror, method)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "kind"),
+    [
+        ("find", {"name": 5}, TypeError),
+        ("find", {"name": "x", "limit": -1}, ValueError),
+        ("find", {"name": "x", "limit": "1"}, TypeError),
+        ("changes", {"since": -1}, ValueError),
+        ("changes", {"since": "1"}, TypeError),
+    ],
+)
+async def test_bad_arguments_of_iterators_are_refused(
+    mirror: Mirror, method: str, options: dict[str, Any], kind: type[Exception]
+) -> None:
+    """At the first step."""
+    with pytest.raises(kind):
+        await anext(getattr(mirror, method)(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"max_removals": -1}, ValueError),
+        ({"max_removals": "1"}, TypeError),
+        ({"resume": 3600}, TypeError),
+        ({"resume": timedelta(days=-1)}, ValueError),
+        ({"progress": 5}, TypeError),
+    ],
+)
+async def test_bad_arguments_of_a_sync_are_refused(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator, options: dict[str, Any], kind: type[Exception]
+) -> None:
+    """Before the first request."""
+    with pytest.raises(kind):
+        await mirror.sync(client, **options)
+    assert emulator.stats.requests == 0
+
+
+async def test_mirror_that_is_not_open_says_so(target: str, client: CustomersClient) -> None:
+    """Before the block and after it; a second block opens it again."""
+    mirror = Mirror.open(target)
+    loop: Any = asyncio.get_running_loop()
+    loop._skipping.busy_threads += 1
+    for _ in range(2):
+        for call in (
+            mirror.get("00000000-0000-4000-8000-00000000000z"),
+            mirror.sync(client),
+            mirror.prune(timedelta()),
+        ):
+            with pytest.raises(RuntimeError, match="use it in an async with block"):
+                await call
+        async with mirror:
+            assert await mirror.get("00000000-0000-4000-8000-00000000000z") is None
+
+
+def read_queries() -> list[str]:
+    guide = (Path(__file__).parents[1] / "docs" / "howto" / "mirror.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sql\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    return [query.strip() for query in block.split(";") if query.strip()]
+
+
+async def test_queries_of_the_guide_work(
+    target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Each runs, and finds something in a mirror with some history."""
+    await mirror.sync(client)
+    emulator.fail_next(500, times=None, path=f"{LIST}/*")
+    emulator.delete(1, at=7)
+    emulator.touch(0, registration_address_line=None, post_address_line=None, name="Twin")
+    emulator.touch(1, name="twin")
+    emulator.insert(1, at=9)
+    await mirror.sync(client)
+    queries = [query.replace("version > 41", "version > 1") for query in read_queries()]
+    assert len(queries) == 10
+    for query in queries:
+        if target.startswith("postgresql:"):
+            connection = await asyncpg.connect(target)
+            rows = await connection.fetch(query)
+            await connection.close()
+        else:
+            database = sqlite3.connect(target)
+            rows = database.execute(query).fetchall()
+            database.close()
+        assert rows, query
+
+
+async def test_postgres_tells_listeners_which_version_is_new(
+    postgres: PostgresServer, client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``LISTEN customers_changes`` gets the version of each sync."""
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}")
+    loop: Any = asyncio.get_running_loop()
+    loop._skipping.busy_threads += 1
+    target = postgres.schemas[-1] if postgres.schemas else ""
+    async with Mirror.open(await asyncio.to_thread(postgres.make_schema)) as mirror:
+        connection = await asyncpg.connect(target or postgres.schemas[-1])
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        await connection.add_listener("customers_changes", lambda *event: heard.put_nowait(event[-1]))
+        await mirror.sync(client)
+        assert await heard.get() == "1"
+        await connection.close()
+
+
 # The whole
+
+
+async def follow(mirror: Mirror, client: CustomersClient, emulator: Emulator, syncs: int) -> None:
+    """Sync while customers join, leave, change and move, requests fail and syncs are cancelled; check each version."""
+    emulator.rate_limit(10**9)
+    chance = random.Random(syncs)
+    positions = emulator._service.customer_list._positions
+    gone: set[str] = set()
+    for _ in range(syncs):
+        for _ in range(chance.randrange(3)):
+            at = chance.randrange(emulator.total)
+            emulator.on_page(chance.randint(1, 3), insert=chance.randrange(3), delete=chance.randrange(3), at=at)
+        if chance.random() < 0.5:  # a customer moves
+            at = chance.randrange(emulator.total)
+            (number,) = positions.numbers(at, at + 1)
+            positions.delete(1, at)
+            positions.insert(range(number, number + 1), chance.randrange(emulator.total))
+        emulator.touch(chance.randrange(emulator.total), name=f"{chance.random()}")
+        emulator.fail_randomly({500: chance.choice([0, 0, 0.2]), "cut": chance.choice([0, 0.1])})
+        before = set(emulator.uuids())
+        sync = asyncio.create_task(mirror.sync(client))
+        if chance.random() < 0.3:
+            await asyncio.sleep(chance.uniform(0, 0.02))
+            sync.cancel()
+        (result,) = await asyncio.gather(sync, return_exceptions=True)
+        assert isinstance(result, SyncReport | CustomersError | asyncio.CancelledError), result
+        held, listed = set(await read_mirror(mirror)), set(emulator.uuids())
+        removed = {change.uuid for change in await read_changes(mirror) if change.kind == "removed"}
+        assert not removed & before & listed  # these lived through the sync
+        gone |= removed
+        assert not gone & held & before - listed
+    emulator.recover()
+    for _ in range(2):
+        await mirror.sync(client, max_removals=emulator.total)
+    assert await read_mirror(mirror) == await read_list(client)
 
 
 async def test_mirror_follows_the_list_and_removes_no_living_customer(
     mirror: Mirror, client: CustomersClient, emulator: Emulator
 ) -> None:
-    """Random inserts, deletes, edits, moves and failures over many syncs; two quiet ones bring it in step."""
-    chance = random.Random(7)
-    for _ in range(40):
-        total = emulator.total
-        for _ in range(chance.randrange(3)):
-            page = chance.randint(1, 3)
-            emulator.on_page(page, insert=chance.randrange(3), delete=chance.randrange(3), at=chance.randrange(total))
-        emulator.touch(chance.randrange(emulator.total), name=f"{chance.random()}")
-        emulator.fail_randomly({500: chance.choice([0, 0, 0.2]), "cut": chance.choice([0, 0.1])})
-        living = set(emulator.uuids())
-        try:
-            await mirror.sync(client)
-        except CustomersError:
-            continue
-        removed = {change.uuid for change in await read_changes(mirror) if change.kind == "removed"}
-        assert not removed & set(emulator.uuids()) & living
-    emulator.recover()
-    for _ in range(2):
-        await mirror.sync(client, max_removals=250)
-    assert await read_mirror(mirror) == await read_list(client)
+    """Whatever happens meanwhile, two quiet syncs bring the mirror in step."""
+    await follow(mirror, client, emulator, syncs=30)
+
+
+@pytest.mark.processes  # slow
+@pytest.mark.timeout(120)
+async def test_mirror_follows_the_list_over_200_syncs(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """As above, for longer."""
+    await follow(mirror, client, emulator, syncs=200)
 
 
 # SQLite's own

@@ -12,7 +12,15 @@ from customers_async.export.formats import Format, format_of
 from customers_async.export.records import check_fields
 from customers_async.listing.page_fetcher import OnIncomplete
 
-__all__ = ["RESUME_WITHIN", "BadRecordPolicy", "ExportOptions", "ExportProgress", "OnProgress", "check_progress"]
+__all__ = [
+    "RESUME_WITHIN",
+    "BadRecordPolicy",
+    "ExportOptions",
+    "ExportProgress",
+    "OnProgress",
+    "check_progress",
+    "check_resume",
+]
 
 RESUME_WITHIN = timedelta(hours=1)
 """Older pages of an earlier run are fetched again."""
@@ -81,7 +89,7 @@ class ExportOptions:
             raise ValueError("the sqlite format needs the uuid, its key: add it to the fields")
         if on_bad_record == "reject" and os.fspath(path) == "-":
             raise ValueError("on_bad_record='reject' needs a file: rejected records are written beside it")
-        return cls(chosen, names, on_incomplete, on_bad_record, _check_resume(resume))
+        return cls(chosen, names, on_incomplete, on_bad_record, check_resume(resume))
 
 
 def check_progress(progress: object) -> OnProgress:
@@ -97,7 +105,13 @@ def check_progress(progress: object) -> OnProgress:
     return progress
 
 
-def _check_resume(resume: object) -> timedelta | bool:
+def check_resume(resume: object) -> timedelta | bool:
+    """Return the age up to which pages of an earlier run are used.
+
+    Raises:
+        TypeError: It is neither a timedelta nor a bool.
+        ValueError: It is negative.
+    """
     if not isinstance(resume, timedelta | bool):
         raise TypeError(f"resume must be a timedelta or a bool, not {type(resume).__name__}")
     if isinstance(resume, timedelta) and resume < timedelta():

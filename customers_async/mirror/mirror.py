@@ -1,6 +1,7 @@
 """The mirror: a table that is kept in step with the list, and its change feed."""
 
 import asyncio
+import builtins
 import copy
 import logging
 import math
@@ -10,14 +11,14 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from customers_async.checks import check_uuid
+from customers_async.checks import check_int, check_uuid
 from customers_async.client import CustomersClient
 from customers_async.errors import APIConnectionError, CustomersError, NotFoundError, RateLimitError, ServerError
-from customers_async.export.options import RESUME_WITHIN, OnProgress, check_progress
+from customers_async.export.options import RESUME_WITHIN, OnProgress, check_progress, check_resume
+from customers_async.export.target import find_target
 from customers_async.mirror.models import Change, MirroredCustomer, SyncReport
 from customers_async.mirror.records import fold, load_customer
 from customers_async.mirror.sqlite import SqliteStore
@@ -66,14 +67,21 @@ class Mirror:
                 PostgreSQL URL, ``postgresql://...``, which needs the extra ``postgres``.
 
         Raises:
-            TypeError: ``target`` is neither a path nor a string.
             ModuleNotFoundError: The extra is missing.
+            OSError: The path is that of something else than a file, or its folder is missing.
+            TypeError: ``target`` is neither a path nor a string.
+            ValueError: The path or the URL cannot be used.
         """
-        if isinstance(target, str) and target.startswith(("postgresql://", "postgres://")):
+        text = os.fspath(target)
+        if not isinstance(text, str):
+            raise TypeError(f"target must be a path or a URL, not {type(target).__name__}")
+        if text.startswith(("postgresql://", "postgres://")):
             from customers_async.mirror.postgres import PostgresStore
 
-            return cls(PostgresStore(target))
-        return cls(SqliteStore(Path(target)))
+            return cls(PostgresStore(text))
+        if "://" in text:
+            raise ValueError("target must be a path or a postgresql:// URL")
+        return cls(SqliteStore(find_target(target)))
 
     async def __aenter__(self) -> Self:
         await self._store.open()
@@ -116,8 +124,14 @@ class Mirror:
             TypeError: An argument is of the wrong type.
             ValueError: An argument is out of range.
         """
+        if max_removals is not None:
+            _check_count("max_removals", max_removals)
         report = await run_sync(
-            self._store, client, max_removals=max_removals, resume=resume, on_progress=check_progress(progress)
+            self._store,
+            client,
+            max_removals=max_removals,
+            resume=check_resume(resume),
+            on_progress=check_progress(progress),
         )
         _log.info("The mirror is in step: %s.", report.describe())
         return report
@@ -181,7 +195,15 @@ class Mirror:
             country: The ``registration_country_code``, such as ``"LT"``.
             type: The ``type``, such as ``"company"``.
             limit: Yield at most this many; None yields all.
+
+        Raises:
+            TypeError: ``name`` is not a string, or ``limit`` is not an int.
+            ValueError: ``limit`` is negative.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {builtins.type(name).__name__}")
+        if limit is not None:
+            _check_count("limit", limit)
         left, after, text = limit, None, fold(name)
         while left is None or left > 0:
             count = PAGE if left is None else min(left, PAGE)
@@ -202,8 +224,10 @@ class Mirror:
             since: A version; 0 begins with the first.
 
         Raises:
-            ValueError: Changes after ``since`` have been pruned, so they cannot all be yielded.
+            TypeError: ``since`` is not an int.
+            ValueError: ``since`` is negative; or changes after it have been pruned, so they cannot all be yielded.
         """
+        _check_count("since", since)
         after = 0
         pruned = int((await self._store.read_facts()).get("pruned", 0))
         if since < pruned:
@@ -234,10 +258,15 @@ class Mirror:
             on_sync: Called with the report of each sync, before its changes are yielded.
 
         Raises:
-            ValueError: ``every`` is not above 0.
+            TypeError: An argument is of the wrong type.
+            ValueError: ``every`` is not above 0, or ``max_removals`` is negative.
         """
+        if isinstance(every, bool) or not isinstance(every, int | float):
+            raise TypeError(f"every must be a number of seconds, not {type(every).__name__}")
         if not every > 0:
             raise ValueError("every must be above 0")
+        if max_removals is not None:
+            _check_count("max_removals", max_removals)
         clock, failures = asyncio.get_running_loop().time, 0
         while True:
             started = clock()
@@ -290,6 +319,12 @@ class Mirror:
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
         return result
+
+
+def _check_count(name: str, value: int) -> None:
+    check_int(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must be 0 or more")
 
 
 def _load_customer(stored: StoredCustomer, *, stale: bool) -> MirroredCustomer:

@@ -17,7 +17,7 @@ from customers_async.errors import ExportError
 from customers_async.mirror import schema
 from customers_async.mirror.merge import Known
 from customers_async.mirror.records import StagedCustomer, fold, is_same
-from customers_async.mirror.store import Facts, StoredChange, StoredCustomer, Sync
+from customers_async.mirror.store import NOT_OPEN, Facts, StoredChange, StoredCustomer, Sync
 from customers_async.models import FIELDS
 
 try:
@@ -42,7 +42,10 @@ _LOCK = 0x43757374
 """The first key of the advisory locks; the second one is that of the schema."""
 _COPIED = 500
 """Rows that are copied at once: they hold the event loop for a few milliseconds."""
+_LOADED = 2000
 _CONNECTIONS = 4
+_CLOSING = 5.0
+"""Seconds to wait for the server when a sync ends."""
 _STAGED = ("kind", *schema.COLUMNS)
 _get_fields = attrgetter(*FIELDS)
 
@@ -58,7 +61,7 @@ class PostgresStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._pool: Any = None
-        self.journal_target = _find_journal_target(url)
+        self.journal_target: Path = _find_journal_target(url)
 
     def __repr__(self) -> str:
         parts = urlsplit(self._url)
@@ -73,6 +76,15 @@ class PostgresStore:
         """
         with _translate_errors():
             self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=_CONNECTIONS)
+        try:
+            await self._prepare()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _prepare(self) -> None:
+        """Create the tables or bring them up to date."""
+        with _translate_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK}, hashtext(current_schema()))")
                 version = await self._read_version(connection)
@@ -107,7 +119,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def start_sync(self) -> AsyncIterator["_PostgresStaging"]:
-        """Lock the mirror, load what is known, and return where to stage what the sync sees.
+        """Lock the mirror, and return where to stage what the sync sees.
 
         Raises:
             ExportError: Another sync is running.
@@ -121,10 +133,9 @@ class PostgresStore:
                     raise ExportError(f"another sync to {self!r} is running")
                 for statement in schema.stage_tables(_TYPES):
                     await connection.execute(statement)
-                staging = _PostgresStaging(connection, await _read_known(connection))
-            yield staging
+            yield _PostgresStaging(connection)
         finally:
-            await asyncio.shield(connection.close())
+            await asyncio.shield(_close(connection))
 
     async def get(self, uuid: str) -> StoredCustomer | None:
         """Return a customer."""
@@ -171,7 +182,7 @@ class PostgresStore:
     async def forget(self, uuid: str) -> int:
         """Delete a customer and its history; return the number of rows."""
         with _translate_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._open_pool.acquire() as connection, connection.transaction():
                 done = [
                     await connection.execute(f"DELETE FROM {table} WHERE uuid = $1", uuid)
                     for table in ("customers", "history")
@@ -182,7 +193,7 @@ class PostgresStore:
         """Delete changes of syncs that began before that time; return the number of rows."""
         newest = "SELECT coalesce(max(version), 0) FROM syncs WHERE seen_at < $1"
         with _translate_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._open_pool.acquire() as connection, connection.transaction():
                 status = await connection.execute(f"DELETE FROM history WHERE version <= ({newest})", before)
                 await connection.execute(
                     f"INSERT INTO mirror_facts SELECT 'pruned', ({newest})::text "
@@ -194,18 +205,34 @@ class PostgresStore:
 
     async def _fetch(self, statement: str, *values: Any) -> list[Any]:
         with _translate_errors():
-            rows: list[Any] = await self._pool.fetch(statement, *values)
+            rows: list[Any] = await self._open_pool.fetch(statement, *values)
         return rows
+
+    @property
+    def _open_pool(self) -> Any:
+        if self._pool is None:
+            raise RuntimeError(NOT_OPEN)
+        return self._pool
 
 
 class _PostgresStaging:
     """What a sync has seen, in temporary tables of a connection of its own."""
 
-    def __init__(self, connection: Any, known: Known) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._rows: list[tuple[Any, ...]] = []
-        self.known = known
+
+    async def read_known(self) -> Known:
+        """Return what the tables hold."""
+        digests: dict[str, bytes] = {}
+        with _translate_errors():
+            async with self._connection.transaction():
+                cursor = await self._connection.cursor("SELECT uuid, digest FROM customers")
+                while rows := await cursor.fetch(_LOADED):
+                    digests.update((row["uuid"], row["digest"]) for row in rows)
+            removed = await self._connection.fetch("SELECT DISTINCT uuid FROM history WHERE kind = 'removed'")
+        return Known(digests, frozenset(row["uuid"] for row in removed))
 
     def clear(self) -> None:
         """Drop all that was staged."""
@@ -273,14 +300,12 @@ class _PostgresStaging:
             asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-async def _read_known(connection: Any) -> Known:
-    async with connection.transaction():
-        digests: dict[str, bytes] = {}
-        cursor = await connection.cursor("SELECT uuid, digest FROM customers")
-        while rows := await cursor.fetch(2000):
-            digests.update((row["uuid"], row["digest"]) for row in rows)
-        removed = await connection.fetch("SELECT DISTINCT uuid FROM history WHERE kind = 'removed'")
-    return Known(digests, frozenset(row["uuid"] for row in removed))
+async def _close(connection: Any) -> None:
+    """Close a connection; break it off if that fails, because a statement that was cancelled is still running."""
+    try:
+        await connection.close(timeout=_CLOSING)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
 
 
 def _make_row(staged: StagedCustomer) -> tuple[Any, ...]:

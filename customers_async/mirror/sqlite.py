@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from customers_async.export.sqlite_errors import translate_sqlite_errors
 from customers_async.mirror import schema
 from customers_async.mirror.merge import Known
 from customers_async.mirror.records import StagedCustomer, fold, is_same
-from customers_async.mirror.store import Facts, StoredChange, StoredCustomer, Sync
+from customers_async.mirror.store import NOT_OPEN, Facts, StoredChange, StoredCustomer, Sync
 from customers_async.models import FIELDS, Customer
 
 __all__ = ["SqliteStore"]
@@ -56,8 +57,8 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
-        self.journal_target = self._path
-        self._thread = ThreadPoolExecutor(1, "customers-mirror")
+        self.journal_target: Path = self._path
+        self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
 
     def __repr__(self) -> str:
@@ -70,14 +71,20 @@ class SqliteStore:
             ExportError: It is another file than a mirror, or of a later version of this package.
             OSError: It cannot be created.
         """
-        await self._run(self._open)
+        self._thread = ThreadPoolExecutor(1, "customers-mirror")
+        try:
+            await self._run(self._open)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close the file."""
-        if self._database is not None:
-            await self._run(self._database.close)
-            self._database = None
-        self._thread.shutdown(wait=False)
+        database, thread, self._database, self._thread = self._database, self._thread, None, None
+        if thread is not None:
+            if database is not None:
+                await asyncio.shield(asyncio.get_running_loop().run_in_executor(thread, database.close))
+            thread.shutdown(wait=False)
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""
@@ -86,8 +93,8 @@ class SqliteStore:
 
     @asynccontextmanager
     async def start_sync(self) -> AsyncIterator["_SqliteStaging"]:
-        """Load what is known, into a connection of its own; the lock on the journal keeps other syncs away."""
-        staging = await self._run(_SqliteStaging, partial(self._connect), self._path)
+        """Return where to stage what a sync sees; the lock on the journal keeps other syncs away."""
+        staging = await self._run(_SqliteStaging, self._connect, self._path)
         try:
             yield staging
         finally:
@@ -168,16 +175,16 @@ class SqliteStore:
         return await self._run(delete)
 
     async def _fetch(self, statement: str, *values: Any) -> list[Any]:
-        database = self._database
-        assert database is not None  # noqa: S101  # it is open
-
         def fetch() -> list[Any]:
+            assert self._database is not None  # noqa: S101  # the thread is there
             with translate_sqlite_errors(self._path):
-                return database.execute(statement, values).fetchall()
+                return self._database.execute(statement, values).fetchall()
 
         return await self._run(fetch)
 
     async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        if self._thread is None:
+            raise RuntimeError(NOT_OPEN)
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
 
     def _connect(self) -> sqlite3.Connection:
@@ -225,26 +232,31 @@ class SqliteStore:
 
 
 class _SqliteStaging:
-    """What a sync has seen, in temporary tables of a connection of its own."""
+    """What a sync has seen, in temporary tables of a connection of its own.
+
+    A sync that is cancelled may close it while another thread uses the connection, hence the lock.
+    """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], path: Path) -> None:
         self._path = path
+        self._lock = Lock()
         with translate_sqlite_errors(path):
             self._database = connect()
             for statement in schema.stage_tables(_TYPES):
                 self._database.execute(statement)
-            digests: dict[str, bytes] = dict(self._database.execute("SELECT uuid, digest FROM customers"))
-            removed = self._database.execute("SELECT DISTINCT uuid FROM history WHERE kind = 'removed'")
-            self.known = Known(digests, frozenset(uuid for (uuid,) in removed))
+
+    async def read_known(self) -> Known:
+        """Return what the tables hold."""
+        return await asyncio.to_thread(self._read_known)
 
     def clear(self) -> None:
         """Drop all that was staged."""
-        with translate_sqlite_errors(self._path):
+        with self._lock, translate_sqlite_errors(self._path):
             self._database.execute("DELETE FROM staged")
 
     def add(self, customers: Iterable[StagedCustomer]) -> None:
         """Stage customers."""
-        with translate_sqlite_errors(self._path):
+        with self._lock, translate_sqlite_errors(self._path):
             self._database.execute("BEGIN")
             self._database.executemany(_INSERT, map(_make_row, customers))
             self._database.execute("COMMIT")
@@ -255,11 +267,18 @@ class _SqliteStaging:
 
     def close(self) -> None:
         """Drop everything that is not committed."""
-        self._database.close()
+        with self._lock:
+            self._database.close()
+
+    def _read_known(self) -> Known:
+        with self._lock, translate_sqlite_errors(self._path):
+            digests: dict[str, bytes] = dict(self._database.execute("SELECT uuid, digest FROM customers"))
+            removed = self._database.execute("SELECT DISTINCT uuid FROM history WHERE kind = 'removed'")
+            return Known(digests, frozenset(uuid for (uuid,) in removed))
 
     def _commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         database = self._database
-        with translate_sqlite_errors(self._path):
+        with self._lock, translate_sqlite_errors(self._path):
             database.execute("BEGIN IMMEDIATE")
             self._drop_unchanged()
             for table, uuids in (("removed", sync.removed), ("suspects", sync.suspects)):

@@ -12,10 +12,11 @@ from customers_async.mirror.merge import Known
 from customers_async.mirror.models import Kind
 from customers_async.mirror.records import StagedCustomer
 
-__all__ = ["PAGE", "Facts", "Staging", "Store", "StoredChange", "StoredCustomer", "Sync"]
+__all__ = ["NOT_OPEN", "PAGE", "Facts", "Staging", "Store", "StoredChange", "StoredCustomer", "Sync"]
 
 PAGE = 500
 """Rows that are read at once."""
+NOT_OPEN = "the mirror is not open: use it in an async with block"
 
 Facts = dict[str, str]
 """Which list a mirror is of: ``base_url`` and ``account``; empty before the first sync."""
@@ -69,7 +70,9 @@ class Sync:
 class Staging(Protocol):
     """What a sync has seen, beside the tables; made by `Store.start_sync`, and dropped at its end."""
 
-    known: Known
+    async def read_known(self) -> Known:
+        """Return what the tables hold. Called once no other sync can be running."""
+        ...
 
     def clear(self) -> None:
         """Drop all that was staged. Called in a thread."""
@@ -99,7 +102,7 @@ class Store(Protocol):
         ...
 
     def start_sync(self) -> AbstractAsyncContextManager[Staging]:
-        """Keep other syncs away, and return where to stage what this one sees.
+        """Return where to stage what a sync sees. If the lock on the journal is not enough, keep other syncs away.
 
         Raises:
             ExportError: Another sync is running.

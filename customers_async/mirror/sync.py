@@ -13,7 +13,7 @@ from customers_async.export.options import OnProgress
 from customers_async.export.records import RejectedRecord, load_json, split_records
 from customers_async.export.walk import ExportWalk
 from customers_async.listing.batch import make_batch
-from customers_async.mirror.merge import Merge, check_removals, default_max_removals
+from customers_async.mirror.merge import Known, Merge, check_removals, default_max_removals
 from customers_async.mirror.models import SyncReport
 from customers_async.mirror.records import StagedCustomer, compute_digest, encode_customer
 from customers_async.mirror.store import Facts, Staging, Store, Sync
@@ -37,67 +37,94 @@ async def run_sync(
     api = internals(client)
     facts = {"base_url": api.base_url, "account": await api.account()}
     _check_facts(facts, await store.read_facts())
-    journal = await Journal.open(
-        store.journal_target,
-        base_url=facts["base_url"],
-        account=facts["account"],
-        per_page=MAX_PER_PAGE,
-        resume=resume,
-        purpose="sync",
-    )
-    try:
-        async with store.start_sync() as staging:
-            listing = _Listing(staging)
-            walk = ExportWalk(
-                client, journal, listing, on_incomplete="warn", on_bad_record="reject", on_progress=on_progress
-            )
-            completeness = await walk.read_list()
-            if walk.must_rewrite:
-                await walk.rewrite(completeness.last_total)
-            if max_removals is None:
-                max_removals = default_max_removals(len(staging.known.digests))
-            look_ups = _LookUps(listing, journal, max_removals)
-            await look_ups.run(walk)
-            seen_at, _ = journal.find_fetch_times(walk.numbers)
-            stats = walk.update_stats()
-            sync = Sync(
-                facts=facts,
-                seen_at=seen_at,
-                removed=look_ups.removed,
-                suspects=look_ups.suspects,
-                columns=_describe(completeness, look_ups, stats.requests, stats.seconds),
-            )
-            version, kinds = await staging.commit(sync)
-        await journal.discard()
-    finally:
-        await journal.close()
-    return SyncReport(
-        version=version,
-        added=kinds.get("added", 0),
-        changed=kinds.get("changed", 0),
-        removed=kinds.get("removed", 0),
-        restored=kinds.get("restored", 0),
-        missed=look_ups.missed,
-        rejected=completeness.rejected,
-        suspects=len(look_ups.suspects),
-        completeness=completeness,
-        requests=stats.requests,
-        seconds=stats.seconds,
-    )
+    async with store.start_sync() as staging:
+        journal = await Journal.open(
+            store.journal_target,
+            base_url=facts["base_url"],
+            account=facts["account"],
+            per_page=MAX_PER_PAGE,
+            resume=resume,
+            purpose="sync",
+        )
+        try:
+            sync = _SyncRun(client, journal, staging, await staging.read_known(), max_removals, on_progress)
+            report = await sync.run(facts)
+            await journal.discard()
+        finally:
+            await journal.close()  # before the staging, which its threads use
+    return report
+
+
+class _SyncRun:
+    """One sync, with its journal and its staging.
+
+    Args:
+        client: The client to read the list with.
+        journal: Stores the pages.
+        staging: Where to stage what may have changed.
+        known: What the store holds.
+        max_removals: The most customers that may be removed, or None for the default.
+        on_progress: Called after each page.
+    """
+
+    def __init__(
+        self,
+        client: CustomersClient,
+        journal: Journal,
+        staging: Staging,
+        known: Known,
+        max_removals: int | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self._journal = journal
+        self._staging = staging
+        self._listing = _Listing(staging, known)
+        self._walk = ExportWalk(
+            client, journal, self._listing, on_incomplete="warn", on_bad_record="reject", on_progress=on_progress
+        )
+        self._max_removals = default_max_removals(len(known.digests)) if max_removals is None else max_removals
+
+    async def run(self, facts: Facts) -> SyncReport:
+        """Read the list, look up who was not seen, and commit."""
+        completeness = await self._walk.read_list()
+        if self._walk.must_rewrite:
+            await self._walk.rewrite(completeness.last_total)
+        look_ups = _LookUps(self._listing, self._journal, self._max_removals)
+        await look_ups.run(self._walk)
+        stats = self._walk.update_stats()
+        seen_at, _ = self._journal.find_fetch_times(self._walk.numbers)
+        columns = _describe(completeness, look_ups, stats.requests, stats.seconds)
+        version, kinds = await self._staging.commit(
+            Sync(facts=facts, seen_at=seen_at, removed=look_ups.removed, suspects=look_ups.suspects, columns=columns)
+        )
+        return SyncReport(
+            version=version,
+            added=kinds.get("added", 0),
+            changed=kinds.get("changed", 0),
+            removed=kinds.get("removed", 0),
+            restored=kinds.get("restored", 0),
+            missed=look_ups.missed,
+            rejected=completeness.rejected,
+            suspects=len(look_ups.suspects),
+            completeness=completeness,
+            requests=stats.requests,
+            seconds=stats.seconds,
+        )
 
 
 class _Listing:
     """What the sync sees, as it arrives. Its methods are called in threads."""
 
-    def __init__(self, staging: Staging) -> None:
+    def __init__(self, staging: Staging, known: Known) -> None:
         self._staging = staging
-        self.merge: Merge = Merge(staging.known)
+        self._known = known
+        self.merge: Merge = Merge(known)
         self.rows: int = 0
 
     def begin(self) -> None:
         """Begin, or begin again."""
         self._staging.clear()
-        self.merge = Merge(self._staging.known)
+        self.merge = Merge(self._known)
         self.rows = 0
 
     def add(self, page: Page) -> None:
