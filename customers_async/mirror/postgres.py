@@ -1,11 +1,9 @@
 """The mirror in PostgreSQL, from version 14 on. Needs the extra: ``pip install 'customers-async[postgres]'``."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from customers_async.errors import ExportError
 from customers_async.mirror import schema
 from customers_async.mirror.merge import Known
 from customers_async.mirror.records import StagedCustomer, fold, is_same
-from customers_async.mirror.store import NOT_OPEN, Facts, StoredChange, StoredCustomer, Sync
+from customers_async.mirror.store import NOT_OPEN, Facts, StoredChange, StoredCustomer, Sync, find_journal_target
 from customers_async.models import FIELDS
 
 try:
@@ -43,6 +41,8 @@ _LOCK = 0x43757374
 _COPIED = 500
 """Rows that are copied at once: they hold the event loop for a few milliseconds."""
 _LOADED = 2000
+_MANY = 1000
+"""Changes after which the table is vacuumed at once, not whenever the server does it: `find` is ten times faster."""
 _CONNECTIONS = 4
 _CLOSING = 5.0
 """Seconds to wait for the server when a sync ends."""
@@ -61,7 +61,9 @@ class PostgresStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._pool: Any = None
-        self.journal_target: Path = _find_journal_target(url)
+        parts = urlsplit(url)
+        settings = {name: values for name, values in parse_qs(parts.query).items() if name in ("host", "search_path")}
+        self.journal_target: Path = find_journal_target(f"{parts.hostname}:{parts.port}{parts.path} {settings}")
 
     def __repr__(self) -> str:
         parts = urlsplit(self._url)
@@ -157,9 +159,11 @@ class PostgresStore:
     ) -> list[tuple[str, str, str]]:
         """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
         rows = await self._fetch(
-            "SELECT search, uuid, record FROM customers WHERE strpos(search, $1) > 0 AND (search, uuid) > ($2, $3) "
+            "SELECT found.search, found.uuid, customers.record FROM ("  # the index alone is searched
+            "SELECT search, uuid FROM customers WHERE strpos(search, $1) > 0 AND (search, uuid) > ($2, $3) "
             "AND ($4::text IS NULL OR registration_country_code = $4) AND ($5::text IS NULL OR type = $5) "
-            "ORDER BY search, uuid LIMIT $6",
+            "ORDER BY search, uuid LIMIT $6"
+            ") AS found JOIN customers USING (uuid) ORDER BY found.search, found.uuid",
             name,
             *(after or ("", "")),
             country,
@@ -251,7 +255,11 @@ class _PostgresStaging:
         with _translate_errors():
             await self._copy(self._rows)
             async with self._connection.transaction():
-                return await self._commit(sync)
+                version, kinds = await self._commit(sync)
+        if sum(kinds.values()) >= _MANY:
+            with suppress(ExportError), _translate_errors():
+                await self._connection.execute("VACUUM ANALYZE customers")  # else `find` reads rows, not the index
+        return version, kinds
 
     async def _commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         connection = self._connection
@@ -337,13 +345,3 @@ def _translate_errors() -> Iterator[None]:
     else:
         return
     raise ExportError(problem)  # outside the try statement: the original error may quote a customer
-
-
-def _find_journal_target(url: str) -> Path:
-    """Return the file beside which the journal of a sync lies: one for each database, in the user's cache."""
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    database = f"{parts.hostname}:{parts.port}{parts.path} {query.get('host')} {query.get('search_path')}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "customers-async")
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return cache / f"mirror-{blake2b(database.encode(), digest_size=8).hexdigest()}"

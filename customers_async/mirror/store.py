@@ -1,8 +1,10 @@
 """What the mirror needs of a database. `sqlite` and `postgres` provide it."""
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +14,17 @@ from customers_async.mirror.merge import Known
 from customers_async.mirror.models import Kind
 from customers_async.mirror.records import StagedCustomer
 
-__all__ = ["NOT_OPEN", "PAGE", "Facts", "Staging", "Store", "StoredChange", "StoredCustomer", "Sync"]
+__all__ = [
+    "NOT_OPEN",
+    "PAGE",
+    "Facts",
+    "Staging",
+    "Store",
+    "StoredChange",
+    "StoredCustomer",
+    "Sync",
+    "find_journal_target",
+]
 
 PAGE = 500
 """Rows that are read at once."""
@@ -136,3 +148,14 @@ class Store(Protocol):
     async def prune(self, before: datetime) -> int:
         """Delete changes of syncs that began before that time; return the number of rows."""
         ...
+
+
+def find_journal_target(database: str) -> Path:
+    """Return the path beside which a sync's journal lies if the database is no file: in the user's cache.
+
+    Args:
+        database: The database's name, without secrets.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "customers-async")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"mirror-{blake2b(database.encode(), digest_size=8).hexdigest()}"
