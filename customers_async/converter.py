@@ -97,8 +97,8 @@ def decode_customer(body: bytes, *, keep_unknown: bool = False) -> Customer:
         RecordError: A field does not fit.
     """
     check_size(body)
-    if not keep_unknown and b'"status"' not in body:  # with it, the body may be an error envelope
-        customers = _decode_fast(b"[%b]" % body)
+    if b'"status"' not in body:  # with it, the body may be an error envelope
+        customers = _decode_fast(b"[%b]" % body, keep_unknown=keep_unknown)
         if customers is not None and len(customers) == 1:
             return customers[0]
     return _structure_customer(_parse_object(body), keep_unknown=keep_unknown)
