@@ -18,9 +18,9 @@ class RemovalStatus(StrEnum):
     """What is known of a customer that was not seen."""
 
     REMOVED = "REMOVED"
-    """The service does not know it any more: a 404."""
+    """The service does not know it any more. It answered the look-up with a 404."""
     ALIVE = "ALIVE"
-    """The service still has it: the newer export missed it."""
+    """The service still has it, so the newer export missed it."""
     UNKNOWN = "UNKNOWN"
     """The look-up failed."""
 

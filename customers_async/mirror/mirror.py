@@ -151,7 +151,7 @@ class Mirror:
         Args:
             uuid: The customer.
             client: The client to look the customer up with. For a web service, give it a short ``timeout`` and
-                ``max_rate_limit_wait=0`` by `CustomersClient.with_options`.
+                ``max_rate_limit_wait=0`` by ``with_options``.
             max_age: Seconds for which data is recent.
 
         Raises:
