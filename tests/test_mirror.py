@@ -14,6 +14,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 import pytest
@@ -31,6 +32,7 @@ from customers_async import (
     Verdict,
 )
 from customers_async.emulator import Emulator
+from customers_async.export.journal import Journal
 from customers_async.mirror import Change, MassRemovalError, Mirror, SyncReport
 from customers_async.testing import VirtualTimeLoop
 from tests.postgres import PostgresServer, run_server
@@ -303,6 +305,35 @@ async def test_failed_sync_writes_nothing_and_the_next_one_resumes(
     assert emulator.stats.requests == 2  # page 3, and page 2 again, to notice changes during the pause
 
 
+async def test_pages_of_a_sync_that_was_written_are_not_used_again(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the commit, a sync leaves its journal; the next one must not read the list as it was then."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "discard", AsyncMock(side_effect=OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            await mirror.sync(client)
+    assert len(await read_mirror(mirror)) == 250
+    emulator.touch(0, name="changed")
+    assert counts(await mirror.sync(client)) == {"changed": 1}
+
+
+@pytest.mark.parametrize("target", ["postgres"], indirect=True)  # an SQLite mirror has one journal
+async def test_pages_older_than_the_last_sync_are_not_used(
+    target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine has synced since this one was interrupted: its changes stay."""
+    await mirror.sync(client)
+    emulator.fail_next(403, page=3)
+    with pytest.raises(PermissionDeniedError):
+        await mirror.sync(client)
+    emulator.touch(0, name="changed")
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{os.environ['XDG_CACHE_HOME']}-of-another-machine")
+    async with Mirror.open(target) as other:
+        assert counts(await other.sync(client)) == {"changed": 1}
+    assert counts(await mirror.sync(client)) == {}
+
+
 async def test_second_sync_at_the_same_time_is_refused(
     target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator
 ) -> None:
@@ -473,6 +504,22 @@ async def test_watch_yields_changes_and_survives_errors(
     assert caplog.text.count("The sync failed with NotFoundError; the next one begins in 0 s.") == 2
 
 
+async def test_watch_yields_what_others_have_synced(
+    target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Another process syncs between two syncs of this one."""
+    await mirror.sync(client)
+    emulator.touch(0, name="one")
+    versions = []
+    async with aclosing(mirror.watch(client, every=0.05)) as watching, Mirror.open(target) as other:
+        versions.append((await anext(watching)).version)
+        emulator.touch(1, name="two")
+        await other.sync(client)
+        emulator.touch(2, name="three")
+        versions += [(await anext(watching)).version for _ in range(2)]
+    assert versions == [2, 3, 4]
+
+
 async def test_watch_stops_when_it_is_cancelled(mirror: Mirror, client: CustomersClient) -> None:
     """Nothing is left behind, and the mirror can be synced."""
     started = asyncio.Event()
@@ -625,7 +672,8 @@ async def test_postgres_tells_listeners_which_version_is_new(
         heard: asyncio.Queue[str] = asyncio.Queue()
         await connection.add_listener("customers_changes", lambda *event: heard.put_nowait(event[-1]))
         await mirror.sync(client)
-        assert await heard.get() == "1"
+        while await heard.get() != "1":  # other tests use the same database
+            pass
         await connection.close()
 
 

@@ -21,10 +21,12 @@ class Known:
     Attributes:
         digests: The digest of each customer's record, by uuid.
         removed: Customers that earlier syncs removed.
+        seen_at: When the last listing began, Unix seconds.
     """
 
     digests: dict[str, bytes]
     removed: frozenset[str] = frozenset()
+    seen_at: float = 0.0
 
 
 class Merge:

@@ -158,9 +158,12 @@ class Mirror:
             NotFoundError: The service does not know the customer.
             CustomersError: The look-up failed, and the mirror does not hold the customer; or the service refused the
                 token.
+            TypeError: An argument is of the wrong type.
             ValueError: ``uuid`` does not have the service's form, or ``max_age`` is negative.
         """
         check_uuid(uuid)
+        if isinstance(max_age, bool) or not isinstance(max_age, int | float):
+            raise TypeError(f"max_age must be a number of seconds, not {type(max_age).__name__}")
         if not max_age >= 0:
             raise ValueError("max_age must be 0 or more")
         if (recent := self._recall(uuid, max_age)) is not None:
@@ -247,7 +250,9 @@ class Mirror:
         max_removals: int | None = None,
         on_sync: Callable[[SyncReport], object] | None = None,
     ) -> AsyncGenerator[Change, None]:
-        """Sync again and again, and yield the changes. Ends only when it is closed or cancelled.
+        """Sync again and again, and yield the changes, also those that other processes write in between.
+
+        It ends only when it is closed or cancelled.
 
         A sync that fails is logged as a warning and repeated after 5 s, then 10 s, and so on, up to ``every``.
 
@@ -255,7 +260,8 @@ class Mirror:
             client: The client to read the list with.
             every: Seconds from the beginning of one sync to that of the next.
             max_removals: As in `sync`.
-            on_sync: Called with the report of each sync, before its changes are yielded.
+            on_sync: Called with the report of each sync, before its changes are yielded. What it raises ends the
+                iteration.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -267,7 +273,7 @@ class Mirror:
             raise ValueError("every must be above 0")
         if max_removals is not None:
             _check_count("max_removals", max_removals)
-        clock, failures = asyncio.get_running_loop().time, 0
+        clock, failures, since = asyncio.get_running_loop().time, 0, -1
         while True:
             started = clock()
             try:
@@ -280,9 +286,12 @@ class Mirror:
                 failures, delay = 0, every
                 if on_sync is not None:
                     on_sync(report)
-                async with aclosing(self.changes(since=report.version - 1)) as changes:
+                since = report.version - 1 if since < 0 else since  # others may sync in between
+                async with aclosing(self.changes(since)) as changes:
                     async for change in changes:
                         yield change
+                        since = change.version
+                since = max(since, report.version)
             await asyncio.sleep(max(0.0, started + delay - clock()))
 
     async def forget(self, uuid: str) -> int:

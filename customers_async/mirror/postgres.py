@@ -236,7 +236,9 @@ class _PostgresStaging:
                 while rows := await cursor.fetch(_LOADED):
                     digests.update((row["uuid"], row["digest"]) for row in rows)
             removed = await self._connection.fetch("SELECT DISTINCT uuid FROM history WHERE kind = 'removed'")
-        return Known(digests, frozenset(row["uuid"] for row in removed))
+            seen_at = await self._connection.fetchval("SELECT max(seen_at) FROM syncs")
+        # PostgreSQL rounds to microseconds.
+        return Known(digests, frozenset(row["uuid"] for row in removed), seen_at.timestamp() + 1e-6 if seen_at else 0.0)
 
     def clear(self) -> None:
         """Drop all that was staged."""

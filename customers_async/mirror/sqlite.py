@@ -274,7 +274,8 @@ class _SqliteStaging:
         with self._lock, translate_sqlite_errors(self._path):
             digests: dict[str, bytes] = dict(self._database.execute("SELECT uuid, digest FROM customers"))
             removed = self._database.execute("SELECT DISTINCT uuid FROM history WHERE kind = 'removed'")
-            return Known(digests, frozenset(uuid for (uuid,) in removed))
+            (seen_at,) = self._database.execute("SELECT coalesce(max(seen_at), 0) FROM syncs").fetchone()
+            return Known(digests, frozenset(uuid for (uuid,) in removed), seen_at)
 
     def _commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
         database = self._database

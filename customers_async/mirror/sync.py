@@ -1,6 +1,5 @@
 """One sync: read the list, look up who was not seen, and write what changed in one transaction."""
 
-import time
 from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import timedelta
@@ -47,7 +46,10 @@ async def run_sync(
             purpose="sync",
         )
         try:
-            sync = _SyncRun(client, journal, staging, await staging.read_known(), max_removals, on_progress)
+            known = await staging.read_known()
+            if min(journal.times.values(), default=known.seen_at) <= known.seen_at:
+                await journal.clear()  # a later sync has been written: these pages would bring back what it replaced
+            sync = _SyncRun(client, journal, staging, known, max_removals, on_progress)
             report = await sync.run(facts)
             await journal.discard()
         finally:
@@ -214,7 +216,6 @@ def _describe(
 ) -> dict[str, str | bool | int | float | None]:
     """Return the figures that the table ``syncs`` shows, except for the numbers of changes."""
     return {
-        "finished_at": time.time(),
         "verdict": f"{completeness.verdict}",
         "proven": completeness.proven,
         "total": completeness.last_total,
