@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
@@ -80,11 +80,11 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close the file."""
-        database, thread, self._database, self._thread = self._database, self._thread, None, None
+        thread, self._thread = self._thread, None
         if thread is not None:
-            if database is not None:
-                await asyncio.shield(asyncio.get_running_loop().run_in_executor(thread, database.close))
+            closing = asyncio.get_running_loop().run_in_executor(thread, self._close)  # after all that runs there
             thread.shutdown(wait=False)
+            await asyncio.shield(closing)
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""
@@ -94,8 +94,9 @@ class SqliteStore:
     @asynccontextmanager
     async def start_sync(self) -> AsyncIterator["_SqliteStaging"]:
         """Return where to stage what a sync sees; the lock on the journal keeps other syncs away."""
-        staging = await self._run(_SqliteStaging, self._connect, self._path)
+        staging = _SqliteStaging(self._connect, self._path)
         try:
+            await self._run(staging.open)
             yield staging
         finally:
             await asyncio.shield(asyncio.to_thread(staging.close))
@@ -199,6 +200,11 @@ class SqliteStore:
             database.execute(f"PRAGMA {pragma}")
         return database
 
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
     def _open(self) -> None:
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -238,12 +244,20 @@ class _SqliteStaging:
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], path: Path) -> None:
+        self._connect = connect
         self._path = path
         self._lock = Lock()
-        with translate_sqlite_errors(path):
-            self._database = connect()
-            for statement in schema.stage_tables(_TYPES):
-                self._database.execute(statement)
+        self._database: sqlite3.Connection  # set by `open`
+        self._connections = ExitStack()
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Connect, unless this is closed already."""
+        with self._lock, translate_sqlite_errors(self._path):
+            if not self._is_closed:
+                self._database = self._connections.enter_context(closing(self._connect()))
+                for statement in schema.stage_tables(_TYPES):
+                    self._database.execute(statement)
 
     async def read_known(self) -> Known:
         """Return what the tables hold."""
@@ -268,7 +282,8 @@ class _SqliteStaging:
     def close(self) -> None:
         """Drop everything that is not committed."""
         with self._lock:
-            self._database.close()
+            self._is_closed = True
+            self._connections.close()
 
     def _read_known(self) -> Known:
         with self._lock, translate_sqlite_errors(self._path):

@@ -3,10 +3,11 @@
 import asyncio
 import gc
 import gzip
+import math
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -14,6 +15,8 @@ from customers_async import APIResponseError, RecordError, RetryPolicy, customer
 from tests.faults.canary import EXAMPLE, page
 from tests.wire import make_response, serve
 
+LIMIT = 0.1
+"""Seconds for which the event loop may be held."""
 SHAPES: dict[str, tuple[bytes, str]] = {
     "millions of numbers": (b"[" + b"0," * 1_500_000 + b"0]", "200 OK"),
     "many bad records": (b"[" + b"{}," * 50_000 + b"{}]", "200 OK"),
@@ -26,6 +29,7 @@ SHAPES: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.no_cover  # measuring coverage takes longer than the limit allows
 @pytest.mark.parametrize("call", ["get_page", "get_customer", "whoami"])
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -38,30 +42,42 @@ async def test_fault_53_no_body_holds_the_loop(
     reply = make_response(gzip.compress(body, 1) if zipped else body, status, **fields)
     request.addfinalizer(gc.enable)
     gc.disable()  # it would look at all objects of the test process
-    async with serve(reply, retry=RetryPolicy(max_attempts=1)) as (client, _), loop_runs():
-        with pytest.raises(Exception, match=r"response|record|page|422"):
-            await getattr(client, call)(*{"get_page": (1,), "get_customer": (EXAMPLE,), "whoami": ()}[call])
+    async with serve(reply, retry=RetryPolicy(max_attempts=1)) as (client, _):
+
+        async def send() -> None:
+            with pytest.raises(Exception, match=r"response|record|page|422"):
+                await getattr(client, call)(*{"get_page": (1,), "get_customer": (EXAMPLE,), "whoami": ()}[call])
+
+        assert await measure_hold(send) < LIMIT
 
 
-@asynccontextmanager
-async def loop_runs() -> AsyncIterator[None]:
-    """Fail if the event loop does not run at least every 100 ms of CPU time."""
-    longest, last = 0.0, time.process_time()
+async def measure_hold(work: Callable[[], Awaitable[object]]) -> float:
+    """Return the longest time that the event loop did not run, in seconds of this thread's CPU time.
+
+    Other load and cold caches only add to it, so the shortest of three measurements counts.
+    """
+    longest = last = 0.0
 
     async def watch() -> None:
         nonlocal longest, last
         while True:
             await asyncio.sleep(0)
-            now = time.process_time()
+            now = time.thread_time()
             longest, last = max(longest, now - last), now
 
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        await asyncio.sleep(0)
-        watcher.cancel()
-    assert longest < 0.1, f"{longest * 1e3:.0f} ms"
+    shortest = math.inf
+    for _ in range(3):
+        longest, last = 0.0, time.thread_time()
+        watcher = asyncio.create_task(watch())
+        try:
+            await work()
+        finally:
+            await asyncio.sleep(0)
+            watcher.cancel()
+        shortest = min(shortest, longest)
+        if shortest < LIMIT:
+            break
+    return shortest
 
 
 def records(number: int, fields: bytes) -> bytes:
@@ -93,6 +109,7 @@ HEAVY: dict[str, bytes] = {
 }
 
 
+@pytest.mark.no_cover  # measuring coverage takes longer than the limit allows
 @pytest.mark.parametrize("keep_unknown", [True, False])
 @pytest.mark.parametrize("body", HEAVY.values(), ids=HEAVY.keys())
 async def test_fault_53_no_page_and_no_customer_holds_the_loop(
@@ -104,14 +121,18 @@ async def test_fault_53_no_page_and_no_customer_holds_the_loop(
     gc.disable()
     once = RetryPolicy(max_attempts=1)
     reply = make_response(body, X_Api_Has_More_Pages="false")
-    async with serve(reply, retry=once, keep_unknown=keep_unknown) as (client, _), loop_runs():
-        if body.startswith(b"["):
-            pager = client.list_customers(on_bad_record=lambda *_: None, on_incomplete="ignore")
-            assert not [page async for page in pager.pages() if not page.customers and not page.rejected]
-        else:
-            with suppress(APIResponseError):
-                await client.get_customer(EXAMPLE)
-            await client.whoami()
+    async with serve(reply, retry=once, keep_unknown=keep_unknown) as (client, _):
+
+        async def send() -> None:
+            if body.startswith(b"["):
+                pager = client.list_customers(on_bad_record=lambda *_: None, on_incomplete="ignore")
+                assert not [page async for page in pager.pages() if not page.customers and not page.rejected]
+            else:
+                with suppress(APIResponseError):
+                    await client.get_customer(EXAMPLE)
+                await client.whoami()
+
+        assert await measure_hold(send) < LIMIT
 
 
 async def test_fault_53_many_gzip_members_are_refused() -> None:
