@@ -29,9 +29,12 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = _DISK_ERRORS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        number = getattr(error, "sqlite_errorcode", 0) & 0xFF
     else:
         return
-    if code is not None:  # outside the try statement: the original error may quote a value
-        raise OSError(code, os.strerror(code), str(path))
-    raise ExportError(f"{path} is damaged: move it away")
+    # None hides the original error, which may quote a value.
+    if number in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise ExportError(f"{path} is in use by another process: try again later") from None
+    if (code := _DISK_ERRORS.get(number)) is not None:
+        raise OSError(code, os.strerror(code), str(path)) from None
+    raise ExportError(f"{path} is damaged: move it away") from None

@@ -21,12 +21,12 @@ class Known:
     Attributes:
         digests: The digest of each customer's record, by uuid.
         removed: Customers that earlier syncs removed.
-        seen_at: When the last listing began, Unix seconds.
+        written_at: When the tables were last written, by a sync or by `Mirror.forget`, Unix seconds.
     """
 
     digests: dict[str, bytes]
     removed: frozenset[str] = frozenset()
-    seen_at: float = 0.0
+    written_at: float = 0.0
 
 
 class Merge:

@@ -13,6 +13,8 @@ from customers_async.models import Customer
 
 __all__ = ["StagedCustomer", "compute_digest", "encode_customer", "fold", "is_same", "load_customer"]
 
+_SEARCHED = 200
+"""Characters of a name: an index does not hold texts of any length."""
 _LETTERS = str.maketrans(
     {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t", "ŋ": "n"}
 )
@@ -64,8 +66,8 @@ def is_same(before: str, after: str) -> bool:
 
 
 def fold(text: str) -> str:
-    """Return the text in lower case and without accents, for searches."""
-    if text.isascii():
-        return text.lower()
-    letters = unicodedata.normalize("NFKD", text.casefold()).translate(_LETTERS)
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+    """Return the text in lower case and without accents, for searches: its first 200 characters."""
+    if not text.isascii():
+        letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(_LETTERS)
+        text = "".join(letter for letter in letters if not unicodedata.combining(letter) and letter != "\0")
+    return text.lower().replace("\0", "")[:_SEARCHED]

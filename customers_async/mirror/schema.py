@@ -55,7 +55,7 @@ CUSTOMER_COLUMNS = {
     "related_persons": "JSON text",
     "record": "the record as the service sent it, JSON text",
     "digest": "of the record",
-    "search": "the name in lower case, without accents",
+    "search": "the first 200 characters of the name in lower case, without accents",
     "version": "the sync that last changed it",
     "suspect_since": "the first sync that did not see it; NULL if the last one did",
 }
@@ -105,7 +105,7 @@ def _create_tables(types: Types) -> Iterator[str]:
     own_types |= {"version": f"{types.integer} NOT NULL", "suspect_since": types.integer}
     customer_types = {**{name: _field_type(name, types) for name in FIELDS}, **own_types}
     yield _table("customers", [(name, kind, CUSTOMER_COLUMNS.get(name, "")) for name, kind in customer_types.items()])
-    yield "CREATE INDEX customers_search ON customers (search, uuid, registration_country_code, type)"
+    yield "CREATE INDEX customers_search ON customers (search, uuid)"
     yield _table(
         "history",
         [

@@ -47,8 +47,8 @@ async def run_sync(
         )
         try:
             known = await staging.read_known()
-            if min(journal.times.values(), default=known.seen_at) <= known.seen_at:
-                await journal.clear()  # a later sync has been written: these pages would bring back what it replaced
+            if min(journal.times.values(), default=known.written_at) <= known.written_at:
+                await journal.clear()  # these pages would bring back what was written or erased since
             sync = _SyncRun(client, journal, staging, known, max_removals, on_progress)
             report = await sync.run(facts)
             await journal.discard()
@@ -184,7 +184,8 @@ class _LookUps:
             async for result in results:
                 if result.customer is not None:
                     self.missed += 1
-                    self._found.append((result.customer, encode_customer(result.customer)))
+                    if result.customer.uuid == result.uuid:  # else the service spells it in another case
+                        self._found.append((result.customer, encode_customer(result.customer)))
                 elif isinstance(result.error, NotFoundError):
                     self.removed.append(result.uuid)
                     check_removals(len(self.removed), self._max_removals)
