@@ -501,7 +501,7 @@ async def test_watch_yields_changes_and_survives_errors(
         second = await anext(watching)
     assert [change.after and change.after.name for change in (first, second)] == ["one", "two"]
     assert [report.version for report in reports] == [*range(2, 2 + len(reports))]
-    assert caplog.text.count("The sync failed with NotFoundError; the next one begins in 0 s.") == 2
+    assert caplog.text.count("The sync failed: NotFoundError; the next one begins in 0 s.") == 2
 
 
 async def test_watch_yields_what_others_have_synced(

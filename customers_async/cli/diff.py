@@ -67,8 +67,8 @@ class _Difference:
 
     @property
     def total(self) -> int:
-        """The number of differences."""
-        return sum(self.counts.values())
+        """The number of differences; a customer that is alive is none."""
+        return sum(number for name, number in self.counts.items() if name != "alive")
 
     def describe(self) -> str:
         """Return the figures as one line."""

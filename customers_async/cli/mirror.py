@@ -127,6 +127,7 @@ async def watch(
     /,
     *,
     every: str = "15m",
+    since: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     max_removals: Removals = None,
     json: Flag = False,
     connection: Connection = _CONNECTION,
@@ -136,6 +137,7 @@ async def watch(
     Args:
         target: An SQLite file, which is created if it is missing, or a PostgreSQL URL.
         every: The time from one sync to the next: a number with the unit s, m, h or d.
+        since: Show the changes after this version. Default: those of the first sync, and all later ones.
         max_removals: Customers that one sync may remove. Default: 5 % of the mirror, and at least 20.
         json: Print JSON Lines: one change a line, with the customer before and after in the service's form.
         connection: How to connect to the service.
@@ -146,7 +148,7 @@ async def watch(
             raise ValueError("--every must be above 0")
         mirror = open_mirror(target)
     async with mirror, connection.client() as client:
-        watching = mirror.watch(client, every=seconds, max_removals=max_removals, on_sync=_print_sync)
+        watching = mirror.watch(client, every=seconds, since=since, max_removals=max_removals, on_sync=_print_sync)
         async with aclosing(watching):
             async for change in watching:
                 await write(format_change(change, json=json))
@@ -159,9 +161,8 @@ def open_mirror(target: str, *, must_exist: bool = False) -> Mirror:
         UsageError: The extra for PostgreSQL is missing.
         OSError: There is no such file, although it must exist.
     """
-    is_url = target.startswith(("postgresql://", "postgres://"))
-    if not is_url and must_exist:
-        Path(target).stat()
+    if must_exist and "://" not in target and not Path(target).stat().st_size:
+        raise UsageError(f"{target} is empty: sync makes a mirror of it")
     try:
         return Mirror.open(target)
     except ModuleNotFoundError as error:

@@ -1,40 +1,44 @@
 """The mirror: a table that is kept in step with the list, and its change feed."""
 
-import asyncio
 import builtins
 import copy
 import logging
-import math
 import os
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-from customers_async.checks import check_int, check_uuid
+import attrs
+
+from customers_async.checks import check_int, check_uuid, is_plain_function
 from customers_async.client import CustomersClient
-from customers_async.errors import APIConnectionError, CustomersError, NotFoundError, RateLimitError, ServerError
+from customers_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    CustomersError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from customers_async.export.options import RESUME_WITHIN, OnProgress, check_progress, check_resume
 from customers_async.export.target import find_target
 from customers_async.mirror.models import Change, MirroredCustomer, SyncReport
+from customers_async.mirror.recent import Recent
 from customers_async.mirror.records import fold, load_customer
 from customers_async.mirror.sqlite import SqliteStore
 from customers_async.mirror.store import PAGE, Store, StoredChange, StoredCustomer
 from customers_async.mirror.sync import run_sync
+from customers_async.mirror.watch import watch_changes
 from customers_async.models import Customer
 
 __all__ = ["Mirror"]
 
-Remembered = TypeVar("Remembered", MirroredCustomer, NotFoundError)
 
-_REMEMBERED = 10_000
-"""Look-ups of `Mirror.get_customer` that are remembered."""
-_FIRST_DELAY = 5.0
-"""Seconds until `Mirror.watch` syncs again after a failure; doubled after each further one."""
-
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger("customers_async")
 
 
@@ -53,7 +57,7 @@ class Mirror:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._recent: OrderedDict[str, tuple[float, MirroredCustomer | NotFoundError]] = OrderedDict()
+        self._recent = Recent()
 
     def __repr__(self) -> str:
         return f"<Mirror {self._store!r}>"
@@ -102,9 +106,9 @@ class Mirror:
     ) -> SyncReport:
         """Read the list, and write what has changed in one transaction, as the next version.
 
-        Nobody is removed because the listing did not show them: each such customer is looked up. A 404 removes it; a
-        customer that the look-up finds stays; if the look-up fails, the customer stays a suspect for the next sync. A
-        record that does not fit the model is counted, and the mirror keeps what it held.
+        A customer that is missing from the listing is not removed: it is looked up. A 404 removes it; a customer that
+        the look-up finds stays; if the look-up fails, the customer stays a suspect for the next sync. A record that
+        does not fit the model is counted, and the mirror keeps what it held.
 
         The pages are stored in a journal as they arrive. A sync that was interrupted changes nothing, and the next one
         resumes from the journal.
@@ -133,7 +137,7 @@ class Mirror:
             resume=check_resume(resume),
             on_progress=check_progress(progress),
         )
-        _log.info("The mirror is in step: %s.", report.describe())
+        _log.info("Synced: %s.", report.describe())
         return report
 
     async def get(self, uuid: str) -> Customer | None:
@@ -145,8 +149,8 @@ class Mirror:
     async def get_customer(self, uuid: str, client: CustomersClient, *, max_age: float = 300.0) -> MirroredCustomer:
         """Return a customer: from the mirror if it is recent, else from the service, else from the mirror as it is.
 
-        What the service answers is remembered for ``max_age`` in this object, also that there is no such customer. The
-        mirror itself changes by `sync` only.
+        Responses, including 404, are remembered in this object. If the service fails, the newest of what is remembered
+        and what the mirror holds is returned, marked as stale. The mirror itself changes by `sync` only.
 
         Args:
             uuid: The customer.
@@ -156,8 +160,7 @@ class Mirror:
 
         Raises:
             NotFoundError: The service does not know the customer.
-            CustomersError: The look-up failed, and the mirror does not hold the customer; or the service refused the
-                token.
+            CustomersError: The look-up failed, and nothing is known of the customer; or the token was refused.
             TypeError: An argument is of the wrong type.
             ValueError: ``uuid`` does not have the service's form, or ``max_age`` is negative.
         """
@@ -166,22 +169,30 @@ class Mirror:
             raise TypeError(f"max_age must be a number of seconds, not {type(max_age).__name__}")
         if not max_age >= 0:
             raise ValueError("max_age must be 0 or more")
-        if (recent := self._recall(uuid, max_age)) is not None:
-            return recent
         stored = await self._store.get(uuid)
-        if stored is not None and time.time() - stored.seen_at <= max_age:
-            return _load_customer(stored, stale=False)
+        held = None if stored is None else _load_customer(stored)
+        held_at, oldest = (0.0 if stored is None else stored.seen_at), time.time() - max_age
+        newest = self._recent.get(uuid, newer_than=max(held_at, oldest))
+        if newest is None and held_at > oldest:
+            newest = held
+        if newest is not None:
+            return newest
         try:
-            customer = await client.get_customer(uuid)
+            customer = await client.with_options(keep_unknown=True).get_customer(uuid)
         except NotFoundError as error:
-            self._remember(uuid, copy.copy(error))
+            self._recent.put(uuid, copy.copy(error))
             raise
-        except (APIConnectionError, RateLimitError, ServerError) as error:
-            if stored is None:
+        except (AuthenticationError, ConfigurationError, PermissionDeniedError):
+            raise
+        except CustomersError as error:
+            newest = self._recent.get(uuid, newer_than=held_at) or held
+            if newest is None:
                 raise
-            _log.info("The mirror answers for the service, which failed with %s.", type(error).__name__)
-            return _load_customer(stored, stale=True)
-        return self._remember(uuid, MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False))
+            _log.info("The service failed with %s; the mirror's copy is returned.", type(error).__name__)
+            return attrs.evolve(newest, stale=True)
+        found = MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False)
+        self._recent.put(uuid, found)
+        return found
 
     async def find(
         self,
@@ -194,7 +205,7 @@ class Mirror:
         """Yield the customers whose name contains this text, in the order of their names. Sends nothing.
 
         Args:
-            name: Part of the name; case and accents do not matter. An empty text finds everybody.
+            name: Part of the name; case and accents do not matter. An empty text matches every customer.
             country: The ``registration_country_code``, such as ``"LT"``.
             type: The ``type``, such as ``"company"``.
             limit: Yield at most this many; None yields all.
@@ -205,6 +216,9 @@ class Mirror:
         """
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {builtins.type(name).__name__}")
+        for option, value in (("country", country), ("type", type)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{option} must be a str, not {builtins.type(value).__name__}")
         if limit is not None:
             _check_count("limit", limit)
         left, after, text = limit, None, fold(name)
@@ -228,16 +242,22 @@ class Mirror:
 
         Raises:
             TypeError: ``since`` is not an int.
-            ValueError: ``since`` is negative; or changes after it have been pruned, so they cannot all be yielded.
+            ValueError: ``since`` is negative, or later than the last version; or changes after it have been pruned, so
+                they cannot all be yielded.
         """
         _check_count("since", since)
         after = 0
-        pruned = int((await self._store.read_facts()).get("pruned", 0))
-        if since < pruned:
-            raise ValueError(
-                f"changes up to version {pruned} have been pruned: read the customers, then since={pruned}"
-            )
-        while rows := await self._store.read_changes(since, after, PAGE):
+        while True:
+            rows = await self._store.read_changes(since, after, PAGE)
+            last, pruned = await self._store.read_versions()  # after the rows, which another process may have pruned
+            if since < pruned:
+                raise ValueError(
+                    f"changes up to version {pruned} have been pruned: read all customers, then since={pruned}"
+                )
+            if since > last:
+                raise ValueError(f"since is {since}, but the last version is {last}: this is another mirror")
+            if not rows:
+                return
             for row in rows:
                 after = row.id
                 yield _load_change(row)
@@ -247,18 +267,21 @@ class Mirror:
         client: CustomersClient,
         *,
         every: float,
+        since: int | None = None,
         max_removals: int | None = None,
         on_sync: Callable[[SyncReport], object] | None = None,
     ) -> AsyncGenerator[Change, None]:
         """Sync again and again, and yield the changes, also those that other processes write in between.
 
-        It ends only when it is closed or cancelled.
+        It ends only when it is closed or cancelled. Each change is yielded at least once: to continue after a restart,
+        pass the last version of which you have handled every change.
 
         A sync that fails is logged as a warning and repeated after 5 s, then 10 s, and so on, up to ``every``.
 
         Args:
             client: The client to read the list with.
             every: Seconds from the beginning of one sync to that of the next.
+            since: Yield the changes after this version. Default: those of the first sync, and all later ones.
             max_removals: As in `sync`.
             on_sync: Called with the report of each sync, before its changes are yielded. What it raises ends the
                 iteration.
@@ -273,26 +296,15 @@ class Mirror:
             raise ValueError("every must be above 0")
         if max_removals is not None:
             _check_count("max_removals", max_removals)
-        clock, failures, since = asyncio.get_running_loop().time, 0, -1
-        while True:
-            started = clock()
-            try:
-                report = await self.sync(client, max_removals=max_removals)
-            except (CustomersError, OSError) as error:
-                delay = min(every, _FIRST_DELAY * 2**failures)
-                failures = min(failures + 1, 30)
-                _log.warning("The sync failed with %s; the next one begins in %.0f s.", type(error).__name__, delay)
-            else:
-                failures, delay = 0, every
-                if on_sync is not None:
-                    on_sync(report)
-                since = report.version - 1 if since < 0 else since  # others may sync in between
-                async with aclosing(self.changes(since)) as changes:
-                    async for change in changes:
-                        yield change
-                        since = change.version
-                since = max(since, report.version)
-            await asyncio.sleep(max(0.0, started + delay - clock()))
+        if since is not None:
+            _check_count("since", since)
+        if on_sync is not None and not is_plain_function(on_sync, 1):
+            raise TypeError("on_sync must be a plain function of a SyncReport, or None")
+        sync = partial(self.sync, client, max_removals=max_removals)
+        watching = watch_changes(sync, self.changes, every=float(every), since=since, on_sync=on_sync)
+        async with aclosing(watching):
+            async for change in watching:
+                yield change
 
     async def forget(self, uuid: str) -> int:
         """Erase a customer: the row and its history. Return how many rows were deleted.
@@ -300,7 +312,7 @@ class Mirror:
         If the service still lists the customer, the next sync adds it again.
         """
         check_uuid(uuid)
-        self._recent.pop(uuid, None)
+        self._recent.discard(uuid)
         return await self._store.forget(uuid)
 
     async def prune(self, older_than: timedelta) -> int:
@@ -311,34 +323,19 @@ class Mirror:
         """
         if older_than < timedelta():
             raise ValueError("older_than must not be negative")
-        return await self._store.prune(datetime.now(UTC) - older_than)
-
-    def _recall(self, uuid: str, max_age: float) -> MirroredCustomer | None:
-        """Return what `get_customer` remembers of a customer, if it is recent; raise if that is a 404."""
-        at, result = self._recent.get(uuid, (-math.inf, None))
-        if result is None or time.time() - at > max_age:
-            return None
-        if isinstance(result, NotFoundError):
-            raise copy.copy(result)
-        return result
-
-    def _remember(self, uuid: str, result: Remembered) -> Remembered:
-        self._recent[uuid] = time.time(), result
-        self._recent.move_to_end(uuid)
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
-        return result
+        now = datetime.now(UTC)
+        return await self._store.prune(now - min(older_than, now - _EPOCH))
 
 
 def _check_count(name: str, value: int) -> None:
     check_int(name, value)
-    if value < 0:
+    if not 0 <= value <= sys.maxsize:
         raise ValueError(f"{name} must be 0 or more")
 
 
-def _load_customer(stored: StoredCustomer, *, stale: bool) -> MirroredCustomer:
+def _load_customer(stored: StoredCustomer) -> MirroredCustomer:
     seen_at = datetime.fromtimestamp(stored.seen_at, UTC)
-    return MirroredCustomer(customer=load_customer(stored.record), seen_at=seen_at, stale=stale)
+    return MirroredCustomer(customer=load_customer(stored.record), seen_at=seen_at, stale=False)
 
 
 def _load_change(row: StoredChange) -> Change:

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from customers_async.calls.tokens import hide
 from customers_async.errors import ExportError
 from customers_async.mirror import schema
 from customers_async.mirror.postgres_staging import TYPES, PostgresStaging, asyncpg, translate_errors
-from customers_async.mirror.store import NOT_OPEN, Facts, StoredChange, StoredCustomer, find_journal_target
+from customers_async.mirror.store import (
+    ALREADY_OPEN,
+    NOT_OPEN,
+    Facts,
+    StoredChange,
+    StoredCustomer,
+    find_journal_target,
+)
 
 __all__ = ["PostgresStore"]
 
@@ -34,15 +42,25 @@ class PostgresStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        try:
+            parts = urlsplit(url)
+            host, port, query = parts.hostname or "", parts.port, parse_qs(parts.query)
+        except ValueError:
+            host, port, query = None, None, {}
+        if host is None or "@" in parts.path:
+            raise ValueError("the PostgreSQL URL cannot be parsed: percent-encode special characters of the password")
+        self._url = hide(url)
+        self._label = f"{host}{parts.path}"
+        settings = {name: values for name, values in query.items() if name in ("host", "search_path")}
+        self._database = f"{host}:{port}{parts.path} {settings}"
         self._pool: Any = None
-        parts = urlsplit(url)
-        settings = {name: values for name, values in parse_qs(parts.query).items() if name in ("host", "search_path")}
-        self.journal_target: Path = find_journal_target(f"{parts.hostname}:{parts.port}{parts.path} {settings}")
 
     def __repr__(self) -> str:
-        parts = urlsplit(self._url)
-        return f"PostgresStore({f'{parts.hostname}{parts.path}'!r})"
+        return f"PostgresStore({self._label!r})"
+
+    def find_journal_target(self) -> Path:
+        """Return a path in the user's cache, one for each database."""
+        return find_journal_target(self._database)
 
     async def open(self) -> None:
         """Connect, and create the tables or bring them up to date.
@@ -51,6 +69,8 @@ class PostgresStore:
             ExportError: The database refuses, or its tables are of a later version of this package, or others.
             OSError: There is no connection.
         """
+        if self._pool is not None:
+            raise RuntimeError(ALREADY_OPEN)
         with translate_errors():
             self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=_CONNECTIONS)
         try:
@@ -91,6 +111,15 @@ class PostgresStore:
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
+
+    async def read_versions(self) -> tuple[int, int]:
+        """Return the last version, and the last one whose changes have been pruned; 0 if there is none."""
+        rows = await self._fetch(
+            "SELECT coalesce((SELECT max(version) FROM syncs), 0), "
+            "coalesce((SELECT CAST(value AS BIGINT) FROM mirror_facts WHERE name = 'pruned'), 0)"
+        )
+        last, pruned = rows[0]
+        return last, pruned
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""

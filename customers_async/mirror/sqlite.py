@@ -16,7 +16,7 @@ from customers_async.errors import ExportError
 from customers_async.export.sqlite_errors import translate_sqlite_errors
 from customers_async.mirror import schema
 from customers_async.mirror.sqlite_staging import TYPES, SqliteStaging
-from customers_async.mirror.store import NOT_OPEN, Facts, StoredChange, StoredCustomer
+from customers_async.mirror.store import ALREADY_OPEN, NOT_OPEN, Facts, StoredChange, StoredCustomer
 
 __all__ = ["SqliteStore"]
 
@@ -38,20 +38,27 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
-        self.journal_target: Path = self._path
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
 
     def __repr__(self) -> str:
         return f"SqliteStore({str(self._path)!r})"
 
+    def find_journal_target(self) -> Path:
+        """Return the path of the file."""
+        return self._path
+
     async def open(self) -> None:
         """Open the file or create it, and bring its tables up to date.
+
+        It may be opened once at a time.
 
         Raises:
             ExportError: It is another file than a mirror, or of a later version of this package.
             OSError: It cannot be created.
         """
+        if self._thread is not None:
+            raise RuntimeError(ALREADY_OPEN)
         self._thread = ThreadPoolExecutor(1, "customers-mirror")
         try:
             await self._run(self._open)
@@ -66,6 +73,15 @@ class SqliteStore:
             closing = asyncio.get_running_loop().run_in_executor(thread, self._close)  # after all that runs there
             thread.shutdown(wait=False)
             await asyncio.shield(closing)
+
+    async def read_versions(self) -> tuple[int, int]:
+        """Return the last version, and the last one whose changes have been pruned; 0 if there is none."""
+        rows = await self._fetch(
+            "SELECT coalesce((SELECT max(version) FROM syncs), 0), "
+            "coalesce((SELECT CAST(value AS INTEGER) FROM mirror_facts WHERE name = 'pruned'), 0)"
+        )
+        last, pruned = rows[0]
+        return last, pruned
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""

@@ -15,6 +15,7 @@ from customers_async.mirror.models import Kind
 from customers_async.mirror.records import StagedCustomer
 
 __all__ = [
+    "ALREADY_OPEN",
     "NOT_OPEN",
     "PAGE",
     "Facts",
@@ -26,9 +27,10 @@ __all__ = [
     "find_journal_target",
 ]
 
-PAGE = 500
-"""Rows that are read at once."""
+PAGE = 200
+"""Rows that are read at once: to decode them holds the event loop for 5 ms."""
 NOT_OPEN = "the mirror is not open: use it in an async with block"
+ALREADY_OPEN = "the mirror is open already"
 
 Facts = dict[str, str]
 """Which list a mirror is of: ``base_url`` and ``account``; empty before the first sync."""
@@ -67,8 +69,8 @@ class Sync:
     Attributes:
         facts: Which list it has read.
         seen_at: When the oldest page of its listing was received, Unix seconds.
-        removed: Customers that the service does not know any more.
-        suspects: Customers of which nothing is known.
+        removed: Customers whose look-up was answered with a 404.
+        suspects: Customers whose look-up failed.
         columns: Further columns of the row in ``syncs``: verdict, totals and figures.
     """
 
@@ -100,8 +102,9 @@ class Staging(Protocol):
 class Store(Protocol):
     """A database that holds the tables ``customers``, ``changes`` and ``syncs``."""
 
-    journal_target: Path
-    """The file beside which the journal of a sync lies."""
+    def find_journal_target(self) -> Path:
+        """Return the path beside which the journal of a sync lies."""
+        ...
 
     async def open(self) -> None:
         """Connect, and create the tables or migrate them."""
@@ -109,12 +112,16 @@ class Store(Protocol):
     async def close(self) -> None:
         """Disconnect. Safe to repeat."""
 
+    async def read_versions(self) -> tuple[int, int]:
+        """Return the last version, and the last one whose changes have been pruned; 0 if there is none."""
+        ...
+
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""
         ...
 
     def start_sync(self) -> AbstractAsyncContextManager[Staging]:
-        """Return where to stage what a sync sees. If the lock on the journal is not enough, keep other syncs away.
+        """Take the store's lock, if it has one, and return where to stage what the sync sees.
 
         Raises:
             ExportError: Another sync is running.

@@ -38,7 +38,7 @@ async def run_sync(
     _check_facts(facts, await store.read_facts())
     async with store.start_sync() as staging:
         journal = await Journal.open(
-            store.journal_target,
+            store.find_journal_target(),
             base_url=facts["base_url"],
             account=facts["account"],
             per_page=MAX_PER_PAGE,
@@ -157,7 +157,7 @@ class _LookUps:
     """Looks up the customers that the listing did not show.
 
     Attributes:
-        removed: Those that the service does not know any more.
+        removed: Those whose look-up was answered with a 404.
         suspects: Those whose look-up failed.
         missed: The number of those that exist.
     """
