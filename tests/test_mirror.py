@@ -21,6 +21,7 @@ import pytest
 
 from customers_async import (
     APIConnectionError,
+    AuthenticationError,
     Customer,
     CustomersClient,
     CustomersError,
@@ -59,11 +60,16 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture
-async def mirror(target: str) -> AsyncIterator[Mirror]:
-    """An empty mirror. Its database is in another process, so time passes as it does there."""
+async def real_time() -> None:
+    """Let time pass as it does in the database's process."""
     loop: Any = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     loop._skipping.busy_threads += 1
+
+
+@pytest.fixture
+async def mirror(target: str, real_time: None) -> AsyncIterator[Mirror]:
+    """An empty mirror."""
     async with Mirror.open(target) as mirror:
         yield mirror
 
@@ -245,7 +251,21 @@ async def test_unknown_fields_are_kept(mirror: Mirror, client: CustomersClient, 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\0", "a\0b", "Ž😀", "'; DROP TABLE customers; --", "\\N", "\n", "%", "NA", "\u200f"]
+    "text",
+    [
+        "long " * 5000,
+        "".join(chr(256 + n) for n in range(5000)),
+        "",
+        "\0",
+        "a\0b",
+        "Ž😀",
+        "'; DROP TABLE customers; --",
+        "\\N",
+        "\n",
+        "%",
+        "NA",
+        "\u200f",
+    ],
 )
 async def test_any_text_is_kept(mirror: Mirror, client: CustomersClient, emulator: Emulator, text: str) -> None:
     """What a database cannot hold in a column is still in the record."""
@@ -611,11 +631,9 @@ async def test_bad_arguments_of_a_sync_are_refused(
     assert emulator.stats.requests == 0
 
 
-async def test_mirror_that_is_not_open_says_so(target: str, client: CustomersClient) -> None:
+async def test_mirror_that_is_not_open_says_so(target: str, real_time: None, client: CustomersClient) -> None:
     """Before the block and after it; a second block opens it again."""
     mirror = Mirror.open(target)
-    loop: Any = asyncio.get_running_loop()
-    loop._skipping.busy_threads += 1
     for _ in range(2):
         for call in (
             mirror.get("00000000-0000-4000-8000-00000000000z"),
@@ -659,22 +677,154 @@ async def test_queries_of_the_guide_work(
         assert rows, query
 
 
-async def test_postgres_tells_listeners_which_version_is_new(
-    postgres: PostgresServer, client: CustomersClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("target", ["postgres"], indirect=True)
+async def test_postgres_notifies_listeners_of_each_version(
+    target: str, mirror: Mirror, client: CustomersClient
 ) -> None:
     """``LISTEN customers_changes`` gets the version of each sync."""
-    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}")
-    loop: Any = asyncio.get_running_loop()
-    loop._skipping.busy_threads += 1
-    target = postgres.schemas[-1] if postgres.schemas else ""
-    async with Mirror.open(await asyncio.to_thread(postgres.make_schema)) as mirror:
-        connection = await asyncpg.connect(target or postgres.schemas[-1])
-        heard: asyncio.Queue[str] = asyncio.Queue()
-        await connection.add_listener("customers_changes", lambda *event: heard.put_nowait(event[-1]))
+    connection = await asyncpg.connect(target)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    await connection.add_listener("customers_changes", lambda *event: heard.put_nowait(event[-1]))
+    await mirror.sync(client)
+    while await heard.get() != "1":  # other tests use the same database
+        pass
+    await connection.close()
+
+
+async def test_uuid_in_another_case_is_written_once(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """A suspect whose look-up spells the uuid in another case exists; it stays as it is."""
+    await mirror.sync(client)
+    uuid = next(iter(emulator.uuids()))
+
+    async def respell(exchange: Any) -> Any:
+        response = await exchange.answer()
+        response.body = response.body.replace(uuid.encode(), uuid.upper().encode())
+        return response
+
+    emulator.gzip = False
+    emulator.fail_next(respell, times=None)
+    for _ in range(2):
         await mirror.sync(client)
-        while await heard.get() != "1":  # other tests use the same database
-            pass
-        await connection.close()
+        assert uuid in await read_mirror(mirror)
+    assert len([change for change in await read_changes(mirror) if change.uuid.lower() == uuid]) == 2
+
+
+async def test_reader_that_is_overtaken_by_prune_gets_no_gap(mirror: Mirror, client: CustomersClient) -> None:
+    """The error comes in the middle of the feed."""
+    await mirror.sync(client)
+    async with aclosing(mirror.changes()) as changes:
+        await anext(changes)
+        await mirror.prune(timedelta())
+        with pytest.raises(ValueError, match="have been pruned"):
+            async for _ in changes:
+                pass
+
+
+async def test_version_that_is_not_there_yet_is_refused(mirror: Mirror, client: CustomersClient) -> None:
+    """A reader of a mirror that was made anew would miss everything."""
+    await mirror.sync(client)
+    assert await read_changes(mirror, since=1) == []
+    with pytest.raises(ValueError, match="the last version is 1"):
+        await read_changes(mirror, since=2)
+
+
+async def test_get_customer_returns_the_newest_that_is_known(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Of the mirror and of earlier responses, whatever fails."""
+    await mirror.sync(client)
+    uuid = next(iter(emulator.uuids()))
+    emulator.touch(0, name="fresh", nickname="unknown to the model")
+    fresh = await mirror.get_customer(uuid, client, max_age=0)
+    assert fresh.customer.extra == {"nickname": "unknown to the model"}
+    emulator.fail_next("html", times=None)
+    stale = await mirror.get_customer(uuid, client, max_age=0)
+    assert (stale.customer, stale.seen_at, stale.stale) == (fresh.customer, fresh.seen_at, True)
+    emulator.recover()
+    emulator.touch(0, name="fresher")
+    await mirror.sync(client)
+    emulator.fail_next(401, times=None)
+    assert (await mirror.get_customer(uuid, client)).customer.name == "fresher"
+    with pytest.raises(AuthenticationError):
+        await mirror.get_customer(uuid, client, max_age=0)
+
+
+@pytest.mark.parametrize("on_sync", [5, lambda: None, AsyncMock()])
+async def test_watch_checks_its_listener(mirror: Mirror, client: CustomersClient, on_sync: Any) -> None:
+    """Before the first sync."""
+    with pytest.raises(TypeError, match="on_sync must be a plain function"):
+        await anext(mirror.watch(client, every=1, on_sync=on_sync))
+
+
+async def test_watch_continues_after_a_version(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:
+    """What was written while nothing watched is yielded first."""
+    for name in ("one", "two", "three"):
+        emulator.touch(0, name=name)
+        await mirror.sync(client)
+    async with aclosing(mirror.watch(client, every=60, since=1)) as watching:
+        found = [await anext(watching) for _ in range(2)]
+    assert [change.after and change.after.name for change in found] == ["two", "three"]
+
+
+@pytest.mark.parametrize("target", ["postgres"], indirect=True)
+async def test_lost_connections_are_replaced(
+    target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """A read succeeds on another connection; a sync fails with an error of this package, and the next one works."""
+    administrator = await asyncpg.connect(target)
+    await mirror.sync(client)
+    store: Any = mirror._store
+    async with store._pool.acquire() as lent:
+        pid = lent.get_server_pid()
+    await administrator.execute("SELECT pg_terminate_backend($1)", pid)
+    assert len(await read_mirror(mirror)) == 250
+
+    async def lose_the_connection(exchange: Any) -> Any:
+        await administrator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks "
+            "WHERE locktype = 'advisory' AND objid::bigint = hashtext(current_schema())::bigint & 4294967295"
+        )
+        return await exchange.answer()
+
+    emulator.fail_next(lose_the_connection, page=2)
+    emulator.touch(0, name="changed")
+    with pytest.raises(CustomersError):
+        await mirror.sync(client)
+    await administrator.close()
+    assert counts(await mirror.sync(client)) == {"changed": 1}
+
+
+@pytest.mark.parametrize("target", ["postgres"], indirect=True)
+async def test_other_tables_are_not_taken_for_a_mirror(target: str, real_time: None) -> None:
+    """Tables of these names are left alone, and a schema that is missing is named; other schemas do not matter."""
+    connection = await asyncpg.connect(target)
+    with pytest.raises(ExportError, match="CREATE SCHEMA"):
+        await Mirror.open(f"{target}_missing").__aenter__()
+    name = target.partition("search_path=")[2]
+    await connection.execute(f"CREATE SCHEMA {name}_own")
+    await connection.execute("CREATE TABLE customers (name TEXT)")
+    with pytest.raises(ExportError, match="another table customers"):
+        await Mirror.open(target).__aenter__()
+    async with Mirror.open(target.replace(name, f"{name}_own,{name}")) as mirror:
+        assert await read_mirror(mirror) == {}
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:pa/s3cret@host/db",
+        "postgresql://user:s3cret@[::1/db",
+        "postgresql://user:s3cret@host:x/db",
+    ],
+)
+def test_odd_url_is_refused_without_its_password(url: str) -> None:
+    """The message says what to do."""
+    with pytest.raises(ValueError, match="percent-encode") as caught:
+        Mirror.open(url)
+    assert "s3cret" not in f"{caught.value!r}"
 
 
 # The whole
@@ -778,6 +928,55 @@ async def test_later_version_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ExportError, match="of a later version of this package"):
         await Mirror.open(path).__aenter__()
+
+
+async def test_nothing_of_a_forgotten_customer_is_left_in_the_files(
+    tmp_path: Path, client: CustomersClient, emulator: Emulator
+) -> None:
+    """Not even while another process has the mirror open."""
+    path = tmp_path / "customers.db"
+    async with Mirror.open(path) as mirror, Mirror.open(path):
+        for name in ("Unmistakable One", "Unmistakable Two"):
+            emulator.touch(0, name=name)
+            await mirror.sync(client)
+        assert any(b"Unmistakable" in file.read_bytes() for file in tmp_path.iterdir())
+        await mirror.forget(next(iter(emulator.uuids())))
+        assert not any(b"Unmistakable" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+async def test_busy_file_is_not_called_damaged(
+    tmp_path: Path, client: CustomersClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that writes delays a sync; reading goes on."""
+    monkeypatch.setattr("customers_async.mirror.sqlite._BUSY_TIMEOUT", 0.01)
+    path = tmp_path / "customers.db"
+    async with Mirror.open(path) as mirror:
+        await mirror.sync(client)
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    async with Mirror.open(path) as mirror:
+        assert len(await read_mirror(mirror)) == 250
+        with pytest.raises(ExportError, match="in use by another process"):
+            await mirror.sync(client)
+        database.execute("ROLLBACK")
+        database.close()
+        await mirror.sync(client)
+
+
+async def test_empty_file_that_was_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
+    """A mirror holds personal data, however its file was made."""
+    path = tmp_path / "customers.db"
+    path.touch(0o644)
+    await _open_and_close(path)
+
+
+async def test_mirror_is_opened_once_at_a_time(target: str, real_time: None) -> None:
+    """A second block would lose the first one's connection."""
+    mirror = Mirror.open(target)
+    async with mirror:
+        with pytest.raises(RuntimeError, match="open already"):
+            await mirror.__aenter__()
+        assert await read_mirror(mirror) == {}
 
 
 async def test_missing_folder_is_named(tmp_path: Path) -> None:
