@@ -56,7 +56,7 @@ def test_find_prints_a_table_or_json_lines(command: Command, service: Emulator, 
     assert "Žygimantas Qūux" in command("find", target, "QUUX").out
     outcome = command("find", target, "mantas quux", "--country", "LT", "--type", "company", "--json")
     assert json.loads(outcome.out)["name"] == "Žygimantas Qūux"
-    assert command("find", target, "nobody of that name").out == ""
+    assert command("find", target, "no such name").out == ""
 
 
 def test_mass_removal_exits_6(command: Command, service: Emulator, target: str) -> None:

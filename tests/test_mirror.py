@@ -275,7 +275,7 @@ async def test_any_text_is_kept(mirror: Mirror, client: CustomersClient, emulato
 
 
 async def test_capped_list_still_applies_what_was_seen(mirror: Mirror) -> None:
-    """The service lists the first 10,000 of 10,030; nobody beyond them is removed."""
+    """The service lists the first 10,000 of 10,030; no customer beyond them is removed."""
     async with (
         Emulator(10_000, limit=10**6) as emulator,
         CustomersClient(emulator.token, base_url=emulator.url) as client,
@@ -407,7 +407,7 @@ async def test_find_ignores_case_and_accents(mirror: Mirror, client: CustomersCl
     assert await find("istanbul") == ["İstanbul"]
     assert await find("naive aeon") == ["naïve Æon"]
     assert await find("", limit=2) == (await find("", limit=None))[:2]
-    assert await find("nobody of that name") == []
+    assert await find("no such name") == []
     assert [customer async for customer in mirror.find("", country="YY")] == []
 
 
@@ -723,7 +723,7 @@ async def test_reader_that_is_overtaken_by_prune_gets_no_gap(mirror: Mirror, cli
 
 
 async def test_version_that_is_not_there_yet_is_refused(mirror: Mirror, client: CustomersClient) -> None:
-    """A reader of a mirror that was made anew would miss everything."""
+    """A reader of a mirror that was made again would miss everything."""
     await mirror.sync(client)
     assert await read_changes(mirror, since=1) == []
     with pytest.raises(ValueError, match="the last version is 1"):

@@ -151,7 +151,7 @@ def diff_exports(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> Ch
 
     Raises:
         ExportError: A file is damaged, does not match its manifest, or has no uuids; or they are of two services.
-        OSError: A file cannot be read, or SQLite's temporary directory has no room.
+        OSError: A file cannot be read, or SQLite's temporary directory is full.
         ValueError: A suffix names no format, or a format that needs pyarrow, which is not installed.
 
     Example:
