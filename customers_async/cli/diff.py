@@ -1,4 +1,4 @@
-"""``diff``: compare two exports, and look up who was not seen."""
+"""``diff``: compare two exports, and look up customers that were not seen."""
 
 import asyncio
 from collections.abc import Iterable, Iterator

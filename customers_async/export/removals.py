@@ -1,4 +1,4 @@
-"""Who is gone: customers that an export does not show are looked up, because absence proves nothing."""
+"""Looks up customers that an export does not contain, because absence proves nothing."""
 
 from collections.abc import AsyncGenerator, Iterable
 from enum import StrEnum
@@ -18,7 +18,7 @@ class RemovalStatus(StrEnum):
     """What is known of a customer that was not seen."""
 
     REMOVED = "REMOVED"
-    """The service does not know it any more. It answered the look-up with a 404."""
+    """The service answered the look-up with a 404."""
     ALIVE = "ALIVE"
     """The service still has it, so the newer export missed it."""
     UNKNOWN = "UNKNOWN"

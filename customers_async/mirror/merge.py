@@ -16,7 +16,7 @@ _MAX_REMOVED_SHARE = 0.05
 
 @attrs.frozen
 class Known:
-    """What a mirror knows before a sync.
+    """The contents of a mirror before a sync.
 
     Attributes:
         digests: The digest of each customer's record, by uuid.
@@ -30,10 +30,10 @@ class Known:
 
 
 class Merge:
-    """Compares what a sync sees with what the mirror knows.
+    """Compares what a sync sees with what the mirror holds.
 
     Args:
-        known: What the mirror knows.
+        known: The mirror's contents.
     """
 
     def __init__(self, known: Known) -> None:
@@ -43,7 +43,8 @@ class Merge:
     def see(self, uuid: str, digest: bytes) -> Kind | None:
         """Note a customer that the service has shown; return what may have happened to it.
 
-        Another digest is no proof of a change: the service may spell the same record differently.
+        Another digest does not prove a change, because the service may spell the same record differently: the stores
+        compare the values of both records before they write (`records.is_same`).
         """
         self._unseen.discard(uuid)
         held = self._known.digests.get(uuid)

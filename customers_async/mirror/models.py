@@ -36,7 +36,7 @@ class SyncReport:
         version: The number of the sync; its changes have the same.
         added: Customers that are new in the mirror.
         changed: Customers that differ from what the mirror held.
-        removed: Customers that the service does not know any more: their look-up was answered with a 404.
+        removed: Customers whose look-up was answered with a 404.
         restored: Customers that had been removed and are back.
         missed: Customers that the listing did not show although they exist: their look-up found them.
         rejected: Records that do not fit the model; the mirror keeps what it held of them.

@@ -244,7 +244,7 @@ async def _close(connection: Any) -> None:
 
 
 def _comments() -> Iterator[str]:
-    """Yield the statements that describe tables and columns to those who look at the database."""
+    """Yield the statements that describe tables and columns, for SQL clients."""
     yield "COMMENT ON TABLE customers IS 'the customers as the last sync saw them; a mirror of the customers API'"
     yield "COMMENT ON VIEW changes IS 'what each sync found, with the records before and after'"
     for table, columns in schema.describe_columns().items():

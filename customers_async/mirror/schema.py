@@ -61,7 +61,7 @@ CUSTOMER_COLUMNS = {
 }
 """The columns of ``customers`` whose names do not say everything."""
 COLUMNS = (*FIELDS, "record", "digest", "search")
-"""The columns of ``customers`` that are made from a record."""
+"""The columns of ``customers`` that a sync makes from a record."""
 SYNC_COLUMNS = {
     "version": "the number of the sync",
     "seen_at": "when the oldest page of the listing was received",

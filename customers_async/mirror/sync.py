@@ -1,4 +1,4 @@
-"""One sync: read the list, look up who was not seen, and write what changed in one transaction."""
+"""One sync: read the list, look up customers missing from it, and write what changed in one transaction."""
 
 from collections.abc import Iterable
 from contextlib import aclosing
@@ -87,7 +87,7 @@ class _SyncRun:
         self._max_removals = default_max_removals(len(known.digests)) if max_removals is None else max_removals
 
     async def run(self, facts: Facts) -> SyncReport:
-        """Read the list, look up who was not seen, and commit."""
+        """Read the list, look up customers missing from it, and commit."""
         completeness = await self._walk.read_list()
         if self._walk.must_rewrite:
             await self._walk.rewrite(completeness.last_total)
