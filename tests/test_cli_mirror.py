@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,27 @@ def test_watch_prints_a_line_for_each_sync_and_ends_on_a_signal(
     assert outcome.out.count("+ ") == 250
     assert "customers-async: version 1: 250 added, 0 changed, 0 removed; COMPLETE" in outcome.err
     assert "customers-async: version 2: 0 added, 0 changed, 0 removed; COMPLETE" in outcome.err
+
+
+def test_empty_file_is_not_made_a_mirror_by_a_reader(command: Command, target: str) -> None:
+    """Only sync makes a mirror."""
+    Path(target).touch()
+    assert command("find", target, "x").code == 2
+    assert Path(target).stat().st_size == 0
+
+
+def test_missing_extra_exits_2(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to install."""
+    for name in ("postgres", "postgres_staging"):
+        monkeypatch.delitem(sys.modules, f"customers_async.mirror.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    outcome = command("changes", "postgresql://host/db")
+    assert (outcome.code, "customers-async[postgres]" in outcome.err) == (2, True)
+
+
+def test_many_customers_are_found_in_batches(command: Command, service: Emulator, target: str) -> None:
+    """The table has one header."""
+    command("sync", target, "--quiet")
+    outcome = command("find", target, "", "--limit", "150")
+    assert (outcome.out.count("UUID"), len(outcome.out.splitlines())) == (1, 151)
+    assert len(command("find", target, "", "--limit", "200", "--json").out.splitlines()) == 200

@@ -7,6 +7,7 @@ import random
 import re
 import sqlite3
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,6 +36,7 @@ from customers_async import (
 from customers_async.emulator import Emulator
 from customers_async.export.journal import Journal
 from customers_async.mirror import Change, MassRemovalError, Mirror, SyncReport
+from customers_async.mirror.records import StagedCustomer
 from customers_async.testing import VirtualTimeLoop
 from tests.postgres import PostgresServer, run_server
 
@@ -571,7 +573,10 @@ async def test_repr_shows_no_customer_and_no_password(
     (change, *_) = await read_changes(mirror)
     assert change.after is not None
     assert change.after.name is not None
-    assert change.after.name not in repr(change)
+    staged = StagedCustomer("added", change.after, "{}", b"")
+    for shown in (change, staged):
+        assert change.after.name not in repr(shown)
+        assert change.after.name not in f"{list(shown.__rich_repr__())}"
     assert repr(Mirror.open("postgresql://user:s3cret@db.example/customers")) == (
         "<Mirror PostgresStore('db.example/customers')>"
     )
@@ -582,6 +587,8 @@ async def test_repr_shows_no_customer_and_no_password(
     [
         ("get", ("Smith",), ValueError),
         ("get", (5,), TypeError),
+        ("get_customer", ("00000000-0000-4000-8000-00000000000z", None, "1"), TypeError),
+        ("get_customer", ("00000000-0000-4000-8000-00000000000z", None, -1), ValueError),
         ("forget", ("Smith",), ValueError),
         ("prune", (timedelta(days=-1),), ValueError),
     ],
@@ -590,8 +597,9 @@ async def test_bad_arguments_are_refused(
     mirror: Mirror, method: str, arguments: tuple[Any, ...], kind: type[Exception]
 ) -> None:
     """Before the database is asked."""
+    options = {} if method != "get_customer" else {"max_age": arguments[2]}
     with pytest.raises(kind):
-        await getattr(mirror, method)(*arguments)
+        await getattr(mirror, method)(*arguments[:2], **options)
 
 
 @pytest.mark.parametrize(
@@ -600,6 +608,7 @@ async def test_bad_arguments_are_refused(
         ("find", {"name": 5}, TypeError),
         ("find", {"name": "x", "limit": -1}, ValueError),
         ("find", {"name": "x", "limit": "1"}, TypeError),
+        ("find", {"name": "x", "country": 5}, TypeError),
         ("changes", {"since": -1}, ValueError),
         ("changes", {"since": "1"}, TypeError),
     ],
@@ -913,9 +922,27 @@ async def test_other_file_is_refused(tmp_path: Path, content: str) -> None:
     else:
         path.write_text("not a database" * 1000)
     before = path.read_bytes()
-    with pytest.raises(ExportError):
+    with pytest.raises(ExportError, match="is not a mirror: choose another file"):
         await Mirror.open(path).__aenter__()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"), [(b"customers.db", TypeError), (5, TypeError), ("mysql://host/db", ValueError)]
+)
+def test_other_targets_are_refused(target: Any, kind: type[Exception]) -> None:
+    """A path or a PostgreSQL URL is expected."""
+    with pytest.raises(kind):
+        Mirror.open(target)
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to install."""
+    for name in ("postgres", "postgres_staging"):
+        monkeypatch.delitem(sys.modules, f"customers_async.mirror.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ModuleNotFoundError, match=r"customers-async\[postgres\]"):
+        Mirror.open("postgresql://host/db")
 
 
 async def test_later_version_is_refused(tmp_path: Path) -> None:

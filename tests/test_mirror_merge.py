@@ -1,12 +1,16 @@
 """What a table, a listing and look-ups add up to."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customers_async.mirror import MassRemovalError
+from customers_async.mirror import MassRemovalError, MirroredCustomer
 from customers_async.mirror.merge import Known, Merge, check_removals, default_max_removals
+from customers_async.mirror.recent import Recent
 from customers_async.mirror.records import fold, is_same
+from customers_async.testing import make_customer
 
 UUIDS = st.sampled_from("abcdefgh")
 DIGESTS = st.sampled_from([b"1", b"2"])
@@ -76,3 +80,16 @@ def test_folding_again_changes_nothing(text: str) -> None:
     """So a folded text finds itself."""
     assert fold(fold(text)) == fold(text)
     assert fold(text.upper()) == fold(text.lower()) or not text.isascii()
+
+
+def test_only_the_last_responses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are forgotten, however recent they are."""
+    monkeypatch.setattr("customers_async.mirror.recent._SIZE", 2)
+    recent = Recent()
+    for uuid in "abc":
+        customer = make_customer()
+        recent.put(uuid, MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False))
+    assert recent.get("a", newer_than=0) is None
+    assert recent.get("c", newer_than=0) is not None
+    recent.discard("c")
+    assert recent.get("c", newer_than=0) is None

@@ -23,8 +23,13 @@ __all__ = ["SqliteStore"]
 _APPLICATION_ID = 0x43757374 + 1
 _BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes; a sync writes for less than a second per 100,000 customers."""
-_CACHE = 16_384
-"""SQLite's cache, in KiB. With its own 2 MiB the first sync of 100,000 customers takes twice as long."""
+_PRAGMAS = (
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA cache_size = -16384",  # KiB; with the usual 2 MiB the first sync of 100,000 customers takes twice as long
+    "PRAGMA schema_version",  # reads the file
+)
 
 Result = TypeVar("Result")
 
@@ -196,9 +201,19 @@ class SqliteStore:
             isolation_level=None,
             check_same_thread=False,
         )
-        for pragma in ("trusted_schema = OFF", "secure_delete = ON", "synchronous = NORMAL", f"cache_size = -{_CACHE}"):
-            database.execute(f"PRAGMA {pragma}")
-        return database
+        try:
+            for pragma in _PRAGMAS:
+                database.execute(pragma)
+        except sqlite3.Error as error:
+            database.close()
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_NOTADB:
+                raise
+        else:
+            return database
+        raise self._not_a_mirror_error()
+
+    def _not_a_mirror_error(self) -> ExportError:
+        return ExportError(f"{self._path} is not a mirror: choose another file")
 
     def _close(self) -> None:
         if self._database is not None:
@@ -238,16 +253,11 @@ class SqliteStore:
         Raises:
             ExportError: It is another file than a mirror, or of a later version.
         """
-        try:
-            (application_id,) = database.execute("PRAGMA application_id").fetchone()
-            if database.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
-                return 0
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_NOTADB:
-                raise
-            application_id = None
+        (application_id,) = database.execute("PRAGMA application_id").fetchone()
+        if database.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
+            return 0
         if application_id != _APPLICATION_ID:
-            raise ExportError(f"{self._path} is not a mirror: choose another file") from None
+            raise self._not_a_mirror_error()
         version = int(database.execute("SELECT value FROM mirror_facts WHERE name = 'schema'").fetchone()[0])
         if version > schema.VERSION:
             raise ExportError(f"{self._path} is a mirror of a later version of this package")
