@@ -32,7 +32,7 @@ SHAPES: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.no_cover  # measuring coverage takes longer than the limit allows
+@pytest.mark.timing
 @pytest.mark.parametrize("call", ["get_page", "get_customer", "whoami"])
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -120,7 +120,7 @@ HEAVY: dict[str, bytes] = {
 }
 
 
-@pytest.mark.no_cover  # measuring coverage takes longer than the limit allows
+@pytest.mark.timing
 @pytest.mark.parametrize("keep_unknown", [True, False])
 @pytest.mark.parametrize("body", HEAVY.values(), ids=HEAVY.keys())
 async def test_fault_53_no_page_and_no_customer_holds_the_loop(
