@@ -122,15 +122,16 @@ class SqliteStore:
         limit: int,
     ) -> list[tuple[str, str, str]]:
         """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
+        wanted = {"registration_country_code": country, "type": customer_type}
+        filters = {column: value for column, value in wanted.items() if value is not None}
         return await self._fetch(
             "SELECT search, uuid, (SELECT record FROM customers AS found WHERE found.uuid = customers.uuid) "
-            "FROM customers WHERE instr(search, ?1) AND (search, uuid) > (?2, ?3) "
-            "AND (?4 IS NULL OR registration_country_code = ?4) AND (?5 IS NULL OR type = ?5) "
-            "ORDER BY search, uuid LIMIT ?6",
+            "FROM customers WHERE instr(search, ?) AND (search, uuid) > (?, ?) "
+            + "".join(f"AND {column} = ? " for column in filters)
+            + "ORDER BY search, uuid LIMIT ?",
             name,
             *(after or ("", "")),
-            country,
-            customer_type,
+            *filters.values(),
             limit,
         )
 
