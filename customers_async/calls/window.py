@@ -35,7 +35,6 @@ class _Facts:
         is_open: Whether a response of this window has arrived.
         is_ours: Whether one of our own requests opened it.
         earliest: The lower bound of its start.
-        latest: The upper bound of its start.
         ends: When it ends at the latest, with a margin; infinity until it is open.
         first: The first ``Remaining`` received, or None.
         lowest: The lowest ``Remaining`` received, or None.
@@ -50,7 +49,6 @@ class _Facts:
     is_open: bool = False
     is_ours: bool = False
     earliest: float = -math.inf
-    latest: float = math.inf
     ends: float = math.inf
     first: int | None = None
     lowest: int | None = None
@@ -193,7 +191,8 @@ class Window:
 
     @property
     def _end_is_known(self) -> bool:
-        return self._facts.is_ours or self._facts.latest - self._facts.earliest <= _KNOWN_WITHIN
+        opened_before = self._facts.ends - self.length - _MARGIN
+        return self._facts.is_ours or opened_before - self._facts.earliest <= _KNOWN_WITHIN
 
     def send(self, now: float) -> Snapshot:
         """Count a request as sent."""
@@ -276,12 +275,11 @@ class Window:
         facts.forget(now, age=self.length + _MARGIN)
         counted = 1 + self.in_flight + len(facts.unreported)
         facts.is_open = True
-        facts.earliest, facts.latest = max(facts.not_before, snapshot.sent_at - self.length), now
+        facts.earliest = max(facts.not_before, snapshot.sent_at - self.length)
         facts.ends = now + self.length + _MARGIN
-        facts.sent = counted
+        facts.sent = counted if remaining is None else self.in_flight
         if remaining is not None:
             facts.first = facts.lowest = remaining
-            facts.sent = self.in_flight
             facts.forget(snapshot.sent_at)
             facts.is_ours = remaining >= self.limit - counted  # our own requests explain all that is used
         if remaining == self.limit - 1:
