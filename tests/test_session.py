@@ -2,20 +2,24 @@
 
 import asyncio
 import gzip
+import itertools
 
 import aiohttp
 import pytest
 
 from customers_async import (
     APIResponseError,
+    AuthenticationError,
+    CallableToken,
     CustomersClient,
     CustomersError,
     NotFoundError,
     RateLimiter,
     RateLimitError,
+    RetryPolicy,
 )
 from customers_async.emulator import Emulator
-from tests.wire import TOKEN, Reply, hang_up, make_response, mock_responses, send_then, serve, stall
+from tests.wire import TOKEN, Reply, hang_up, make_response, mock_responses, raw_server, send_then, serve, stall
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 CUSTOMER = b'{"uuid":"' + EXAMPLE.encode() + b'","name":"Eve"}'
@@ -120,3 +124,32 @@ async def test_limiter_can_be_shared_by_clients(emulator: Emulator) -> None:
         await asyncio.gather(*(client.whoami() for client in (one, two) for _ in range(20)))
         assert one.rate_limit.limit == 20
     assert emulator.stats.statuses == {200: 40}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "succeeds"),
+    [
+        (["401 No", "200 OK"], True),
+        (["401 No", "401 No"], False),
+        (["401 No", "500 Down", "401 No", "200 OK"], True),  # the second token expires while the call waits
+        (["401 No", "500 Down", "401 No", "401 No"], False),
+    ],
+)
+async def test_token_is_renewed_once_for_each_attempt(statuses: list[str], succeeds: bool) -> None:
+    """A source that has another token each time does not make a call endless."""
+    tokens = itertools.count()
+
+    async def make_token() -> str:
+        return f"token-{next(tokens)}"
+
+    replies = [make_response(CUSTOMER if status == "200 OK" else b"{}", status) for status in statuses]
+    async with (
+        raw_server(*replies) as server,
+        CustomersClient(CallableToken(make_token), base_url=server.url, retry=RetryPolicy(base_delay=0)) as client,
+    ):
+        if succeeds:
+            assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
+        else:
+            with pytest.raises(AuthenticationError):
+                await client.get_customer(EXAMPLE)
+        assert len(server.requests) == len(statuses)

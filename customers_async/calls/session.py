@@ -180,7 +180,7 @@ class Session:
             _log.info("%s failed with %s; retrying in %.2f s.", call.request.route, type(outcome).__name__, delay)
             reporter.retry_scheduled(attempt, outcome, delay)
             await asyncio.sleep(delay)
-            attempt += 1
+            attempt, renewed = attempt + 1, False
             credential = await self._tokens.current(timeout)
 
     async def _acquire(self, call: Call, waited: float, rejection: RateLimitError | None) -> Permit:
