@@ -11,6 +11,7 @@ import attrs
 from customers_async import CustomersClient
 from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.output import escape, format_json_line, format_value, print_message, write, write_now
+from customers_async.client import internals
 from customers_async.export import Changes, diff_exports
 from customers_async.export.formats import format_of
 from customers_async.export.removals import RemovalStatus, look_up_suspects
@@ -95,7 +96,7 @@ async def _confirm(client: CustomersClient, difference: _Difference, json: bool)
     """Look up the customers that were not seen, and print what is known of them."""
     signs = {RemovalStatus.REMOVED: "-", RemovalStatus.ALIVE: "!", RemovalStatus.UNKNOWN: "?"}
     found: dict[str, list[str]] = {f"{status}".lower(): [] for status in signs}
-    async with aclosing(look_up_suspects(client, difference.not_seen)) as removals:
+    async with aclosing(look_up_suspects(internals(client), difference.not_seen)) as removals:
         async for removal in removals:
             found[f"{removal.status}".lower()].append(removal.uuid)
             if not json:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import attrs
 
 from customers_async.checks import is_uuid
-from customers_async.client import CustomersClient
+from customers_async.client import CustomersClient, internals
 from customers_async.errors import ExportError
 from customers_async.export.formats import Format, format_of
 from customers_async.export.manifest import ExportReport, compute_sha256
@@ -137,7 +137,7 @@ class Changes:
             []
         """
         suspects = [uuid for uuid in self.not_seen() if uuid not in self._confirmed]
-        async with aclosing(look_up_suspects(client, suspects)) as removals:
+        async with aclosing(look_up_suspects(internals(client), suspects)) as removals:
             async for removal in removals:
                 if removal.status is not RemovalStatus.UNKNOWN:
                     self._confirmed.add(removal.uuid)

@@ -5,10 +5,9 @@ from enum import StrEnum
 
 import attrs
 
-from customers_async.checks import is_uuid
-from customers_async.client import CustomersClient
-from customers_async.errors import CustomersError, ExportError, NotFoundError
-from customers_async.listing.batch import BatchResult
+from customers_async.calls.api import Api
+from customers_async.errors import CustomersError, NotFoundError
+from customers_async.listing.batch import BatchResult, make_batch
 from customers_async.models import Customer
 
 __all__ = ["Removal", "RemovalStatus", "look_up_suspects"]
@@ -42,20 +41,14 @@ class Removal:
     error: CustomersError | None = None
 
 
-async def look_up_suspects(client: CustomersClient, uuids: Iterable[str]) -> AsyncGenerator[Removal, None]:
+async def look_up_suspects(api: Api, uuids: Iterable[str]) -> AsyncGenerator[Removal, None]:
     """Look up customers in the bulk lane, several at a time; yield the results as they arrive.
 
     Raises:
         CustomersError: An error that would affect every customer, such as a rejected token.
+        ValueError: A uuid does not have the service's form. Nothing was sent.
     """
-    known: list[str] = []
-    for uuid in uuids:
-        if is_uuid(uuid):
-            known.append(uuid)
-        else:
-            error = ExportError("the uuid in the export is not of the service's form")
-            yield Removal(uuid, RemovalStatus.UNKNOWN, error=error)
-    async with client.get_customers(known, strategy="lookups", ordered=False) as results:
+    async with make_batch(api, uuids, strategy="lookups", on_missing="yield", ordered=False) as results:
         async for result in results:
             yield _read(result)
 

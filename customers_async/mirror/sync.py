@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient, internals
-from customers_async.errors import ExportError, NotFoundError
+from customers_async.errors import ExportError
 from customers_async.export.journal import Journal
 from customers_async.export.options import OnProgress
 from customers_async.export.records import RejectedRecord, load_json, split_records
+from customers_async.export.removals import RemovalStatus, look_up_suspects
 from customers_async.export.walk import ExportWalk
-from customers_async.listing.batch import make_batch
 from customers_async.mirror.merge import Known, Merge, check_removals, default_max_removals
 from customers_async.mirror.models import SyncReport
 from customers_async.mirror.records import StagedCustomer, compute_digest, encode_customer
@@ -179,18 +179,17 @@ class _LookUps:
             CustomersError: An error that would affect every customer, such as a rejected token.
         """
         api = walk.api.with_options({"keep_unknown": True})
-        batch = make_batch(api, self._listing.merge.suspects, strategy="lookups", on_missing="yield", ordered=False)
-        async with aclosing(batch) as results:
-            async for result in results:
-                if result.customer is not None:
-                    self.missed += 1
-                    if result.customer.uuid == result.uuid:  # else the service spells it in another case
-                        self._found.append((result.customer, encode_customer(result.customer)))
-                elif isinstance(result.error, NotFoundError):
-                    self.removed.append(result.uuid)
+        async with aclosing(look_up_suspects(api, self._listing.merge.suspects)) as removals:
+            async for removal in removals:
+                if removal.status is RemovalStatus.REMOVED:
+                    self.removed.append(removal.uuid)
                     check_removals(len(self.removed), self._max_removals)
+                elif removal.customer is None:
+                    self.suspects.append(removal.uuid)
                 else:
-                    self.suspects.append(result.uuid)
+                    self.missed += 1
+                    if removal.customer.uuid == removal.uuid:  # else the service spells it in another case
+                        self._found.append((removal.customer, encode_customer(removal.customer)))
                 if len(self._found) == _LOOK_UPS_STAGED:
                     await self._stage()
         await self._stage()
