@@ -7,55 +7,28 @@ each. Prints the moments, each as a fraction of the time that an undisturbed syn
 import asyncio
 import json
 import logging
-import os
 import random
-import select
-import signal
 import sys
 import time
-import traceback
-import warnings
 
 from customers_async import Customer, CustomersClient
 from customers_async.emulator import Emulator
 from customers_async.mirror import Mirror
+from tests.killing import run_in_fork
 from tests.test_cli import in_a_thread
 
 KILLS = 20
 
 
-def sync(url: str, token: str, target: str) -> None:
-    """Sync, then exit the process."""
-
-    async def main() -> None:
-        async with CustomersClient(token, base_url=url) as client, Mirror.open(target) as mirror:
-            await mirror.sync(client)
-
-    code = 1
-    try:
-        asyncio.run(main())
-        code = 0
-    except BaseException:
-        traceback.print_exc()  # os._exit would lose it
-    finally:
-        os._exit(code)
-
-
 def run(emulator: Emulator, target: str, moment: float | None) -> bool:
     """Sync in a fork, and kill it after ``moment`` seconds; return whether it completed."""
     token = emulator.token  # a fork would have the emulator issue another one, which the real one does not know
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the emulator's thread does not run in the fork
-        process = os.fork()
-    if process == 0:
-        sync(emulator.url, token, target)
-    handle = os.pidfd_open(process)
-    if not select.select([handle], [], [], moment)[0]:
-        os.kill(process, signal.SIGKILL)
-    os.close(handle)
-    _, status = os.waitpid(process, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return not os.WIFSIGNALED(status)
+
+    async def sync() -> None:
+        async with CustomersClient(token, base_url=emulator.url) as client, Mirror.open(target) as mirror:
+            await mirror.sync(client)
+
+    return run_in_fork(sync, moment)
 
 
 async def read_mirror(target: str) -> dict[str, Customer]:
