@@ -137,3 +137,13 @@ def test_many_customers_are_found_in_batches(command: Command, service: Emulator
     outcome = command("find", target, "", "--limit", "150")
     assert (outcome.out.count("UUID"), len(outcome.out.splitlines())) == (1, 151)
     assert len(command("find", target, "", "--limit", "200", "--json").out.splitlines()) == 200
+
+
+@pytest.mark.parametrize("arguments", [("sync",), ("watch",)])
+def test_missing_token_leaves_no_file(
+    command: Command, target: str, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """It is looked for before the mirror is made."""
+    monkeypatch.delenv("CUSTOMERS_TOKEN", raising=False)
+    assert command(*arguments, target).code == 3
+    assert not Path(target).exists()

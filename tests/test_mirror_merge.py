@@ -82,6 +82,12 @@ def test_folding_again_changes_nothing(text: str) -> None:
     assert fold(text.upper()) == fold(text.lower()) or not text.isascii()
 
 
+@given(text=st.text(min_size=150))
+def test_names_are_searched_by_their_beginning(text: str) -> None:
+    """An index does not hold texts of any length."""
+    assert len(fold(2 * text)) <= 200
+
+
 def test_only_the_last_responses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are forgotten, however recent they are."""
     monkeypatch.setattr("customers_async.mirror.recent._SIZE", 2)

@@ -59,7 +59,7 @@ async def sync(
     with translate_usage_errors():
         resume = not restart and parse_duration("--resume-within", resume_within)
         mirror = open_mirror(target)
-    async with mirror, connection.client() as client, choose_display(quiet=quiet)(client) as on_progress:
+    async with connection.client() as client, mirror, choose_display(quiet=quiet)(client) as on_progress:
         progress = on_progress if quiet else announce_resuming(on_progress)
         report = await mirror.sync(client, max_removals=max_removals, resume=resume, progress=progress)
     if json:
@@ -96,7 +96,7 @@ async def find(
     /,
     *,
     country: str | None = None,
-    type: str | None = None,  # noqa: A002  # the option --type gets its name from it
+    type: str | None = None,  # noqa: A002  # the parameter's name is that of the option --type
     limit: Annotated[int, Parameter(validator=Number(gte=1))] = 50,
     json: Flag = False,
 ) -> None:
@@ -147,7 +147,7 @@ async def watch(
         if not seconds:
             raise ValueError("--every must be above 0")
         mirror = open_mirror(target)
-    async with mirror, connection.client() as client:
+    async with connection.client() as client, mirror:
         watching = mirror.watch(client, every=seconds, since=since, max_removals=max_removals, on_sync=_print_sync)
         async with aclosing(watching):
             async for change in watching:

@@ -1,6 +1,5 @@
 """The mirror: a table that is kept in step with the list, and its change feed."""
 
-import builtins
 import copy
 import logging
 import os
@@ -211,20 +210,19 @@ class Mirror:
             limit: Yield at most this many; None yields all.
 
         Raises:
-            TypeError: ``name`` is not a string, or ``limit`` is not an int.
-            ValueError: ``limit`` is negative.
+            TypeError: An argument is of the wrong type.
+            ValueError: ``limit`` is negative, or a text has characters that no database holds.
         """
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a str, not {builtins.type(name).__name__}")
-        for option, value in (("country", country), ("type", type)):
-            if value is not None and not isinstance(value, str):
-                raise TypeError(f"{option} must be a str, not {builtins.type(value).__name__}")
+        wanted = {"registration_country_code": country, "type": type}
+        columns = {column: value for column, value in wanted.items() if value is not None}
+        for text in (name, *columns.values()):
+            _check_text(text)
         if limit is not None:
             _check_count("limit", limit)
-        left, after, text = limit, None, fold(name)
+        left, after, folded = limit, None, fold(name)
         while left is None or left > 0:
             count = PAGE if left is None else min(left, PAGE)
-            rows = await self._store.find(text, country=country, customer_type=type, after=after, limit=count)
+            rows = await self._store.find(folded, columns, after=after, limit=count)
             for search, uuid, record in rows:
                 after = search, uuid
                 yield load_customer(record)
@@ -325,6 +323,20 @@ class Mirror:
             raise ValueError("older_than must not be negative")
         now = datetime.now(UTC)
         return await self._store.prune(now - min(older_than, now - _EPOCH))
+
+
+def _check_text(text: object) -> None:
+    """Check a text to search for.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: No database holds it: it has a null character or half a surrogate pair.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"name, country and type must be strings, not {type(text).__name__}")
+    text.encode()
+    if "\0" in text:
+        raise ValueError("name, country and type must not have null characters")
 
 
 def _check_count(name: str, value: int) -> None:

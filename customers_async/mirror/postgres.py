@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -123,8 +123,8 @@ class PostgresStore:
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""
-        rows = await self._fetch("SELECT name, value FROM mirror_facts WHERE name <> 'schema'")
-        return {row["name"]: row["value"] for row in rows}
+        rows = await self._fetch("SELECT name, value FROM mirror_facts WHERE name IN ('base_url', 'account')")
+        return dict(rows)
 
     @asynccontextmanager
     async def start_sync(self) -> AsyncIterator[PostgresStaging]:
@@ -158,24 +158,21 @@ class PostgresStore:
     async def find(
         self,
         name: str,
+        columns: Mapping[str, str],
         *,
-        country: str | None,
-        customer_type: str | None,
         after: tuple[str, str] | None,
         limit: int,
     ) -> list[tuple[str, str, str]]:
         """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
-        wanted = {"registration_country_code": country, "type": customer_type}
-        filters = {column: value for column, value in wanted.items() if value is not None}
         rows = await self._fetch(
             "SELECT found.search, found.uuid, customers.record FROM ("  # the index alone is searched
             "SELECT search, uuid FROM customers WHERE strpos(search, $1) > 0 AND (search, uuid) > ($2, $3) "
-            + "".join(f"AND {column} = ${number} " for number, column in enumerate(filters, 5))
+            + "".join(f"AND {column} = ${number} " for number, column in enumerate(columns, 5))
             + "ORDER BY search, uuid LIMIT $4) AS found JOIN customers USING (uuid) ORDER BY found.search, found.uuid",
             name,
             *(after or ("", "")),
             limit,
-            *filters.values(),
+            *columns.values(),
         )
         return [tuple(row) for row in rows]
 

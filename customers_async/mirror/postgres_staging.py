@@ -34,7 +34,7 @@ TYPES = schema.Types(
     real="DOUBLE PRECISION",
     counter="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 )
-_COPIED = 500
+_COPIED = 250
 """Rows that are copied at once: they hold the event loop for a few milliseconds."""
 _LOADED = 2000
 _MANY = 1000

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -90,8 +90,8 @@ class SqliteStore:
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""
-        rows = await self._fetch("SELECT name, value FROM mirror_facts")
-        return {name: value for name, value in rows if name != "schema"}
+        rows = await self._fetch("SELECT name, value FROM mirror_facts WHERE name IN ('base_url', 'account')")
+        return dict(rows)
 
     @asynccontextmanager
     async def start_sync(self) -> AsyncIterator[SqliteStaging]:
@@ -115,23 +115,20 @@ class SqliteStore:
     async def find(
         self,
         name: str,
+        columns: Mapping[str, str],
         *,
-        country: str | None,
-        customer_type: str | None,
         after: tuple[str, str] | None,
         limit: int,
     ) -> list[tuple[str, str, str]]:
         """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
-        wanted = {"registration_country_code": country, "type": customer_type}
-        filters = {column: value for column, value in wanted.items() if value is not None}
         return await self._fetch(
             "SELECT search, uuid, (SELECT record FROM customers AS found WHERE found.uuid = customers.uuid) "
             "FROM customers WHERE instr(search, ?) AND (search, uuid) > (?, ?) "
-            + "".join(f"AND {column} = ? " for column in filters)
+            + "".join(f"AND {column} = ? " for column in columns)
             + "ORDER BY search, uuid LIMIT ?",
             name,
             *(after or ("", "")),
-            *filters.values(),
+            *columns.values(),
             limit,
         )
 

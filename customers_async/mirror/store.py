@@ -1,7 +1,7 @@
 """What the mirror needs of a database. `sqlite` and `postgres` provide it."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from hashlib import blake2b
@@ -135,13 +135,19 @@ class Store(Protocol):
     async def find(
         self,
         name: str,
+        columns: Mapping[str, str],
         *,
-        country: str | None,
-        customer_type: str | None,
         after: tuple[str, str] | None,
         limit: int,
     ) -> list[tuple[str, str, str]]:
-        """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
+        """Return folded name, uuid and record of customers, in that order, from ``after`` on.
+
+        Args:
+            name: Part of the folded name.
+            columns: Further columns, with the values that they must have.
+            after: The folded name and the uuid of the last customer returned, or None.
+            limit: The most customers to return.
+        """
         ...
 
     async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
