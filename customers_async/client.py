@@ -71,7 +71,7 @@ class CustomersClient:
         base_url: str | None = None,
         concurrency: int = 8,
         timeout: float = 30.0,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # immutable, so all clients can share it
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen: clients that share it cannot change it
         rate_limiter: RateLimiter | None = None,
         max_rate_limit_wait: float = 120.0,
         max_body: int = 4 * 2**20,
@@ -320,5 +320,5 @@ class CustomersClient:
 
 
 def internals(client: CustomersClient) -> Api:
-    """What the export and the command line need of a client besides its public methods."""
-    return client._api  # noqa: SLF001  # the only line outside the class that reads it
+    """What the export, the mirror and the command line need of a client besides its public methods."""
+    return client._api  # noqa: SLF001  # so that no other module reads a private attribute of the client

@@ -76,7 +76,7 @@ class SingleFlight(Generic[Key, Result]):
     ) -> None:
         try:
             result = await work()
-        except Exception as error:  # the waiters raise it; this task has no caller
+        except Exception as error:  # raised again in each caller that waits, because nothing awaits this task
             self._fail(key, flight, error)
         except BaseException as error:
             self._fail(key, flight, error)

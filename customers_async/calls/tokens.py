@@ -238,7 +238,7 @@ def token_source(token: object) -> TokenSource:
     if _is_source(token):
         return token
     if token is not None:
-        return StaticToken(token)  # type: ignore[arg-type]  # StaticToken raises TypeError if it is not a string
+        return StaticToken(token)  # type: ignore[arg-type]  # its own check raises the TypeError for other types
     if os.environ.get("CUSTOMERS_TOKEN"):
         return EnvToken("CUSTOMERS_TOKEN")
     if os.environ.get("CUSTOMERS_TOKEN_FILE"):

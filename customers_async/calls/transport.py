@@ -105,7 +105,7 @@ class Transport:
                             await body.read(response.content, max_body)
                 finally:
                     response.release()
-        except Exception as error:  # the caller's session may raise anything: middlewares, netrc, auth
+        except Exception as error:  # middlewares, netrc and auth of the caller's session may raise anything
             failure = _translate(error, request.path, timeout)
         else:
             if body.size <= max_body:

@@ -56,7 +56,7 @@ async def export(
     path: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
-    format: str | None = None,  # noqa: A002  # the option --format gets its name from it
+    format: str | None = None,  # noqa: A002  # the parameter's name is that of the option --format
     fields: str | None = None,
     allow_incomplete: Flag = False,
     rejected: Flag = False,

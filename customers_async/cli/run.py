@@ -46,7 +46,7 @@ __all__ = ["run"]
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     if sys.stderr is None:  # closed by the parent process, as stdout may be
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # stays open until the process ends
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # not closed here: messages are written to it until the process ends
     if sys.stdout is None:
         print_message("stdout is closed")
         return 1

@@ -78,7 +78,7 @@ class CustomerList:
 
     def _shuffle(self, tied: Iterator[int], draw: str) -> list[int]:
         numbers = list(tied)
-        Random(f"{self._seed} {draw}").shuffle(numbers)  # noqa: S311  # must be repeatable; nothing secret depends on it
+        Random(f"{self._seed} {draw}").shuffle(numbers)  # noqa: S311  # a seed must give the same order again; it is no secret
         return numbers
 
     def _row(self, number: int) -> bytes:

@@ -216,7 +216,7 @@ class Faults:
     """
 
     def __init__(self, seed: int) -> None:
-        self._random = Random(seed)  # noqa: S311  # must be repeatable; nothing secret depends on it
+        self._random = Random(seed)  # noqa: S311  # a seed must give the same failures again; it is no secret
         self._scripted: list[_ScriptedFault] = []
         self._rates: dict[Fault, float] = {}
 

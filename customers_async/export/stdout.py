@@ -47,8 +47,8 @@ def prepare_stdout(format_: Format) -> Callable[[Path], None]:
             stdout.flush()
         except UnicodeError:  # quotes a customer
             failure = ValueError("the encoding of stdout lacks characters: use UTF-8")
-        except Exception as error:
-            error.__traceback__ = error.__context__ = None  # its frames hold customers
+        except Exception as error:  # whatever stdout raises: the frames of its traceback hold customers
+            error.__traceback__ = error.__context__ = None
             failure = error
         else:
             return
@@ -90,7 +90,7 @@ def _is_bytes_writer(buffer: Any) -> bool:
         buffer.write(b"")
         with suppress(io.UnsupportedOperation):  # in memory
             os.write(buffer.fileno(), b"")
-    except Exception:
+    except Exception:  # whatever such an object raises
         return False
     return True
 
