@@ -36,7 +36,7 @@ TYPES = schema.Types(
 )
 _COPIED = 250
 """Rows that are copied at once: they hold the event loop for a few milliseconds."""
-_LOADED = 2000
+_LOADED = 500
 _MANY = 1000
 """Changes after which the table is vacuumed at once, not whenever the server does it: `find` is ten times faster."""
 _STAGED = ("kind", *schema.COLUMNS)
