@@ -4,6 +4,7 @@ The facts come from the vendor's API reference and its "API concepts" pages.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -24,6 +25,7 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_int",
+    "check_not_negative",
     "check_page",
     "check_seconds",
     "check_uuid",
@@ -115,6 +117,18 @@ def check_int(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+
+
+def check_not_negative(name: str, value: int) -> None:
+    """Check that an argument is an int of 0 or more that a database holds.
+
+    Raises:
+        TypeError: It is no int, or is a bool.
+        ValueError: It is negative, or too large.
+    """
+    check_int(name, value)
+    if not 0 <= value <= sys.maxsize:
+        raise ValueError(f"{name} must be 0 or more, and at most {sys.maxsize}")
 
 
 def check_choice(name: str, value: object, literal: object) -> None:

@@ -40,7 +40,7 @@ __all__ = [
     "to_unix_seconds",
 ]
 
-Failure = TypeVar("Failure", bound=APIResponseError)
+Failure = TypeVar("Failure", bound=Exception)
 Model = TypeVar("Model", Customer, TokenOwner)
 
 Rejected = tuple[Any, RecordError]
@@ -168,8 +168,8 @@ def to_unix_seconds(time: datetime) -> int | float:
 
 
 def stripped(error: Failure) -> Failure:
-    """Remove the traceback and the context of a decoding error: their frames hold customer data."""
-    error.__traceback__ = error.__context__ = None
+    """Remove the traceback, the context and the cause of an error: their frames hold customer data."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
 
 

@@ -18,7 +18,7 @@ from tests.test_cli import in_a_thread
 from tests.test_cli_process import COMMAND, started
 
 pytestmark = [
-    pytest.mark.processes,
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="needs Linux signals, limits and process handles"),
 ]
 

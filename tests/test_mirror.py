@@ -795,7 +795,7 @@ async def test_lost_connections_are_replaced(
 
     async def lose_the_connection(exchange: Any) -> Any:
         await administrator.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks "
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks "
             "WHERE locktype = 'advisory' AND objid::bigint = hashtext(current_schema())::bigint & 4294967295"
         )
         return await exchange.answer()
@@ -886,7 +886,7 @@ async def test_mirror_follows_the_list_and_removes_no_living_customer(
     await follow(mirror, client, emulator, syncs=30)
 
 
-@pytest.mark.processes  # slow
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_mirror_follows_the_list_over_200_syncs(
     mirror: Mirror, client: CustomersClient, emulator: Emulator

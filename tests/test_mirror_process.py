@@ -12,7 +12,7 @@ from tests.test_mirror import postgres, target
 __all__ = ["postgres", "target"]
 
 pytestmark = [
-    pytest.mark.processes,
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="needs Linux signals and process handles"),
 ]
 

@@ -17,8 +17,7 @@ from tests.wire import make_response, serve
 PLACES = st.sampled_from(["front", "end", "anywhere"])
 
 
-@settings(max_examples=150, deadline=None)
-@given(
+LISTINGS = given(
     size=st.integers(0, 150),
     growth=st.floats(0, 0.5),
     deletes=st.floats(0, 0.5),
@@ -35,15 +34,29 @@ PLACES = st.sampled_from(["front", "end", "anywhere"])
         }
     ),
 )
-def test_proven_listing_missed_no_customer(
-    size: int, growth: float, deletes: float, place: Any, seed: int, options: dict[str, Any]
-) -> None:
-    """Whatever joins, leaves, waits or resumes: every customer of the first response that is still there was seen."""
+
+
+def read_and_check(size: int, growth: float, deletes: float, place: Any, seed: int, options: dict[str, Any]) -> None:
     inserts = growth * options["per_page"] * options["window"] / 60  # fewer than are read, or it would never end
     reading = read(size, Drift(inserts, deletes, place), seed, **options)
     found = reading.completeness
     assert not (found.proven and reading.missed)
     assert found.proven == (found.verdict is Verdict.COMPLETE)  # every age is known here
+
+
+@settings(max_examples=30, deadline=None)
+@LISTINGS
+def test_proven_listing_missed_no_customer(**listing: Any) -> None:
+    """Whatever joins, leaves, waits or resumes: every customer of the first response that is still there was seen."""
+    read_and_check(**listing)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@LISTINGS
+def test_proven_listing_missed_no_customer_in_300_listings(**listing: Any) -> None:
+    """As above, for longer."""
+    read_and_check(**listing)
 
 
 @given(size=st.integers(0, 150), inserts=st.floats(0, 0.2), place=PLACES, seed=st.integers(0, 10**6))

@@ -88,6 +88,7 @@ async def load(url: str, uuids: list[str]) -> list[tuple[int, str]]:
     return received
 
 
+@pytest.mark.slow
 def test_fastapi_under_uvicorn_serves_two_thousand_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers serve 2,000 requests, and the customers service receives each once."""
 

@@ -1,24 +1,25 @@
 """The journal beside an export: every page as it was received, so that no page is fetched twice.
 
-An SQLite file of mode 0600, used by one thread. Pages that arrive during a transaction are written together in the
-next one, so writing does not slow the reading of the list. SQLite's lock on the file, which ends with the process
-even if that is killed, keeps a second export away.
+An SQLite file of mode 0600, used by one thread; a second one writes the output. Pages that arrive during a transaction
+are written together in the next one, so writing does not slow the reading of the list. SQLite's lock on the file, which
+ends with the process even if that is killed, keeps a second export away.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 import msgspec
 
 from customers_async.calls.responses import Response
+from customers_async.converter import stripped
 from customers_async.errors import ExportError
 from customers_async.export.journal_file import (
     JournalFile,
@@ -31,7 +32,6 @@ from customers_async.export.journal_file import (
 
 __all__ = ["ExportStats", "Journal", "journal_path", "remove_journal"]
 
-Failure = TypeVar("Failure", bound=Exception)
 Result = TypeVar("Result")
 
 
@@ -112,19 +112,19 @@ class Journal:
             raise
         return journal
 
-    async def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+    def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Coroutine[Any, Any, Result]:
         """Run a function in the journal's thread, after the functions passed before."""
-        return await self._run(self._thread, partial(function, *arguments))
+        return self._run(self._thread, partial(function, *arguments))  # no coroutine, whose frame would hold arguments
 
-    async def run_beside(self, function: Callable[..., Result], *arguments: object) -> Result:
+    def run_beside(self, function: Callable[..., Result], *arguments: object) -> Coroutine[Any, Any, Result]:
         """Run a function in a second thread, which does not wait for the disk while pages are stored."""
-        return await self._run(self._second_thread, partial(function, *arguments))
+        return self._run(self._second_thread, partial(function, *arguments))
 
     async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(thread, work)
         except Exception as error:  # whatever it is, such as a MemoryError: its frames hold customer data
-            failure = _stripped(error)
+            failure = stripped(error)
         del work
         raise failure
 
@@ -215,7 +215,7 @@ class Journal:
                 await self.run_in_thread(self._file.write, [*insertions, self._insert_stats()])
                 self.times.update((number, fetched_at) for _, (number, fetched_at, *_) in insertions)
             except Exception as error:  # raised in the tasks that wait
-                failure = _stripped(error)
+                failure = stripped(error)
             for _, written in batch:
                 if not written.done():
                     written.set_result(None) if failure is None else written.set_exception(failure)
@@ -232,9 +232,3 @@ class Journal:
                 stack.callback(self._file.remove)
             if last is not None:
                 last()
-
-
-def _stripped(error: Failure) -> Failure:
-    """Remove the traceback and the context of an error: their frames hold customer data."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
-    return error

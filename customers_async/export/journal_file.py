@@ -47,8 +47,7 @@ _HEADERS = (
 """The headers that parsing a page needs, and the response's time."""
 _CLOCK_ERROR = 60.0
 """Seconds: a page that was received further in the future is of unknown age."""
-_LAST_TIME = 253402300800.0
-"""The end of the year 9999, in Unix seconds."""
+_LAST_TIME = 253402300800.0  # the end of the year 9999, in Unix seconds
 
 _log = logging.getLogger("customers_async")
 
@@ -300,7 +299,8 @@ class JournalFile:
         self.times.update(kept)
 
     def _other_export_error(self, which: str) -> ExportError:
-        return ExportError(f"{self._path} was left by an {self._purpose} {which}; resume=False (--restart) discards it")
+        left = f"{self._path} was left by an earlier {self._purpose} {which}"
+        return ExportError(f"{left}; resume=False (--restart) discards it")
 
     def _damaged_error(self) -> ExportError:
         return ExportError(f"{self._path} is damaged: move it away")

@@ -3,7 +3,6 @@
 import copy
 import logging
 import os
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -14,7 +13,7 @@ from typing import Self
 
 import attrs
 
-from customers_async.checks import check_int, check_uuid, is_plain_function
+from customers_async.checks import check_not_negative, check_uuid, is_plain_function
 from customers_async.client import CustomersClient
 from customers_async.errors import (
     AuthenticationError,
@@ -27,7 +26,7 @@ from customers_async.export.options import RESUME_WITHIN, OnProgress, check_prog
 from customers_async.export.target import find_target
 from customers_async.mirror.models import Change, MirroredCustomer, SyncReport
 from customers_async.mirror.recent import Recent
-from customers_async.mirror.records import fold, load_customer
+from customers_async.mirror.records import check_text, fold, load_customer
 from customers_async.mirror.sqlite import SqliteStore
 from customers_async.mirror.store import PAGE, Store, StoredChange, StoredCustomer
 from customers_async.mirror.sync import run_sync
@@ -128,7 +127,7 @@ class Mirror:
             ValueError: An argument is out of range.
         """
         if max_removals is not None:
-            _check_count("max_removals", max_removals)
+            check_not_negative("max_removals", max_removals)
         report = await run_sync(
             self._store,
             client,
@@ -143,7 +142,7 @@ class Mirror:
         """Return a customer as the last sync saw it, or None. Sends nothing."""
         check_uuid(uuid)
         stored = await self._store.get(uuid)
-        return None if stored is None else load_customer(stored.record)
+        return None if stored is None else load_customer(stored)
 
     async def get_customer(self, uuid: str, client: CustomersClient, *, max_age: float = 300.0) -> MirroredCustomer:
         """Return a customer: from the mirror if it is recent, else from the service, else from the mirror as it is.
@@ -216,16 +215,15 @@ class Mirror:
         wanted = {"registration_country_code": country, "type": type}
         columns = {column: value for column, value in wanted.items() if value is not None}
         for text in (name, *columns.values()):
-            _check_text(text)
+            check_text(text)
         if limit is not None:
-            _check_count("limit", limit)
+            check_not_negative("limit", limit)
         left, after, folded = limit, None, fold(name)
         while left is None or left > 0:
             count = PAGE if left is None else min(left, PAGE)
             rows = await self._store.find(folded, columns, after=after, limit=count)
-            for search, uuid, record in rows:
-                after = search, uuid
-                yield load_customer(record)
+            for after in rows:
+                yield load_customer(after)
             if len(rows) < count:
                 return
             left = None if left is None else left - len(rows)
@@ -243,7 +241,7 @@ class Mirror:
             ValueError: ``since`` is negative, or later than the last version; or changes after it have been pruned, so
                 they cannot all be yielded.
         """
-        _check_count("since", since)
+        check_not_negative("since", since)
         after = 0
         while True:
             rows = await self._store.read_changes(since, after, PAGE)
@@ -293,9 +291,9 @@ class Mirror:
         if not every > 0:
             raise ValueError("every must be above 0")
         if max_removals is not None:
-            _check_count("max_removals", max_removals)
+            check_not_negative("max_removals", max_removals)
         if since is not None:
-            _check_count("since", since)
+            check_not_negative("since", since)
         if on_sync is not None and not is_plain_function(on_sync, 1):
             raise TypeError("on_sync must be a plain function of a SyncReport, or None")
         sync = partial(self.sync, client, max_removals=max_removals)
@@ -325,29 +323,9 @@ class Mirror:
         return await self._store.prune(now - min(older_than, now - _EPOCH))
 
 
-def _check_text(text: object) -> None:
-    """Check a text to search for.
-
-    Raises:
-        TypeError: It is not a string.
-        ValueError: No database holds it: it has a null character or half a surrogate pair.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"name, country and type must be strings, not {type(text).__name__}")
-    text.encode()
-    if "\0" in text:
-        raise ValueError("name, country and type must not have null characters")
-
-
-def _check_count(name: str, value: int) -> None:
-    check_int(name, value)
-    if not 0 <= value <= sys.maxsize:
-        raise ValueError(f"{name} must be 0 or more")
-
-
 def _load_customer(stored: StoredCustomer) -> MirroredCustomer:
     seen_at = datetime.fromtimestamp(stored.seen_at, UTC)
-    return MirroredCustomer(customer=load_customer(stored.record), seen_at=seen_at, stale=False)
+    return MirroredCustomer(customer=load_customer(stored), seen_at=seen_at, stale=False)
 
 
 def _load_change(row: StoredChange) -> Change:
@@ -355,7 +333,7 @@ def _load_change(row: StoredChange) -> Change:
         version=row.version,
         kind=row.kind,
         uuid=row.uuid,
-        before=None if row.before is None else load_customer(row.before),
-        after=None if row.after is None else load_customer(row.after),
+        before=None if row.before is None else load_customer(row, "before"),
+        after=None if row.after is None else load_customer(row, "after"),
         seen_at=datetime.fromtimestamp(row.seen_at, UTC),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from customers_async.calls.tokens import hide
+from customers_async.converter import stripped
 from customers_async.errors import ExportError
 from customers_async.mirror import schema
 from customers_async.mirror.postgres_staging import TYPES, PostgresStaging, asyncpg, translate_errors
@@ -17,6 +18,7 @@ from customers_async.mirror.store import (
     ALREADY_OPEN,
     NOT_OPEN,
     Facts,
+    FoundCustomer,
     StoredChange,
     StoredCustomer,
     find_journal_target,
@@ -26,6 +28,8 @@ __all__ = ["PostgresStore"]
 
 _LOCK = 0x43757374
 """The first key of the advisory locks; the second one is that of the schema."""
+_LOCK_TIMEOUT = "1s"
+"""How long to wait for another sync: the server takes a moment to end the session of a connection that was lost."""
 _CONNECTIONS = 4
 _CLOSING = 5.0
 """Seconds to wait for the server when a sync ends."""
@@ -137,9 +141,7 @@ class PostgresStore:
             connection = await asyncpg.connect(self._url)
         try:
             with translate_errors():
-                lock = f"SELECT pg_try_advisory_lock({_LOCK + 1}, hashtext(current_schema()))"
-                if not await connection.fetchval(lock):
-                    raise ExportError(f"another sync to {self!r} is running")
+                await self._lock(connection)
                 for statement in schema.stage_tables(TYPES):
                     await connection.execute(statement)
             yield PostgresStaging(connection)
@@ -153,28 +155,28 @@ class PostgresStore:
             "ORDER BY syncs.version DESC LIMIT 1) AS seen_at FROM customers WHERE uuid = $1",
             uuid,
         )
-        return StoredCustomer(rows[0]["record"], rows[0]["seen_at"].timestamp()) if rows else None
+        return StoredCustomer(uuid, rows[0]["record"], rows[0]["seen_at"].timestamp()) if rows else None
 
     async def find(
         self,
         name: str,
         columns: Mapping[str, str],
         *,
-        after: tuple[str, str] | None,
+        after: FoundCustomer | None,
         limit: int,
-    ) -> list[tuple[str, str, str]]:
-        """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
+    ) -> list[FoundCustomer]:
+        """Return customers in the order of folded name and uuid, from ``after`` on."""
         rows = await self._fetch(
             "SELECT found.search, found.uuid, customers.record FROM ("  # the index alone is searched
             "SELECT search, uuid FROM customers WHERE strpos(search, $1) > 0 AND (search, uuid) > ($2, $3) "
             + "".join(f"AND {column} = ${number} " for number, column in enumerate(columns, 5))
             + "ORDER BY search, uuid LIMIT $4) AS found JOIN customers USING (uuid) ORDER BY found.search, found.uuid",
             name,
-            *(after or ("", "")),
+            *((after.search, after.uuid) if after is not None else ("", "")),
             limit,
             *columns.values(),
         )
-        return [tuple(row) for row in rows]
+        return [FoundCustomer(*row) for row in rows]
 
     async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
         """Return changes of versions after ``since``, in their order, from the change ``after`` on."""
@@ -216,14 +218,29 @@ class PostgresStore:
                 )
         return int(status.split()[-1])
 
+    async def _lock(self, connection: Any) -> None:
+        """Lock the mirror until the connection ends."""
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+                await connection.execute(f"SELECT pg_advisory_lock({_LOCK + 1}, hashtext(current_schema()))")
+        except asyncpg.LockNotAvailableError:
+            raise ExportError(f"another sync to {self!r} is running") from None
+
     async def _fetch(self, statement: str, *values: Any) -> list[Any]:
-        pool = self._open_pool
+        try:
+            return await self._fetch_rows(statement, *values)
+        except ExportError as error:
+            failure = stripped(error)
+        raise failure
+
+    async def _fetch_rows(self, statement: str, *values: Any) -> list[Any]:
         with translate_errors():
             try:
-                rows: list[Any] = await pool.fetch(statement, *values)
+                rows: list[Any] = await self._open_pool.fetch(statement, *values)
             except _LOST:  # since it was last used: the pool has others, or makes one
-                rows = await pool.fetch(statement, *values)
-        return rows
+                rows = await self._open_pool.fetch(statement, *values)
+            return rows
 
     @property
     def _open_pool(self) -> Any:

@@ -3,15 +3,17 @@
 import unicodedata
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import Any
 
 import attrs
 import msgspec
 
 from customers_async import converter
+from customers_async.errors import APIResponseError, ExportError
 from customers_async.mirror.models import Kind
 from customers_async.models import Customer
 
-__all__ = ["StagedCustomer", "compute_digest", "encode_customer", "fold", "is_same", "load_customer"]
+__all__ = ["StagedCustomer", "check_text", "compute_digest", "encode_customer", "fold", "is_same", "load_customer"]
 
 _SEARCHED = 200
 """Characters of a name: an index does not hold texts of any length."""
@@ -34,8 +36,8 @@ class StagedCustomer:
 
     kind: Kind
     customer: Customer
-    record: str
-    digest: bytes
+    record: str = attrs.field(repr=False)
+    digest: bytes = attrs.field(repr=False)
 
     def __repr__(self) -> str:
         return f"StagedCustomer(kind={self.kind!r}, uuid={self.customer.uuid!r})"
@@ -55,14 +57,44 @@ def encode_customer(customer: Customer) -> bytes:
     return msgspec.json.encode(converter.customer_to_dict(customer))
 
 
-def load_customer(record: str) -> Customer:
-    """Return the customer of a record that a store holds."""
-    return converter.decode_customer(record.encode(), keep_unknown=True)
+def load_customer(stored: Any, field: str = "record") -> Customer:
+    """Return the customer of a record that a store holds.
+
+    Args:
+        stored: What holds the record, and hides it from printers of tracebacks.
+        field: The name of the record's attribute.
+
+    Raises:
+        ExportError: It is not a customer's record: the database was changed by something else.
+    """
+    try:
+        return _decode(getattr(stored, field))
+    except APIResponseError:
+        uuid = stored.uuid
+    raise ExportError(f"the mirror's record of {uuid} is not a customer's: forget it, and sync again")
 
 
 def is_same(before: str, after: str) -> bool:
     """Whether two records have the same values, however they are spelled."""
-    return before == after or load_customer(before) == load_customer(after)
+    return before == after or _decode(before) == _decode(after)
+
+
+def _decode(record: str) -> Customer:
+    return converter.decode_customer(record.encode(), keep_unknown=True)
+
+
+def check_text(text: object) -> None:
+    """Check a text to search for.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: No database holds it: it has a null character or half a surrogate pair.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"name, country and type must be strings, not {type(text).__name__}")
+    text.encode()
+    if "\0" in text:
+        raise ValueError("name, country and type must not have null characters")
 
 
 def fold(text: str) -> str:

@@ -12,11 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from customers_async.converter import stripped
 from customers_async.errors import ExportError
 from customers_async.export.sqlite_errors import translate_sqlite_errors
 from customers_async.mirror import schema
 from customers_async.mirror.sqlite_staging import TYPES, SqliteStaging
-from customers_async.mirror.store import ALREADY_OPEN, NOT_OPEN, Facts, StoredChange, StoredCustomer
+from customers_async.mirror.store import (
+    ALREADY_OPEN,
+    NOT_OPEN,
+    Facts,
+    FoundCustomer,
+    StoredChange,
+    StoredCustomer,
+)
 
 __all__ = ["SqliteStore"]
 
@@ -110,27 +118,28 @@ class SqliteStore:
             "ORDER BY syncs.version DESC LIMIT 1) FROM customers WHERE uuid = ?",
             uuid,
         )
-        return StoredCustomer(*rows[0]) if rows else None
+        return StoredCustomer(uuid, *rows[0]) if rows else None
 
     async def find(
         self,
         name: str,
         columns: Mapping[str, str],
         *,
-        after: tuple[str, str] | None,
+        after: FoundCustomer | None,
         limit: int,
-    ) -> list[tuple[str, str, str]]:
-        """Return folded name, uuid and record of customers, in that order, from ``after`` on."""
-        return await self._fetch(
+    ) -> list[FoundCustomer]:
+        """Return customers in the order of folded name and uuid, from ``after`` on."""
+        rows = await self._fetch(
             "SELECT search, uuid, (SELECT record FROM customers AS found WHERE found.uuid = customers.uuid) "
             "FROM customers WHERE instr(search, ?) AND (search, uuid) > (?, ?) "
             + "".join(f"AND {column} = ? " for column in columns)
             + "ORDER BY search, uuid LIMIT ?",
             name,
-            *(after or ("", "")),
+            *((after.search, after.uuid) if after is not None else ("", "")),
             *columns.values(),
             limit,
         )
+        return [FoundCustomer(*row) for row in rows]
 
     async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
         """Return changes of versions after ``since``, in their order, from the change ``after`` on."""
@@ -189,7 +198,11 @@ class SqliteStore:
     async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         if self._thread is None:
             raise RuntimeError(NOT_OPEN)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+        except Exception as error:  # whatever it is: its frames may hold customer data
+            failure = stripped(error)
+        raise failure
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(

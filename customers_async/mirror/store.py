@@ -19,6 +19,7 @@ __all__ = [
     "NOT_OPEN",
     "PAGE",
     "Facts",
+    "FoundCustomer",
     "Staging",
     "Store",
     "StoredChange",
@@ -36,20 +37,31 @@ Facts = dict[str, str]
 """Which list a mirror is of: ``base_url`` and ``account``; empty before the first sync."""
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen
 class StoredCustomer:
     """A customer as a store returns it.
 
     Attributes:
+        uuid: The customer.
         record: The record, as JSON text.
         seen_at: When the service last showed the customer, Unix seconds.
     """
 
-    record: str
+    uuid: str
+    record: str = attrs.field(repr=False)
     seen_at: float
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen
+class FoundCustomer:
+    """A customer that a store has found: its folded name, its uuid, and its record as JSON text."""
+
+    search: str = attrs.field(repr=False)
+    uuid: str
+    record: str = attrs.field(repr=False)
+
+
+@attrs.frozen
 class StoredChange:
     """A change as a store returns it: ``id`` is its number, records are JSON text, ``seen_at`` in Unix seconds."""
 
@@ -57,8 +69,8 @@ class StoredChange:
     version: int
     kind: Kind
     uuid: str
-    before: str | None
-    after: str | None
+    before: str | None = attrs.field(repr=False)
+    after: str | None = attrs.field(repr=False)
     seen_at: float
 
 
@@ -137,15 +149,15 @@ class Store(Protocol):
         name: str,
         columns: Mapping[str, str],
         *,
-        after: tuple[str, str] | None,
+        after: FoundCustomer | None,
         limit: int,
-    ) -> list[tuple[str, str, str]]:
-        """Return folded name, uuid and record of customers, in that order, from ``after`` on.
+    ) -> list[FoundCustomer]:
+        """Return customers in the order of folded name and uuid, from ``after`` on.
 
         Args:
             name: Part of the folded name.
             columns: Further columns, with the values that they must have.
-            after: The folded name and the uuid of the last customer returned, or None.
+            after: The last customer returned, or None.
             limit: The most customers to return.
         """
         ...

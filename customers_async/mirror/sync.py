@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient, internals
+from customers_async.converter import stripped
 from customers_async.errors import ExportError
 from customers_async.export.journal import Journal
 from customers_async.export.options import OnProgress
@@ -96,7 +97,7 @@ class _SyncRun:
         stats = self._walk.update_stats()
         seen_at, _ = self._journal.find_fetch_times(self._walk.numbers)
         columns = _describe(completeness, look_ups, stats.requests, stats.seconds)
-        version, kinds = await self._staging.commit(
+        version, kinds = await self._commit(
             Sync(facts=facts, seen_at=seen_at, removed=look_ups.removed, suspects=look_ups.suspects, columns=columns)
         )
         return SyncReport(
@@ -112,6 +113,13 @@ class _SyncRun:
             requests=stats.requests,
             seconds=stats.seconds,
         )
+
+    async def _commit(self, sync: Sync) -> tuple[int, dict[str, int]]:
+        try:
+            return await self._staging.commit(sync)
+        except Exception as error:  # whatever it is: its frames and its context may hold customer data
+            failure = stripped(error)
+        raise failure
 
 
 class _Listing:
@@ -195,8 +203,8 @@ class _LookUps:
         await self._stage()
 
     async def _stage(self) -> None:
-        found, self._found = self._found, []
-        await self._journal.run_beside(self._listing.add_customers, found)
+        await self._journal.run_beside(self._listing.add_customers, self._found)  # no local variable holds a record
+        self._found = []
 
 
 def _check_facts(facts: Facts, stored: Facts) -> None:

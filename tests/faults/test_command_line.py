@@ -73,7 +73,7 @@ def large_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("diff small.jsonl large.jsonl", signal.SIGTERM, 143),
     ],
 )
-@pytest.mark.processes
+@pytest.mark.slow
 def test_fault_62_signal_ends_a_blocked_command(large_files: Path, arguments: str, number: int, code: int) -> None:
     """Within 2 s, although its thread writes to a pipe that is not read, or reads a huge file."""
     with in_a_thread(Emulator(customers=3000, limit=10**6)) as emulator:
@@ -100,7 +100,7 @@ def test_fault_62_signal_ends_a_blocked_command(large_files: Path, arguments: st
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGQUIT], [signal.SIGINT] * 2, [signal.SIGKILL]])
-@pytest.mark.processes
+@pytest.mark.slow
 def test_fault_62_export_to_a_blocked_stdout_leaves_no_customers(tmp_path: Path, signals: list[int]) -> None:
     """Whatever ends it: the temporary file has no name by then."""
     with in_a_thread(Emulator(customers=3000, limit=10**6)) as emulator:
@@ -127,7 +127,7 @@ main(["export", sys.argv[1], "--quiet"])
 """
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_fault_62_signal_ends_an_export_on_a_stalled_disk(command: Command, service: Emulator, tmp_path: Path) -> None:
     """Within 2 s, and the next export runs."""
     path = tmp_path / "c.jsonl"
@@ -142,7 +142,7 @@ def test_fault_62_signal_ends_an_export_on_a_stalled_disk(command: Command, serv
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-@pytest.mark.processes
+@pytest.mark.slow
 def test_fault_62_second_signal_ends_at_once() -> None:
     """Even while the first one is being handled."""
     with in_a_thread(Emulator(customers=3000, limit=10**6)) as emulator:
