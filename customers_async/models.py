@@ -1,6 +1,6 @@
 """The data classes: frozen, and independent of JSON and HTTP."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -51,8 +51,20 @@ class _Private:
         return sorted({*super().__dir__()} - {"extra", *fields} | {*self._SHOWN})
 
 
+class _PydanticType:
+    """Is a type of Pydantic and FastAPI, if these are installed."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, make_schema: Callable[[Any], Any]) -> Any:
+        from customers_async.pydantic_types import make_core_schema
+
+        return make_core_schema(cls, make_schema)
+
+
 @attrs.frozen(kw_only=True, repr=False)
-class Customer(_Private):
+class Customer(_Private, _PydanticType):
     """One customer: the fields of the API reference, under their own names.
 
     The reference marks each field optional, so all but ``uuid`` may be None. The repr shows the uuid only, so that
@@ -146,7 +158,7 @@ class Page(_Private):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class TokenOwner(_Private):
+class TokenOwner(_Private, _PydanticType):
     """The account that the token belongs to.
 
     Each field is optional, because Laravel's own response differs from the documented one. The repr shows the uuid

@@ -33,12 +33,13 @@ def main(command: str) -> None:
     assert hint.returncode == 1, hint
     assert "customers-async[cli]" in hint.stderr, hint
     assert "Traceback" not in hint.stderr, hint
-    try:
-        import_module("customers_async.telemetry")
-    except ModuleNotFoundError as error:
-        assert "customers-async[otel]" in str(error), error
-    else:
-        raise AssertionError("the extra is installed")
+    for module, extra in (("telemetry", "otel"), ("prometheus", "prometheus")):
+        try:
+            import_module(f"customers_async.{module}")
+        except ModuleNotFoundError as error:
+            assert f"customers-async[{extra}]" in str(error), error
+        else:
+            raise AssertionError(f"the extra {extra} is installed")
     print("the wheel works:", customers_async.__version__)  # noqa: T201  # a script
 
 

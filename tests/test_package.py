@@ -41,10 +41,29 @@ def test_public_names_are_documented(module: object) -> None:
 
 def test_importing_the_client_imports_nothing_else() -> None:
     """Neither the emulator nor the command line, nor what they need, is imported."""
-    modules = ["cli", "emulator", "export", "pytest_plugin", "telemetry", "testing"]
+    modules = [
+        "cli",
+        "emulator",
+        "export",
+        "mirror",
+        "prometheus",
+        "pydantic_types",
+        "pytest_plugin",
+        "telemetry",
+        "testing",
+    ]
     unwanted = [
         *(f"customers_async.{module}" for module in modules),
-        *("aiohttp.web", "aiohttp.test_utils", "cyclopts", "rich", "pyarrow", "opentelemetry"),
+        *(
+            "aiohttp.web",
+            "aiohttp.test_utils",
+            "cyclopts",
+            "rich",
+            "pyarrow",
+            "opentelemetry",
+            "prometheus_client",
+            "pydantic_core",
+        ),
         *("hypothesis", "jsonschema", "pytest", "unittest", "yaml"),
         *(
             "argparse",

@@ -8,8 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from starlette.testclient import TestClient as StarletteClient
 
 from customers_async import AuthenticationError, CustomersClient, ServerError
 from customers_async.emulator import Emulator
+from tests.processes import run_uvicorn
 from tests.test_pytest_plugin import run_pytest
 
 RECIPES = Path(__file__).parent.parent / "docs/recipes"
@@ -52,26 +52,6 @@ def test_tests_of_fastapi_service_pass(tmp_path: Path) -> None:
     assert set(outcomes.values()) == {"PASSED"}, printed
 
 
-@contextmanager
-def two_workers(app: str) -> Iterator[str]:
-    """Run a service in two processes of uvicorn; yield its URL."""
-    command = [sys.executable, "-m", "uvicorn", app, "--workers", "2", "--port", "0", "--no-access-log"]
-    with subprocess.Popen(command, cwd=RECIPES, stderr=subprocess.PIPE, text=True) as uvicorn:  # noqa: S603  # ours
-        assert uvicorn.stderr is not None
-        try:
-            url, ready = "", 0
-            while ready < 2:
-                line = uvicorn.stderr.readline()
-                assert line, "uvicorn ended"
-                ready += "Application startup complete" in line
-                if running := re.search(r"running on (http://[\d.:]+)", line):
-                    url = running[1]
-            yield url
-        finally:
-            uvicorn.terminate()
-            uvicorn.communicate(timeout=20)
-
-
 async def load(url: str, uuids: list[str]) -> list[tuple[int, str]]:
     """Request each customer, 32 at a time; return the status and uuid of each response."""
     queue = iter(uuids)
@@ -97,7 +77,7 @@ def test_fastapi_under_uvicorn_serves_two_thousand_requests(monkeypatch: pytest.
             monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url)
             monkeypatch.setenv("CUSTOMERS_TOKEN", emulator.token)
             uuids = list(emulator.uuids())
-            with two_workers("fastapi_app:app") as url:
+            with run_uvicorn("fastapi_app:app", workers=2, folder=RECIPES) as url:
                 received = await load(url, uuids)
             assert sorted(received) == sorted((200, uuid) for uuid in uuids)
             assert emulator.stats.statuses == {200: 2_000}

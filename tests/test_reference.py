@@ -17,12 +17,12 @@ import pytest
 from aiohttp import web
 
 import customers_async
-from customers_async import emulator, export, mirror, telemetry, testing
+from customers_async import emulator, export, mirror, prometheus, telemetry, testing
 from customers_async.emulator import settings
 
 PAGES = sorted((Path(__file__).parent.parent / "docs/reference").glob("*.md"))
 README = Path(__file__).parent.parent / "README.md"
-MODULES = (customers_async, emulator, settings, export, mirror, telemetry, testing)
+MODULES = (customers_async, emulator, settings, export, mirror, telemetry, prometheus, testing)
 DIRECTIVES = re.compile(r"^```\{eval-rst\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SUMMARIES = re.compile(r"^```py\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -110,7 +110,9 @@ def test_summaries_match_the_package(page: Path) -> None:
 def test_every_public_name_is_in_the_reference() -> None:
     """Each public name is in a summary, and in a directive for Sphinx, and each error in the README's table."""
     public = {
-        name for module in (customers_async, emulator, export, mirror, telemetry, testing) for name in module.__all__
+        name
+        for module in (customers_async, emulator, export, mirror, prometheus, telemetry, testing)
+        for name in module.__all__
     }
     public -= {"__version__"}
     pages = [read(page) for page in PAGES]

@@ -4,7 +4,7 @@ The hand-written ones are as fast as is sensible, the others as fast as their se
 no cookies, no proxies from the environment, validators created once.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from importlib.util import find_spec
@@ -116,7 +116,7 @@ async def customers_one_by_one(url: str) -> AsyncIterator[Turn]:
         yield read
 
 
-def _pydantic_reader() -> Callable[[bytes], list[object]]:
+def _pydantic_reader() -> Callable[[bytes], Sequence[object]]:
     from pydantic import BaseModel, TypeAdapter
 
     class Customer(BaseModel):
@@ -135,7 +135,7 @@ def _pydantic_reader() -> Callable[[bytes], list[object]]:
         post_address_index: str | None = None
         related_persons: object = None
 
-    return TypeAdapter(list[Customer]).validate_json  # type: ignore[no-any-return]  # mypy skips pydantic
+    return TypeAdapter(list[Customer]).validate_json
 
 
 @asynccontextmanager
