@@ -256,10 +256,13 @@ def test_lost_responses_cause_no_429(limit: int, calls: int, seed: int, slowest:
 class Crowd:
     """Two clients of one limiter, in both lanes: calls with short waits, cancelled calls, lost responses."""
 
-    def __init__(self, limit: int, seed: int, slowest: float, lost: float, reserve: int = 0) -> None:
+    def __init__(
+        self, limit: int, seed: int, slowest: float, lost: float, reserve: int = 0, most: int | None = None
+    ) -> None:
         self.random = random.Random(seed)
         self.server = LaravelWindow(limit, 60.0)
-        self.limiter, self.clients = RateLimiter(limit, reserve=reserve), [Slots(1), Slots(4)]
+        self.limiter = RateLimiter(limit, reserve=reserve, max_in_flight=most)
+        self.clients, self.most = [Slots(1), Slots(4)], most or 5
         self.bulk_work: Counter[float] = Counter()  # admitted, by the window's end
         self.unanswered = 0
         self.slowest, self.lost = slowest, lost
@@ -278,6 +281,8 @@ class Crowd:
                     self.failures.append("a call without a bound was refused")
                 return
             waited += permit.waited
+            if sum(slots.used for slots in self.clients) > self.most:
+                self.failures.append("too many requests were in flight")
             if waited > max_wait + 0.01:
                 self.failures.append(f"a call waited {waited} s, more than {max_wait} s")
             done = await self.send(permit, lane)
@@ -314,12 +319,13 @@ class Crowd:
     seed=st.integers(0, 10_000),
     slowest=st.sampled_from([0.01, 1.0, 10.0]),
     lost=st.sampled_from([0.0, 0.3]),
+    most=st.sampled_from([None, 1, 2, 3]),
 )
 @settings(max_examples=25)
-def test_no_call_hangs_or_waits_too_long(limit: int, seed: int, slowest: float, lost: float) -> None:
+def test_no_call_hangs_or_waits_too_long(limit: int, seed: int, slowest: float, lost: float, most: int | None) -> None:
     """Whatever is slow, lost or cancelled, each call succeeds or is refused in time, and nothing is left."""
     with asyncio.Runner(loop_factory=SocketlessLoop) as runner:
-        runner.run(Crowd(limit, seed, slowest, lost).run())
+        runner.run(Crowd(limit, seed, slowest, lost, most=most).run())
 
 
 @given(
@@ -345,6 +351,9 @@ def test_bulk_calls_keep_the_reserve_of_each_window(limit: int, reserve: int, se
         ({"reserve": 500}, ValueError),
         ({"reserve": True}, TypeError),
         ({"reserve": 2.5}, TypeError),
+        ({"max_in_flight": 0}, ValueError),
+        ({"max_in_flight": False}, TypeError),
+        ({"max_in_flight": 2.5}, TypeError),
         ({"limit": 0}, ValueError),
         ({"limit": True}, TypeError),
         ({"limit": 1.5}, TypeError),
@@ -423,6 +432,25 @@ async def test_client_without_a_free_slot_does_not_block_another() -> None:
         await acquire(limiter, idle)
     assert not stuck.done()
     stuck.cancel()
+
+
+async def test_client_with_the_fewest_requests_in_flight_comes_first() -> None:
+    """A client that floods the limiter delays another one by one request, however many of its calls wait."""
+    limiter = RateLimiter(max_in_flight=2)
+    flooding, other = Slots(8), Slots(8)
+    limiter.release(await acquire(limiter, flooding), answered=True, remaining=499)
+    held = [await acquire(limiter, flooding) for _ in range(2)]
+    flood = [asyncio.ensure_future(acquire(limiter, flooding)) for _ in range(20)]
+    await asyncio.sleep(0)
+    late = asyncio.ensure_future(acquire(limiter, other))
+    await asyncio.sleep(0)
+    assert flooding.used == 2
+    limiter.release(held[0], answered=True, remaining=498)
+    await asyncio.sleep(0)
+    assert (late.done(), other.used, flooding.used) == (True, 1, 1)
+    assert (await late).waited == 0  # waiting for a slot is not a wait for the rate limit
+    for call in flood:
+        call.cancel()
 
 
 async def test_wait_for_the_rate_limit_is_bounded() -> None:

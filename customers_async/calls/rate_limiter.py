@@ -32,6 +32,9 @@ class RateLimiter:
         window: Seconds that a window lasts.
         reserve: Requests of each window that bulk work (listings and batches) leaves to look-ups. Bulk work always has
             at least one request per window.
+        max_in_flight: The largest number of requests in flight, over all clients that use this limiter; each client
+            also has a limit of its own, ``concurrency``. None: no further limit. A free place goes to the client that
+            has the fewest requests in flight.
 
     Raises:
         TypeError: A value is not a number.
@@ -43,17 +46,23 @@ class RateLimiter:
         >>> second = CustomersClient("token-2", rate_limiter=limiter)
     """
 
-    def __init__(self, limit: int = 500, window: float = 60.0, *, reserve: int = 0) -> None:
-        for name, value in (("limit", limit), ("reserve", reserve)):
-            check_int(name, value)
+    def __init__(
+        self, limit: int = 500, window: float = 60.0, *, reserve: int = 0, max_in_flight: int | None = None
+    ) -> None:
+        for name, value in (("limit", limit), ("reserve", reserve), ("max_in_flight", max_in_flight)):
+            if value is not None or name != "max_in_flight":
+                check_int(name, value)
         if isinstance(window, bool) or not isinstance(window, int | float):
             raise TypeError(f"window must be a number of seconds, not {type(window).__name__}")
         if limit < 1 or not 0 < window < math.inf:
             raise ValueError("limit and window must be above 0, and finite")
         if not 0 <= reserve < limit:
             raise ValueError("reserve must be 0 or more, and below limit")
+        if max_in_flight is not None and max_in_flight < 1:
+            raise ValueError("max_in_flight must be at least 1, or None")
         self._window = Window(limit, float(window))
         self._reserve = reserve
+        self._max_in_flight = max_in_flight
         self._lines: dict[Lane, list[Line]] = {lane: [] for lane in LANES}  # those with waiting calls
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -63,7 +72,8 @@ class RateLimiter:
 
     def __repr__(self) -> str:
         reserve = f", reserve={self._reserve}" if self._reserve else ""
-        return f"RateLimiter(limit={self._window.limit}, window={self._window.length:g}{reserve})"
+        in_flight = f", max_in_flight={self._max_in_flight}" if self._max_in_flight is not None else ""
+        return f"RateLimiter(limit={self._window.limit}, window={self._window.length:g}{reserve}{in_flight})"
 
     def __reduce__(self) -> str:
         raise TypeError("a rate limiter counts the requests of its process, and does not pickle: make one per process")
@@ -91,7 +101,8 @@ class RateLimiter:
     async def acquire(self, slots: Slots, *, lane: Lane, max_wait: float) -> Permit:
         """Wait until a slot and a request of the rate limit are free, and take both.
 
-        Interactive calls are served before bulk ones, and in the order of their arrival within a lane.
+        Interactive calls are served before bulk ones. Within a lane, the client with the fewest requests in flight is
+        served first, and its calls in the order of their arrival.
 
         Args:
             slots: The client's slots.
@@ -107,7 +118,7 @@ class RateLimiter:
         has_waiters = self._has_waiters
         if has_waiters and self._window.free(now, reserve) > 0:
             self._dispatch(loop, now)
-        if slots.free and self._window.free(now, reserve) > 0:
+        if slots.free and not self._is_full and self._window.free(now, reserve) > 0:
             permit = self._grant(slots, loop, now)
             if has_waiters:
                 self._review(now)  # it may have been the last request of the window
@@ -181,6 +192,11 @@ class RateLimiter:
             self._window.abandon()
         return loop
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether all clients together have as many requests in flight as they may have."""
+        return self._max_in_flight is not None and self._window.in_flight >= self._max_in_flight
+
     def _grant(self, slots: Slots, loop: asyncio.AbstractEventLoop, now: float) -> Permit:
         slots.used += 1
         return Permit(slots, self._window.send(now), loop)
@@ -199,13 +215,17 @@ class RateLimiter:
         self._review(now)
 
     def _next_line(self, now: float) -> Line | None:
-        """The line of the first call that may be sent now: its lane has a request left, and its client a slot."""
+        """The line whose first call is sent next: its lane has a request left, and its client a slot.
+
+        Among several clients it is the one with the fewest requests in flight, so that a long listing does not delay
+        the others; then the one that has waited longest.
+        """
         for lane in LANES:
-            if self._window.free(now, self._reserved(lane)) <= 0:
+            if self._is_full or self._window.free(now, self._reserved(lane)) <= 0:
                 return None
             ready = [line for line in self._lines[lane] if line.slots.free and not line.is_empty]
             if ready:
-                return min(ready, key=lambda line: line.waiters[0].order)
+                return min(ready, key=lambda line: (line.slots.used, line.waiters[0].order))
         return None
 
     def _review(self, now: float) -> None:
@@ -222,14 +242,15 @@ class RateLimiter:
         reserve = self._reserved(lane)
         opens_at, stalled = self._window.opens_at(now, reserve), self._window.is_stalled(now)
         wakes_at = self._window.wakes_at(now, reserve) or math.inf
+        is_blocked = (opens_at is not None or stalled) and not self._is_full
         for line in lines:  # a line without a free slot waits for that, not for the rate limit
-            line.blocked.run(now, running=(opens_at is not None or stalled) and line.slots.free)
+            line.blocked.run(now, running=is_blocked and line.slots.free)
         # If opens_at has not changed, no call's total wait has: there is nothing to check again.
         if stalled or (opens_at is not None and opens_at != self._last_opens_at[lane]):
             ahead = 0.0 if opens_at is None else opens_at - now
             for line in lines:
                 patience = _refuse_impatient(line, now, ahead)
-                if stalled and line.slots.free:
+                if stalled and is_blocked and line.slots.free:
                     wakes_at = min(wakes_at, now + patience)
             self._lines[lane] = [line for line in lines if line.waiters]
         self._last_opens_at[lane] = opens_at
