@@ -1,15 +1,19 @@
-"""A client and a server on one simulated clock: Laravel's fixed window, and three strategies for it."""
+"""Clients and a server on one simulated clock: Laravel's fixed window, and three strategies for it."""
 
 import asyncio
 import heapq
 import itertools
 import random
 import selectors
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from customers_async.calls.window import Snapshot, Window
+import attrs
+
+from customers_async.calls.window import Window
+from customers_async.calls.window_facts import Snapshot
 
 
 class LaravelWindow:
@@ -153,3 +157,120 @@ def back_off(limit: int, calls: int, workers: int = 8, latency: float = 0.04, se
     while clock.next_time is not None:
         clock.run_next()
     return server
+
+
+@attrs.frozen
+class Scenario:
+    """Processes behind one address, the service's behaviour, and the network's.
+
+    Attributes:
+        processes: Each has a `Window` of its own, and does not know of the others.
+        slots: The most requests in flight of each process.
+        calls: Calls of all processes together.
+        limit: Requests that the server admits in 60 s.
+        latency: Shortest and longest time of a request, and of a response, in seconds.
+        slow: Probability that one of them takes up to 3 s more.
+        lost: Probability that a response is lost.
+        unnamed: Probability that a response does not name what remains.
+        false_zero: Probability that a response names 0 although more remains.
+        starts_within: Seconds in which the processes start.
+    """
+
+    processes: int = 1
+    slots: int = 8
+    calls: int = 2_200
+    limit: int = 500
+    latency: tuple[float, float] = (0.02, 0.06)
+    slow: float = 0.0
+    lost: float = 0.0
+    unnamed: float = 0.0
+    false_zero: float = 0.0
+    starts_within: float = 0.0
+
+
+@attrs.define(eq=False)
+class _Process:
+    window: Window
+    calls: int
+    wakes_at: float | None = None
+
+
+class ScenarioSimulation:
+    """Runs a scenario to its end.
+
+    Attributes:
+        rejected: The 429s in each window of the server, by the window's end.
+        seconds: The time of the last response.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self._scenario, self._random, self._clock = scenario, random.Random(seed), Clock()
+        self._server = LaravelWindow(scenario.limit, 60.0)
+        self._processes = [
+            _Process(Window(scenario.limit, 60.0), scenario.calls // scenario.processes)
+            for _ in range(scenario.processes)
+        ]
+        self.rejected: Counter[float] = Counter()
+        self.seconds = 0.0
+
+    @property
+    def ideal_seconds(self) -> float:
+        """The time of used-up windows, and of the last one without a rate limit."""
+        scenario = self._scenario
+        windows, rest = divmod(scenario.calls - 1, scenario.limit)
+        round_trips = -(-(rest + 1) // (scenario.slots * scenario.processes))
+        return windows * 60.0 + round_trips * sum(scenario.latency)
+
+    @property
+    def most_rejected(self) -> int:
+        """The most 429s in one window."""
+        return max(self.rejected.values(), default=0)
+
+    def run(self) -> None:
+        """Run until every call has its response."""
+        for process in self._processes:
+            starts_at = self._random.uniform(0, self._scenario.starts_within)
+            self._clock.call_at(starts_at, partial(self._send, process))
+        while self._clock.next_time is not None:
+            self._clock.run_next()
+        assert not any(process.calls or process.window.in_flight for process in self._processes)
+
+    def _send(self, process: _Process, now: float) -> None:
+        window = process.window
+        while process.calls and window.in_flight < self._scenario.slots and window.free(now) > 0:
+            process.calls -= 1
+            self._clock.call_at(now + self._latency(), partial(self._arrive, process, window.send(now)))
+        wakes_at = window.wakes_at(now) if process.calls else None
+        if wakes_at is not None and wakes_at != process.wakes_at:
+            process.wakes_at = wakes_at
+            self._clock.call_at(wakes_at, partial(self._wake, process))
+
+    def _wake(self, process: _Process, now: float) -> None:
+        process.wakes_at = None
+        self._send(process, now)
+
+    def _latency(self) -> float:
+        more = self._random.uniform(0, 3) if self._random.random() < self._scenario.slow else 0.0
+        return self._random.uniform(*self._scenario.latency) + more
+
+    def _arrive(self, process: _Process, snapshot: Snapshot, now: float) -> None:
+        remaining = self._server.hit(now)
+        self.rejected[self._server.ends] += remaining is None
+        respond = partial(self._respond, process, snapshot, remaining, self._server.ends)
+        self._clock.call_at(now + self._latency(), respond)
+
+    def _respond(self, process: _Process, snapshot: Snapshot, remaining: int | None, ends: float, now: float) -> None:
+        scenario, chance, window = self._scenario, self._random.random, process.window
+        is_lost = chance() < scenario.lost
+        named = None if is_lost or chance() < scenario.unnamed else remaining or 0
+        if named and chance() < scenario.false_zero:
+            named = 0
+        window.settle(snapshot, now, limit=None, remaining=named, answered=not is_lost)
+        if remaining is None:
+            process.calls += 1
+        if not is_lost and remaining is None:
+            window.reject(now, float(int(max(0.0, ends - now))))
+        elif not is_lost:
+            window.trust()
+        self.seconds = now
+        self._send(process, now)

@@ -13,16 +13,19 @@ from hypothesis import strategies as st
 
 from customers_async import (
     APIConnectionError,
+    APITimeoutError,
     CustomersClient,
     QuotaWait,
     RateLimit,
     RateLimiter,
     RateLimitError,
+    RetryPolicy,
 )
 from customers_async.calls.slots import Permit, Slots
-from customers_async.calls.window import Snapshot, Window
+from customers_async.calls.window import Window
+from customers_async.calls.window_facts import Snapshot
 from customers_async.emulator import Emulator
-from tests.simulation import LaravelWindow, LimiterSimulation, SocketlessLoop
+from tests.simulation import LaravelWindow, LimiterSimulation, Scenario, ScenarioSimulation, SocketlessLoop
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
 
@@ -33,15 +36,31 @@ def settle(
     window.settle(snapshot, now, limit=None, remaining=remaining, answered=answered)
 
 
-def test_first_request_alone_then_a_burst() -> None:
-    """Before the first response one request is in flight; then all that remain can be sent."""
-    window = Window(500, 60.0)
-    assert window.free(0.0) == 1
-    permit = window.send(0.0)
-    assert window.free(0.1) == 0
-    settle(window, permit, 0.2, 499)
-    assert window.free(0.2) == 499
-    assert window.opens_at(0.2) is None
+def respond_to_all(window: Window, permits: list[Snapshot], now: float, remaining: int, fall: int = 1) -> int:
+    """Settle requests in order, each of which lowers Remaining by ``fall``; return the last one."""
+    for permit in permits:
+        remaining -= fall
+        settle(window, permit, now, remaining)
+    return remaining
+
+
+def test_requests_in_flight_double_until_the_share_is_known() -> None:
+    """Eight before the first response, about twice as many after it, and all when no other process shows."""
+    window, remaining, bursts = Window(500, 60.0), 500, []
+    for trip in range(4):
+        bursts.append(window.free(trip))
+        remaining = respond_to_all(window, [window.send(trip) for _ in range(bursts[-1])], trip + 0.5, remaining)
+    assert (bursts, window.share, remaining) == ([8, 15, 477, 0], 1.0, 0)
+
+
+@pytest.mark.parametrize(("limit", "first"), [(500, 8), (64, 8), (40, 5), (12, 1), (1, 1)])
+def test_small_limit_begins_with_fewer_requests(limit: int, first: int) -> None:
+    """An eighth of the limit: several processes may begin at the same time."""
+    window = Window(limit, 60.0)
+    assert window.free(0.0) == first
+    for _ in range(first):
+        window.send(0.0)
+    assert (window.free(0.5), window.free(1.5)) == (0, int(first < limit))
 
 
 def test_window_ends_after_the_response_that_opened_it() -> None:
@@ -61,7 +80,7 @@ def test_responses_out_of_order_do_not_raise_remaining() -> None:
     settle(window, permits[2], 0.1, 6)
     settle(window, permits[0], 0.2, 8)
     settle(window, permits[1], 0.3, 7)
-    assert window.free(0.4) == 6
+    assert window.remaining(0.4) == 6
 
 
 def test_higher_remaining_than_at_sending_is_a_new_window() -> None:
@@ -70,7 +89,7 @@ def test_higher_remaining_than_at_sending_is_a_new_window() -> None:
     settle(window, window.send(0.0), 0.0, 2)
     permit = window.send(29.9)
     settle(window, permit, 30.0, 9)
-    assert window.free(30.0) == 9
+    assert window.remaining(30.0) == 9
     assert window.ends_at(30.0) == 90.05
 
 
@@ -78,27 +97,27 @@ def test_use_by_others_lowers_the_share() -> None:
     """Another process on the same address lowers Remaining, and with it the limiter's share of the rest."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 400)
-    assert window.free(0.0) == 400
-    for sent in range(1, 11):
-        settle(window, window.send(1.0), 1.0, 400 - 4 * sent)
+    respond_to_all(window, [window.send(1.0) for _ in range(16)], 1.0, 400, fall=4)
     assert window.share == 0.25
-    assert window.free(1.0) == 90
+    assert (window.remaining(1.0), window.free(1.0)) == (84, 42)  # 336 remain; others have requests in flight, too
 
 
 def test_share_is_kept_for_the_next_window() -> None:
     """The share of several processes is not reset with each window."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 499)
-    settle(window, window.send(1.0), 1.0, 459)
+    respond_to_all(window, [window.send(1.0) for _ in range(16)], 1.0, 499, fall=20)
     settle(window, window.send(61.0), 61.0, 400)
-    assert (window.share, window.free(61.0)) == (0.025, 10)
+    assert (window.share, window.remaining(61.0), window.free(61.0)) == (0.05, 20, 10)
 
 
 def test_small_share_allows_one_request() -> None:
     """While anything remains, one request can be in flight."""
     window = Window(500, 60.0)
     settle(window, window.send(0.0), 0.0, 499)
-    settle(window, window.send(0.0), 1.0, 2)
+    respond_to_all(window, [window.send(0.5) for _ in range(16)], 1.0, 498, fall=31)
+    assert window.share is not None
+    assert window.share < 0.04
     assert window.free(1.0) == 1
     window.send(1.0)
     assert window.free(1.0) == 0
@@ -146,7 +165,7 @@ def test_late_response_of_an_older_window_raises_nothing() -> None:
     late = window.send(59.0)
     settle(window, window.send(60.1), 60.1, 4)
     settle(window, late, 60.2, 9)
-    assert window.free(60.2) == 4
+    assert window.remaining(60.2) == 4
 
 
 def test_requests_are_counted_without_headers() -> None:
@@ -163,10 +182,10 @@ def test_request_without_a_response_counts() -> None:
     """A lost response uses up a permit; after a lost first request the next one is sent alone."""
     window = Window(10, 60.0)
     settle(window, window.send(0.0), 0.0, answered=False)
-    assert window.free(0.0) == 1
+    assert window.remaining(0.0) == 1
     settle(window, window.send(0.0), 0.0, 9)
     settle(window, window.send(0.0), 0.0, answered=False)
-    assert window.free(0.0) == 8
+    assert window.remaining(0.0) == 8
 
 
 def test_late_response_does_not_end_the_new_window() -> None:
@@ -207,8 +226,10 @@ def test_reserve_is_kept_for_other_callers() -> None:
     """With a reserve fewer requests can be sent, and the wait is until the end of the window."""
     window = Window(10, 60.0)
     settle(window, window.send(0.0), 0.0, 9)
-    assert (window.free(0.0), window.free(0.0, reserve=4)) == (9, 5)
-    for remaining in (8, 7, 6, 5, 4):
+    for remaining in (8, 7, 6):
+        settle(window, window.send(0.0), 0.0, remaining)
+    assert (window.free(0.0), window.free(0.0, reserve=4)) == (4, 2)
+    for remaining in (5, 4):
         settle(window, window.send(0.0), 0.0, remaining)
     assert (window.free(0.0), window.free(0.0, reserve=4)) == (4, 0)
     assert (window.opens_at(0.0), window.opens_at(0.0, reserve=4)) == (None, 60.05)
@@ -220,7 +241,7 @@ def test_limit_follows_the_server() -> None:
     """The limit given at first is replaced by the limit in the responses."""
     window = Window(500, 60.0)
     window.settle(window.send(0.0), 0.0, limit=50, remaining=49, answered=True)
-    assert (window.limit, window.free(0.0)) == (50, 49)
+    assert (window.limit, window.remaining(0.0)) == (50, 49)
 
 
 @settings(max_examples=300)
@@ -251,6 +272,40 @@ def test_lost_responses_cause_no_429(limit: int, calls: int, seed: int, slowest:
     simulation.run()
     assert simulation.server.rejected == 0
     assert len(simulation.server.admitted) == calls
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+@pytest.mark.parametrize("slots", [1, 8, 75, 600])
+def test_processes_that_begin_together_share_the_window(processes: int, slots: int) -> None:
+    """None knows of the others: at the end of the window each causes one 429, and a process alone causes none."""
+    simulation = ScenarioSimulation(Scenario(processes=processes, slots=slots, calls=1_200), seed=processes + slots)
+    simulation.run()
+    assert simulation.most_rejected <= (processes if processes > 1 else 0)
+    assert simulation.seconds <= 1.03 * simulation.ideal_seconds
+
+
+@pytest.mark.parametrize(
+    ("scenario", "rejected", "ratio"),
+    [
+        (Scenario(slow=0.02), 0, 1.03),
+        (Scenario(lost=0.3, slots=75), 0, 1.01),
+        (Scenario(unnamed=0.5), 1, 1.01),
+        (Scenario(unnamed=0.5, slots=75), 1, 1.01),
+        (Scenario(unnamed=1.0), 0, 1.01),
+        (Scenario(false_zero=0.02, calls=1_200), 0, 2.1),
+        (Scenario(processes=4, slots=75, unnamed=0.5), 8, 1.03),
+        (Scenario(processes=4, false_zero=0.02), 8, 1.3),
+        (Scenario(processes=4, limit=20, calls=200), 16, 1.03),
+    ],
+    ids=repr,
+)
+def test_unusual_responses_cost_little(scenario: Scenario, rejected: int, ratio: float) -> None:
+    """Slow, lost and unnamed responses, false zeros and small limits: few 429s, and little of each window unused."""
+    for seed in range(3):
+        simulation = ScenarioSimulation(scenario, seed)
+        simulation.run()
+        assert simulation.most_rejected <= rejected
+        assert simulation.seconds <= ratio * simulation.ideal_seconds
 
 
 class Crowd:
@@ -595,9 +650,10 @@ def test_limiter_survives_the_end_of_its_loop() -> None:
 
 
 async def test_stalled_first_request_delays_others_by_a_second() -> None:
-    """If the first request has no response after a second, another one is sent."""
-    limiter, slots = RateLimiter(), Slots(8)
-    await acquire(limiter, slots)
+    """If the first requests have no response after a second, another one is sent."""
+    limiter, slots = RateLimiter(), Slots(9)
+    for _ in range(8):
+        await acquire(limiter, slots)
     started = asyncio.get_running_loop().time()
     await acquire(limiter, slots, max_wait=0.0)
     assert 1.0 <= asyncio.get_running_loop().time() - started < 1.5
@@ -610,9 +666,9 @@ def test_lost_response_is_not_a_new_window() -> None:
     ends = window.ends_at(0.1)
     for _ in range(2):
         settle(window, window.send(1.0), 1.1, answered=False)
-    assert window.free(2.0) == 17
+    assert window.remaining(2.0) == 17
     settle(window, window.send(2.0), 2.1, 18)
-    assert (window.ends_at(2.0), window.free(2.2)) == (ends, 18)
+    assert (window.ends_at(2.0), window.remaining(2.2)) == (ends, 18)
 
 
 def test_limit_holds_in_any_minute_before_the_first_response() -> None:
@@ -644,7 +700,7 @@ def test_late_timeout_counts_in_the_next_window() -> None:
     late = window.send(59.9)
     settle(window, window.send(60.2), 60.3, 4)
     settle(window, late, 60.4, answered=False)
-    assert window.free(60.4) == 3
+    assert window.remaining(60.4) == 3
 
 
 async def test_refused_connections_do_not_use_the_rate_limit(unused_tcp_port: int) -> None:
@@ -716,6 +772,71 @@ async def test_fail_fast_call_while_a_listing_waits(emulator: Emulator) -> None:
         assert (caught.value.sent, caught.value.url_path[:18]) == (False, "/api/v1/customers/")
         listing.cancel()
         await asyncio.gather(listing, return_exceptions=True)
+
+
+async def test_whole_fresh_window_is_free_to_calls_that_may_not_wait(emulator: Emulator) -> None:
+    """500 calls at once that fail fast are all sent: waiting for what the first responses say is no wait."""
+    async with CustomersClient(
+        emulator.token, base_url=emulator.url, concurrency=500, max_rate_limit_wait=0, timeout=300
+    ) as client:
+        await asyncio.gather(*(client.get_page(page % 3 + 1) for page in range(500)))
+        assert emulator.stats.statuses == {200: 500}
+
+
+async def test_slow_service_is_no_used_up_rate_limit() -> None:
+    """Eight look-ups after idling, from a service that takes longer than a second, are all sent at once."""
+    async with (
+        Emulator(customers=8, latency=1.2) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url, max_rate_limit_wait=0) as client,
+    ):
+        await asyncio.gather(*(client.get_customer(uuid) for uuid in emulator.uuids()))
+
+
+async def test_service_that_does_not_respond_is_a_timeout(emulator: Emulator) -> None:
+    """Of 20 look-ups that may not wait, eight time out, and the others end in the same error without being sent."""
+    emulator.fail_next("stall", times=None)
+    async with CustomersClient(
+        emulator.token,
+        base_url=emulator.url,
+        concurrency=20,
+        max_rate_limit_wait=0,
+        timeout=5,
+        retry=RetryPolicy(max_attempts=1),
+    ) as client:
+        calls = (client.get_customer(uuid) for uuid in emulator.uuids(0, 20))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {APITimeoutError}
+
+
+async def test_one_warning_for_each_closing(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """However many responses were 429s at the same time, and however many clients share the limiter."""
+    emulator.fail_next(429, times=8)
+    limiter = RateLimiter()
+    async with (
+        CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as first,
+        CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as second,
+    ):
+        await asyncio.gather(*(client.get_page(1) for client in (first, second) for _ in range(4)))
+    assert [record.message for record in caplog.records if "429" in record.message] == [
+        "The service responded 429: nothing is sent for 61 s."
+    ]
+
+
+def test_retry_after_of_zero_without_end_is_tested_more_and_more_rarely() -> None:
+    """The pause doubles with each closing up to a window, and is short again after a success."""
+    window, now, pauses = Window(500, 60.0), 0.0, []
+    for _ in range(9):
+        settle(window, window.send(now), now, 0)
+        for _ in range(3):  # in flight at the same time: one closing
+            window.reject(now, 0.0)
+        opens_at = window.opens_at(now)
+        assert opens_at is not None
+        pauses.append(opens_at - now)
+        now = opens_at
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    window.trust()
+    window.reject(now, 0.0)
+    assert window.opens_at(now) == now + 1
 
 
 async def test_listing_delays_a_look_up_by_at_most_one_round_trip() -> None:
@@ -801,13 +922,14 @@ async def test_waiting_for_a_slot_before_the_first_response_is_free() -> None:
 
 
 async def test_wait_before_the_first_response_is_bounded() -> None:
-    """If the only request allowed has no response, a look-up is refused in time."""
+    """If the only request allowed has no response, a look-up ends in time, and does not blame the rate limit."""
     loop = asyncio.get_running_loop()
     limiter = RateLimiter(limit=1)
     await limiter.acquire(Slots(8), lane="bulk", max_wait=10)
     started = loop.time()
-    with pytest.raises(RateLimitError):
+    with pytest.raises(APITimeoutError) as caught:
         await limiter.acquire(Slots(8), lane="interactive", max_wait=3)
+    assert (caught.value.sent, caught.value.attempts) == (False, 0)
     assert loop.time() - started == pytest.approx(4, abs=0.1)  # the first second before a response does not count
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from customers_async.calls.slots import LANES, Lane, Line, Permit, Slots, Waiter
 from customers_async.calls.window import Window
 from customers_async.checks import check_int
-from customers_async.errors import RateLimitError
+from customers_async.errors import APITimeoutError, RateLimitError
 from customers_async.models import RateLimit
 
 __all__ = ["RateLimiter"]
@@ -65,6 +65,7 @@ class RateLimiter:
         self._max_in_flight = max_in_flight
         self._lines: dict[Lane, list[Line]] = {lane: [] for lane in LANES}  # those with waiting calls
         self._arrivals = 0
+        self._closing: float | None = None  # see `take_closing`
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0  # of the loop: after a fork, the child has a copy of this limiter
@@ -86,7 +87,7 @@ class RateLimiter:
         ends_at = None if self._loop is None else window.ends_at(now)
         if ends_at is None:
             return RateLimit(window.limit, None, None)
-        return RateLimit(window.limit, max(window.free(now), 0), ends_at - now)
+        return RateLimit(window.limit, max(window.remaining(now), 0), ends_at - now)
 
     def bulk_wait(self, requests: int) -> float:
         """Seconds that the rate limit makes this many bulk requests wait in total, as far as is known now."""
@@ -110,6 +111,7 @@ class RateLimiter:
             max_wait: The longest wait for the rate limit in seconds; waiting for a slot does not count.
 
         Raises:
+            APITimeoutError: What remains is unknown, because no request gets a response. Nothing was sent.
             RateLimitError: The wait would be longer. Nothing was sent.
             RuntimeError: The limiter is in use on another event loop.
         """
@@ -163,7 +165,9 @@ class RateLimiter:
         now = permit.loop.time()
         self._window.settle(permit.snapshot, now, limit=limit, remaining=remaining, answered=answered)
         if rejected_for is not None:
+            is_news = not self._window.is_closed(now)
             self._window.reject(now, rejected_for)
+            self._closing = (self._window.ends_at(now) or now) - now if is_news else self._closing
         elif answered:
             self._window.trust()
         if self._has_waiters:
@@ -175,6 +179,11 @@ class RateLimiter:
         if permit.loop is self._loop and not permit.loop.is_closed():
             self._window.withdraw(permit.snapshot)
             self._dispatch(permit.loop, permit.loop.time())
+
+    def take_closing(self) -> float | None:
+        """Return, once for each time that a 429 closes the limiter, for how many seconds; else None."""
+        closing, self._closing = self._closing, None
+        return closing
 
     @property
     def _has_waiters(self) -> bool:
@@ -296,7 +305,7 @@ def _refuse_impatient(line: Line, now: float, ahead: float) -> float:
             patient.append(waiter)
             shortest = min(shortest, left)
         else:
-            waiter.granted.set_exception(_refusal(max(ahead, 1.0), waiter.max_wait))
+            waiter.granted.set_exception(_refusal(ahead, waiter.max_wait) if ahead else _no_response(waiter.max_wait))
     line.waiters = patient
     return shortest
 
@@ -306,6 +315,15 @@ def _refusal(seconds: float, max_wait: float) -> RateLimitError:
         f"the rate limit is used up for another {seconds:.1f} s, and max_rate_limit_wait is {max_wait:g} s; "
         "nothing was sent",
         retry_after=seconds,
+        sent=False,
+        attempts=0,
+    )
+
+
+def _no_response(max_wait: float) -> APITimeoutError:
+    return APITimeoutError(
+        f"the service has not responded to the requests in flight yet, and max_rate_limit_wait is {max_wait:g} s; "
+        "nothing was sent",
         sent=False,
         attempts=0,
     )

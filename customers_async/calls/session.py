@@ -167,7 +167,8 @@ class Session:
                 return outcome
             if isinstance(outcome, RateLimitError):
                 rejection = outcome
-                _log.warning("The service responded 429: nothing is sent for %.0f s.", (outcome.retry_after or 0) + 1)
+                if (closed_for := self.limiter.take_closing()) is not None:
+                    _log.warning("The service responded 429: nothing is sent for %.0f s.", closed_for)
                 continue
             if isinstance(outcome, AuthenticationError) and not renewed:
                 newer = await self._tokens.replacement(credential, timeout)

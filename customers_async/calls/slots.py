@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from customers_async.calls.window import Snapshot
+from customers_async.calls.window_facts import Snapshot
 
 __all__ = ["LANES", "Lane", "Line", "Permit", "Slots", "Waiter"]
 

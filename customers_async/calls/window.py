@@ -4,12 +4,9 @@ The service counts requests in a fixed window (500 in 60 s for each IP address),
 success its headers name the limit and what remains, but not when the window ends; that has to be inferred.
 """
 
-import math
-from collections import deque
+from customers_async.calls.window_facts import Facts, Snapshot
 
-import attrs
-
-__all__ = ["Snapshot", "Window"]
+__all__ = ["Window"]
 
 _MARGIN = 0.05
 """Seconds added to the inferred end of a window, for the resolution of the clocks."""
@@ -19,68 +16,10 @@ _BELIEVED_WINDOWS = 5
 """The longest ``Retry-After`` that is believed, in windows."""
 _KNOWN_WITHIN = 2.0
 """Seconds: if the bounds of a window's start are at most this far apart, its end counts as known."""
-_MEANINGFUL_FALL = 20
-"""The fall of ``Remaining`` from which our share of it is computed."""
+_FIRST_REQUESTS = 8
+"""The most requests in flight while nothing is known of the window: an eighth of the limit, if that is less."""
 _PROBE_AFTER = 1.0
 """Seconds after which one more request may be sent, even if those in flight have no response."""
-
-
-@attrs.define(eq=False)
-class _Facts:
-    """What is known of one window. When the window ends, another object replaces this one.
-
-    Attributes:
-        not_before: The next window to open opens at this time or later.
-        sent: Requests that may have been counted in this window.
-        is_open: Whether a response of this window has arrived.
-        is_ours: Whether one of our own requests opened it.
-        earliest: The lower bound of its start.
-        ends: When it ends at the latest, with a margin; infinity until it is open.
-        first: The first ``Remaining`` received, or None.
-        lowest: The lowest ``Remaining`` received, or None.
-        unreported: When requests ended that did not name what remains: each of them may or may not have been counted.
-        probe_at: When one more request may be sent, even if those in flight have no response.
-        stalls_at: Before the window is open: when its first request has gone without a response for too long.
-        closed_until: After a 429: when the next request may be sent; else 0.
-    """
-
-    not_before: float = -math.inf
-    sent: int = 0
-    is_open: bool = False
-    is_ours: bool = False
-    earliest: float = -math.inf
-    ends: float = math.inf
-    first: int | None = None
-    lowest: int | None = None
-    unreported: deque[float] = attrs.field(factory=deque)
-    probe_at: float = -math.inf
-    stalls_at: float = math.inf
-    closed_until: float = 0.0
-
-    def forget(self, now: float, *, age: float = 0.0) -> None:
-        """Forget the unreported requests that ended at least ``age`` seconds ago."""
-        while self.unreported and self.unreported[0] + age <= now:
-            self.unreported.popleft()
-
-    def stop_probing(self) -> None:
-        """A response has arrived, or no request is in flight: probes need not wait."""
-        self.probe_at, self.stalls_at = -math.inf, math.inf
-
-
-@attrs.define
-class Snapshot:
-    """What was known when a request was sent.
-
-    Attributes:
-        facts: What is known of the window it was sent in.
-        lowest: The lowest ``Remaining`` received until then, or None. Only a response with a higher one proves that
-            the server has opened another window.
-        sent_at: When it was sent, in seconds on the event loop's clock.
-    """
-
-    facts: _Facts
-    lowest: int | None
-    sent_at: float
 
 
 class Window:
@@ -91,7 +30,9 @@ class Window:
     ``Retry-After``.
 
     Other processes behind the same address are visible only in what remains. ``share`` is the part of its fall that our
-    own requests caused, and is kept from window to window: each process uses its share of the rest.
+    own requests caused, and is kept from window to window. With others, half of our share of the rest may be in flight
+    at a time, because what remains falls by their requests in flight, too. Until the share is known, the requests in
+    flight double with each round trip.
 
     Args:
         limit: Requests per window, until a response names another limit.
@@ -101,10 +42,11 @@ class Window:
     def __init__(self, limit: int, length: float) -> None:
         self.limit: int = limit
         self.length = length
-        self.share: float = 1.0
+        self.share: float | None = None
         self.in_flight: int = 0
-        self._facts = _Facts()
+        self._facts = Facts()
         self._is_doubted = False  # whether the last Retry-After was absurd
+        self._rejections = 0  # in a row
 
     def free(self, now: float, reserve: int = 0) -> int:
         """How many requests may be sent now, keeping ``reserve`` for other callers."""
@@ -112,10 +54,17 @@ class Window:
         if now < facts.closed_until:
             return 0
         if not facts.is_open:
-            return int(self._may_open(now, reserve))
+            return self._free_to_open(now, reserve)
         if facts.lowest is not None and facts.lowest <= len(facts.unreported):
             return int(self._may_learn_end())
         return self._free_share(now, reserve)
+
+    def remaining(self, now: float) -> int:
+        """How many requests of this window are left to us, by our share; not all of them may be sent at once."""
+        free, facts = self.free(now), self._facts
+        if facts.lowest is None or now < facts.closed_until:
+            return free
+        return int(facts.lowest * (self.share or 1.0)) - len(facts.unreported) - self.in_flight
 
     def opens_at(self, now: float, reserve: int = 0) -> float | None:
         """When requests are possible again at the latest, if none may be sent before that; else None."""
@@ -139,20 +88,30 @@ class Window:
         facts = self._current(now)
         return not facts.is_open and now >= facts.stalls_at
 
+    def is_closed(self, now: float) -> bool:
+        """Whether a 429 has closed the window."""
+        return now < self._current(now).closed_until
+
     def ends_at(self, now: float) -> float | None:
         """When the window ends at the latest; None if no window is known to be open."""
         facts = self._current(now)
         ends_at = max(facts.closed_until, facts.ends if facts.is_open else 0.0)
         return ends_at or None
 
-    def _may_open(self, now: float, reserve: int) -> bool:
-        """Whether a request may open the window. If it stalls, another one may.
+    def _free_to_open(self, now: float, reserve: int) -> int:
+        """How many requests may be sent while the window is not open. If they stall, one more each second.
 
         If no request gets a response, the server may count them all: no more than the limit are sent in any period of
         a window's length.
         """
         self._facts.forget(now, age=self.length + _MARGIN)
-        return self._excess(reserve) <= 0 and now >= self._facts.probe_at
+        left = 1 - self._excess(reserve)
+        first = self._first_requests - self.in_flight
+        return max(0, min(left, first if first > 0 else int(now >= self._facts.probe_at)))
+
+    @property
+    def _first_requests(self) -> int:
+        return max(1, min(_FIRST_REQUESTS, self.limit // 8))
 
     def _forgets_at(self, reserve: int) -> float | None:
         """Before the window is open: when so many unreported requests are forgotten that one may be sent, or None."""
@@ -168,10 +127,21 @@ class Window:
         return not self.in_flight and not self._end_is_known
 
     def _free_share(self, now: float, reserve: int) -> int:
-        """Our share of what remains; when it is used up, one request at a time."""
-        if (fair := self._fair_share - reserve) > 0:
-            return fair
-        return int(self._left > reserve and (now >= self._facts.probe_at or not self.in_flight))
+        """Our share of what remains; when it is in flight, one request at a time."""
+        left = self._left - reserve
+        if (free := min(left, self._most_in_flight - self.in_flight)) > 0:
+            return free
+        return int(left > 0 and (now >= self._facts.probe_at or not self.in_flight))
+
+    @property
+    def _most_in_flight(self) -> int:
+        """How many requests may be in flight, considering other processes."""
+        facts = self._facts
+        if facts.lowest is None or self.share == 1.0:
+            return self.limit
+        if self.share is None:
+            return self._first_requests + facts.responses
+        return int(facts.lowest * self.share / 2) - len(facts.unreported)
 
     @property
     def _left(self) -> int:
@@ -180,14 +150,6 @@ class Window:
         if facts.lowest is None:
             return self.limit - facts.sent
         return facts.lowest - len(facts.unreported) - self.in_flight
-
-    @property
-    def _fair_share(self) -> int:
-        """Our share of what remains, less all that may still be counted."""
-        facts = self._facts
-        if facts.lowest is None:
-            return self._left
-        return int(facts.lowest * self.share) - len(facts.unreported) - self.in_flight
 
     @property
     def _end_is_known(self) -> bool:
@@ -212,6 +174,8 @@ class Window:
         self.in_flight -= 1
         if limit is not None:
             self.limit = limit
+        if remaining is not None and self.share is not None and facts.doubt(remaining, self.share, self.in_flight):
+            remaining = None
         is_present = snapshot.facts is facts
         is_higher = remaining is not None and snapshot.lowest is not None and remaining > snapshot.lowest
         if is_higher and is_present and now >= facts.not_before:  # not_before comes from a 429, and is more reliable
@@ -242,12 +206,16 @@ class Window:
         if retry_after > believed:
             self._is_doubted, retry_after = True, believed
         facts = self._facts
-        facts.closed_until = max(facts.closed_until, now + max(retry_after, 0.0) + _RETRY_MARGIN)
+        facts.ended -= 1  # the server does not count it
+        if now >= facts.closed_until:
+            self._rejections += 1
+        margin = min(_RETRY_MARGIN * 2 ** (self._rejections - 1), self.length)
+        facts.closed_until = max(facts.closed_until, now + max(retry_after, 0.0) + margin)
         facts.not_before = max(facts.not_before, now + retry_after - _RETRY_MARGIN)
 
     def trust(self) -> None:
         """Note a response other than 429: the next ``Retry-After`` is believed again."""
-        self._is_doubted = False
+        self._is_doubted, self._rejections = False, 0
 
     def _learn(self, snapshot: Snapshot, now: float, remaining: int | None, answered: bool) -> None:
         """Add what the end of a request shows about the present window."""
@@ -266,8 +234,12 @@ class Window:
                 facts.forget(snapshot.sent_at)
         if remaining == self.limit - 1:  # this request opened the window
             facts.is_ours, facts.earliest = True, snapshot.sent_at
-        if facts.first is not None and facts.lowest is not None and facts.first - facts.lowest >= _MEANINGFUL_FALL:
-            self.share = min(1.0, facts.sent / (facts.first - facts.lowest))
+        if snapshot.facts is facts:
+            facts.ended += 1
+        if answered:
+            facts.responses += 1
+        share = facts.measure_share()
+        self.share = self.share if share is None else share
 
     def _open(self, snapshot: Snapshot, now: float, remaining: int | None) -> None:
         """Note the first response of a window: the window opened now at the latest."""
@@ -278,14 +250,18 @@ class Window:
         facts.earliest = max(facts.not_before, snapshot.sent_at - self.length)
         facts.ends = now + self.length + _MARGIN
         facts.sent = counted if remaining is None else self.in_flight
-        if remaining is not None:
+        facts.ended = 1
+        if remaining is None:
+            facts.earliest = snapshot.sent_at  # nothing says that another process opened the window
+        else:
             facts.first = facts.lowest = remaining
+            facts.ended_before = min(counted, self.limit - remaining)
             facts.forget(snapshot.sent_at)
             facts.is_ours = remaining >= self.limit - counted  # our own requests explain all that is used
         if remaining == self.limit - 1:
             facts.earliest = snapshot.sent_at
 
-    def _current(self, now: float) -> _Facts:
+    def _current(self, now: float) -> Facts:
         """What is known of the present window, as a new object if the one before has ended."""
         facts = self._facts
         if facts.closed_until:
@@ -298,5 +274,5 @@ class Window:
     def _replace(self, opens_not_before: float) -> None:
         """Begin the next window, of which nothing else is known."""
         not_before = max(self._facts.not_before, opens_not_before)
-        self._facts = _Facts(not_before=not_before, sent=self.in_flight, unreported=self._facts.unreported)
+        self._facts = Facts(not_before=not_before, sent=self.in_flight, unreported=self._facts.unreported)
         self._facts.forget(not_before)

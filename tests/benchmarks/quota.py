@@ -5,6 +5,9 @@ real limit of 500 requests in 60 s, on an event loop whose clock skips waiting t
 in one event loop, each with a limiter of its own. Rows in *real* time run one process under a window of 10 s, and four
 processes of the operating system under the real window, because whole seconds of ``Retry-After`` do not scale. The
 ideal is full windows, each used up at once, and the rest of the requests at the speed of a server without a limit.
+
+The second table is simulated, without sockets: what several processes, slow and lost responses, missing and false
+headers cost.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from customers_async import CustomersClient, RateLimiter
 from customers_async.calls.slots import Slots
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
+from tests.simulation import Scenario, ScenarioSimulation
 
 TARGET = Path(__file__).parents[2] / "docs" / "explanation" / "quota.md"
 LIMIT, WINDOW, SCALED_WINDOW = 500, 60.0, 10.0
@@ -137,6 +141,39 @@ async def run_in_real_time() -> list[tuple[int, int, float, Run]]:
     return [*short, (10_000, 1, SCALED_WINDOW, alone), (2_000, 4, WINDOW, together)]
 
 
+SCENARIOS = {
+    "a process alone": Scenario(),
+    "2 processes of 75 requests in flight": Scenario(processes=2, slots=75),
+    "4 processes of 75 requests in flight": Scenario(processes=4, slots=75),
+    "8 processes of 75 requests in flight": Scenario(processes=8, slots=75),
+    "8 processes of 600 requests in flight": Scenario(processes=8, slots=600),
+    "4 processes that begin within 30 s": Scenario(processes=4, starts_within=30.0),
+    "one response in 50 up to 3 s late": Scenario(slow=0.02),
+    "the same, 4 processes of 75": Scenario(processes=4, slots=75, slow=0.02),
+    "a third of the responses lost": Scenario(lost=0.33),
+    "half of the responses name nothing": Scenario(unnamed=0.5),
+    "no response names anything": Scenario(unnamed=1.0),
+    "half name nothing, 4 processes of 75": Scenario(processes=4, slots=75, unnamed=0.5),
+    "a false 0 in one response of 50": Scenario(false_zero=0.02),
+    "the same, 4 processes": Scenario(processes=4, false_zero=0.02),
+}
+
+
+def simulate_scenarios(seeds: int = 12) -> list[str]:
+    """Return a line of the second table for each scenario."""
+    lines = []
+    for name, scenario in SCENARIOS.items():
+        runs = [ScenarioSimulation(scenario, seed) for seed in range(seeds)]
+        for run in runs:
+            run.run()
+        ratios = [run.seconds / run.ideal_seconds for run in runs]
+        lines.append(
+            f"| {name} | {statistics.median(ratios):.3f} | {max(ratios):.3f} "
+            f"| {statistics.median(run.most_rejected for run in runs):.0f} | {max(run.most_rejected for run in runs)} |"
+        )
+    return lines
+
+
 def report() -> str:
     """Return the figures as Markdown."""
     lines = [
@@ -147,6 +184,14 @@ def report() -> str:
         run = run_virtually(lambda r=requests, p=processes: fetch(r, processes=p))  # type: ignore[misc]  # the values are bound
         lines.append(format_row("virtual", requests, processes, WINDOW, run))
     lines += [format_row("real", *figures) for figures in asyncio.run(run_in_real_time())]
+    lines += [
+        "",
+        "2,200 requests, simulated 12 times; the 429s are those of the window with the most of them:",
+        "",
+        "| scenario | ratio, median | ratio, worst | 429s, median | 429s, worst |",
+        "|---|---|---|---|---|",
+        *simulate_scenarios(),
+    ]
     lines += ["", f"400 requests take {measure_burst():.2f} times as long as without a rate limit."]
     lines += [f"A permit costs {measure_permit():.1f} µs of CPU time."]
     return "\n".join(lines) + "\n"
