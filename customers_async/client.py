@@ -1,7 +1,7 @@
 """The public client. Checks arguments and wires the parts together; contains no protocol logic."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Self, Unpack
 from weakref import WeakValueDictionary
@@ -19,12 +19,13 @@ from customers_async.calls.slots import Slots
 from customers_async.calls.tokens import TokenSource, hide, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid
-from customers_async.events import Event
+from customers_async.events import Listener
 from customers_async.listing.batch import CustomerBatch, OnMissing, make_batch
 from customers_async.listing.batch_plan import BatchPlan, Strategy, plan_batch
 from customers_async.listing.page_fetcher import OnBadRecord, OnIncomplete
 from customers_async.listing.pager import CustomerPager, make_pager
-from customers_async.models import Customer, Page, RateLimit, TokenOwner
+from customers_async.logs import show_log
+from customers_async.models import Customer, Health, Page, RateLimit, TokenOwner
 
 __all__ = ["CustomersClient", "internals"]
 
@@ -51,7 +52,8 @@ class CustomersClient:
         session: Your own aiohttp session, which the client never closes; its settings (cookies, proxies, connector
             limit) apply.
         keep_unknown: Keep fields that the model does not define in ``Customer.extra``.
-        on_event: Called with each `Event` on the event loop; it must return quickly.
+        on_event: A function, or several in a sequence, called with each `Event` on the event loop; they must return
+            quickly.
         cache: Caches the customers that `get_customer` returns. None: each call sends a request.
 
     Raises:
@@ -77,9 +79,10 @@ class CustomersClient:
         max_body: int = 4 * 2**20,
         session: aiohttp.ClientSession | None = None,
         keep_unknown: bool = False,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Listener | Sequence[Listener] | None = None,
         cache: TTLCache | None = None,
     ) -> None:
+        show_log()
         if base_url is None:
             base_url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
         token, base_url = hide(token), hide(base_url)  # a URL may hold a password
@@ -154,6 +157,11 @@ class CustomersClient:
     def rate_limit(self) -> RateLimit:
         """The state of the rate limit, without I/O."""
         return self._api.session.limiter.state
+
+    @property
+    def health(self) -> Health:
+        """How the last calls of this client and its views ended, without I/O."""
+        return self._api.session.health
 
     async def get_customer(self, uuid: str) -> Customer:
         """Fetch one customer. Simultaneous calls for the same customer share one request, and its result or error.
@@ -239,6 +247,7 @@ class CustomersClient:
     def list_customers(
         self,
         *,
+        limit: int | None = None,
         per_page: int = MAX_PER_PAGE,
         first_page: int = 1,
         ordered: bool = True,
@@ -252,6 +261,8 @@ class CustomersClient:
         arrived for each such failure. So a long listing succeeds even if one request in five fails.
 
         Args:
+            limit: Yield at most this many customers, and request no more pages than that takes. A listing that ends at
+                its limit says nothing about the rest of the list: its verdict is INCONSISTENT, and not logged.
             per_page: Customers per page, from 1 to 100.
             first_page: The page to begin with, such as an error's ``next_page``. The verdict is about the whole list,
                 so a listing that begins later is never COMPLETE; with ``"reconcile"`` it then yields the earlier pages
@@ -268,10 +279,12 @@ class CustomersClient:
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``.
+            ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``, or ``limit`` with
+                ``"reconcile"`` or ``"raise"``.
         """
         return make_pager(
             self._api,
+            limit=limit,
             per_page=per_page,
             first_page=first_page,
             ordered=ordered,

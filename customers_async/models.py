@@ -16,6 +16,7 @@ __all__ = [
     "Customer",
     "CustomerType",
     "CustomerWithExtra",
+    "Health",
     "Page",
     "RateLimit",
     "TokenOwner",
@@ -185,6 +186,27 @@ class RateLimit:
     limit: int
     remaining: int | None
     resets_in: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """How the last calls of a client and its views ended.
+
+    A call succeeded if the service responded with data, or with 404: the service works, and does not know the customer.
+    A call that was cancelled counts as neither.
+
+    Attributes:
+        last_response_at: When the last call succeeded, UTC; None if none did.
+        last_error: The name of the error's class of the last call that failed, or None. The error itself is not kept,
+            because its message may contain a uuid.
+        last_error_at: When that call failed, UTC; None if none did.
+        rate_limit: The state of the rate limit.
+    """
+
+    last_response_at: datetime | None
+    last_error: str | None
+    last_error_at: datetime | None
+    rate_limit: RateLimit
 
 
 class Verdict(StrEnum):

@@ -7,8 +7,9 @@ import attrs
 
 from customers_async.calls.api import Api
 from customers_async.errors import CustomersError, NotFoundError
-from customers_async.listing.batch import BatchResult, make_batch
+from customers_async.listing.batch import make_batch
 from customers_async.models import Customer
+from customers_async.results import BatchResult
 
 __all__ = ["Removal", "RemovalStatus", "look_up_suspects"]
 

@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import attrs
-
 from customers_async.calls.api import Api
 from customers_async.checks import MAX_PER_PAGE, check_choice, check_flag, check_uuids
 from customers_async.errors import (
@@ -29,29 +27,15 @@ from customers_async.listing.resumable import ResumableIterator
 from customers_async.listing.verdict import key_of
 from customers_async.listing.walk import Walk
 from customers_async.models import Customer
+from customers_async.results import BatchResult, Failed, Found
 
-__all__ = ["BatchReader", "BatchResult", "CustomerBatch", "OnMissing", "make_batch"]
+__all__ = ["BatchReader", "CustomerBatch", "OnMissing", "make_batch"]
 
 OnMissing = Literal["yield", "raise", "skip"]
 
 _AHEAD = 100
 """In input order, look-ups run ahead of the next result by at most this many positions, because results that wait for
 their turn take memory. If ``concurrency`` is larger, it is the limit."""
-
-
-@attrs.frozen
-class BatchResult:
-    """The result for one uuid of a batch.
-
-    Attributes:
-        uuid: The uuid that was passed in.
-        customer: The customer, or None.
-        error: Why there is no customer: `NotFoundError` if the service does not know the uuid.
-    """
-
-    uuid: str
-    customer: Customer | None = None
-    error: CustomersError | None = None
 
 
 class BatchReader:
@@ -191,18 +175,19 @@ class BatchReader:
         except APIResponseError:  # the server ignores ``page``
             self._walk = None
         for customer in page.customers:
-            self._add(BatchResult(customer.uuid, customer))
+            self._add(Found(customer.uuid, customer))
         for record, problem in page.rejected:
-            self._add(BatchResult(str(key_of(record)), error=problem))
+            self._add(Failed(str(key_of(record)), problem))
 
     async def _look_up(self, position: int) -> None:
         uuid = self._uuids[position]
+        result: BatchResult
         try:
-            result = BatchResult(uuid, await self._get_customer(uuid))
+            result = Found(uuid, await self._get_customer(uuid))
         except (AuthenticationError, ConfigurationError):
             raise
         except CustomersError as error:
-            result = BatchResult(uuid, error=error.with_traceback(None))  # its frames would outlive the batch
+            result = Failed(uuid, error.with_traceback(None))  # its frames would outlive the batch
         self._requested.discard(position)
         self._add(result)
 
