@@ -20,8 +20,8 @@
     ├── IncompleteListError            .completeness .next_page
     └── ExportError                    an export's files are in use, damaged, or of another export
 
-Each error has ``retryable``, ``retry_after``, ``http_status`` and ``request_id``, and notes (see
-`BaseException.add_note`) that say what to do next. Bad arguments are plain ``ValueError`` or ``TypeError``. Each error
+Each error has ``retryable``, ``retry_after``, ``http_status`` and ``request_id``, and notes
+(``__notes__``) that say what to do next. Bad arguments are plain ``ValueError`` or ``TypeError``. Each error
 pickles, and none holds a token or a customer's data, except its uuid.
 """
 

@@ -14,6 +14,7 @@ import attrs
 
 from customers_async.calls.api import Api
 from customers_async.calls.responses import Response, read_date
+from customers_async.calls.slots import Lane
 from customers_async.errors import APIStatusError, CustomersError, RecordError
 from customers_async.events import Listener, PageFetched, WalkFinished, emit
 from customers_async.listing.in_flight import InFlight
@@ -50,11 +51,11 @@ class PageSource:
     reread: Callable[[int], Awaitable[Response]] | None = None
 
     @classmethod
-    def of(cls, api: Api, per_page: int, *, tolerant: bool) -> Self:
-        """Return the pages of the service, in the bulk lane; ``tolerant`` sets aside records that do not fit."""
+    def of(cls, api: Api, per_page: int, *, tolerant: bool, lane: Lane = "bulk") -> Self:
+        """Return the pages of the service; ``tolerant`` sets aside records that do not fit."""
         return cls(
             api.base_url,
-            lambda number: api.fetch_page(number, per_page),
+            lambda number: api.fetch_page(number, per_page, lane),
             lambda number, response: api.read_page(number, response, tolerant=tolerant),
         )
 
