@@ -80,7 +80,8 @@ class TTLCache:
     def age(self, uuid: str) -> float | None:
         """Return how many seconds ago a cached customer was received, or None if it is not cached.
 
-        Above ``seconds`` it has expired, and is returned only in place of an error.
+        Above ``seconds`` it has expired, and is returned only in place of an error. Call this on the client's event
+        loop.
         """
         now, entries = asyncio.get_running_loop().time(), self._entries
         found = [entries[key] for kept in (False, True) if (key := (uuid.lower(), kept)) in entries]

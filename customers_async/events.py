@@ -148,7 +148,7 @@ class PageFetched(Event):
 
 @attrs.frozen
 class WalkFinished(Event):
-    """A listing ended. An export emits it for each pass over the list.
+    """A listing ended, but not at its ``limit``. An export emits it for each pass over the list.
 
     Attributes:
         completeness: The verdict and its figures.

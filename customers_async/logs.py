@@ -17,10 +17,10 @@ class _LastHandler(logging.Handler):
     """Prints on stderr what no other handler receives, so that no message appears twice."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _log.handlers != [self] or logging.getLogger().handlers:
+        if sys.stderr is None or _log.handlers != [self] or logging.getLogger().handlers:
             return
         try:
-            print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201  # sys.stderr may be replaced later
+            sys.stderr.write(f"{self.format(record)}\n")
         except Exception:
             self.handleError(record)
 

@@ -193,7 +193,8 @@ class Health:
     """How the last calls of a client and its views ended.
 
     A call succeeded if the service responded with data, or with 404: the service works, and does not know the customer.
-    A call that was cancelled counts as neither.
+    Whether the data fit the models is checked later, and does not count. A call that was cancelled is neither a success
+    nor a failure.
 
     Attributes:
         last_response_at: When the last call succeeded, UTC; None if none did.
@@ -225,7 +226,7 @@ class Verdict(StrEnum):
     CAPPED = "CAPPED"
     """The service stopped returning records before its own total was reached."""
     INCONSISTENT = "INCONSISTENT"
-    """Headers are missing, or contradict each other or the records."""
+    """Headers are missing, or contradict each other or the records; or only a part of the list was requested."""
 
 
 @attrs.frozen(kw_only=True)

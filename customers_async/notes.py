@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from customers_async.errors import APIResponseError, ConfigurationError, CustomersError, RateLimitError
+from customers_async.errors import APIResponseError, ConfigurationError, CustomersError, RateLimitError, RecordError
 
-__all__ = ["add_notes", "call_notes", "page_note", "resume_note"]
+__all__ = ["add_notes", "call_notes", "resume_note"]
 
 
 def add_notes(error: CustomersError, notes: Iterable[str]) -> None:
@@ -15,7 +15,7 @@ def add_notes(error: CustomersError, notes: Iterable[str]) -> None:
             error.add_note(note)
 
 
-def call_notes(error: CustomersError, *, page: int | None, attempt: int, max_attempts: int) -> Iterator[str]:
+def call_notes(error: CustomersError, *, page: int | None, attempt: int = 1, max_attempts: int = 1) -> Iterator[str]:
     """Yield the notes of an error that ended a call.
 
     Args:
@@ -25,24 +25,22 @@ def call_notes(error: CustomersError, *, page: int | None, attempt: int, max_att
         max_attempts: The number of attempts that the retry policy allows.
     """
     if page is not None and not isinstance(error, ConfigurationError):
-        yield page_note(page)
+        yield f"The request was for page {page} of the list."
     if attempt > 1:
         yield f"It failed at attempt {attempt} of at most {max_attempts}."
     if error.retry_after is not None and math.isfinite(error.retry_after):
         yield f"Try again after {math.ceil(error.retry_after)} s.{_patience(error)}"
     elif error.retryable:
         yield "The cause may pass: try again later."
+    elif isinstance(error, RecordError):
+        if page is not None:
+            yield "To set such records aside, pass on_bad_record to list_customers."
     elif isinstance(error, APIResponseError):
         yield "Check what stands between this program and the service, such as a proxy, and the base URL."
 
 
 def _patience(error: CustomersError) -> str:
     return " A larger max_rate_limit_wait would wait for it." if isinstance(error, RateLimitError) else ""
-
-
-def page_note(number: int) -> str:
-    """The note that names the page."""
-    return f"The request was for page {number} of the list."
 
 
 def resume_note(number: int) -> str:

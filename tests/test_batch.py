@@ -1,6 +1,7 @@
 """Many customers by their uuids: the requests, counted at the server, and the result of each uuid."""
 
 import asyncio
+import pickle
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,6 +18,8 @@ from customers_async import (
     Customer,
     CustomerBatch,
     CustomersClient,
+    Failed,
+    Found,
     NotFoundError,
     Page,
     PermissionDeniedError,
@@ -204,6 +207,22 @@ def test_each_uuid_gets_its_result(
         if strategy == "lookups":
             assert sum(service.look_ups.values()) == len({*wanted} - cached)
             assert not service.pages
+
+
+def test_results_are_told_apart_and_pickle() -> None:
+    """Each has all three attributes, and can be matched by position."""
+    found, failed = Found("a", Customer(uuid="a")), Failed("b", NotFoundError("404", status=404))
+    for result in (found, failed):
+        assert isinstance(result, BatchResult)
+        assert repr(pickle.loads(pickle.dumps(result))) == repr(result)
+    assert (found.error, failed.customer) == (None, None)
+    assert repr(found) == "Found(uuid='a', customer=Customer(uuid='a', ...))"
+    assert repr(failed) == "Failed(uuid='b', error=NotFoundError('404'))"
+    match found, failed:
+        case Found(uuid, customer), Failed(other, NotFoundError()):
+            assert (uuid, customer.uuid, other) == ("a", "a", "b")
+        case _:
+            raise AssertionError
 
 
 async def test_800_of_5000_customers_cost_51_requests_at_most(crowd: Emulator, reader: CustomersClient) -> None:

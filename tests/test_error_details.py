@@ -185,6 +185,18 @@ async def test_unreadable_page_is_named(emulator: Emulator, client: CustomersCli
     assert any("such as a proxy" in note for note in notes_of(error))
 
 
+async def test_bad_record_says_how_to_continue(emulator: Emulator, client: CustomersClient) -> None:
+    """The note is for listings only."""
+    emulator.touch(3, name=5)
+    error = await fail(client.list_customers().collect())
+    assert notes_of(error) == [
+        "The request was for page 1 of the list.",
+        "To set such records aside, pass on_bad_record to list_customers.",
+        "To resume the listing, iterate the same pager again, or begin another one with first_page=1.",
+    ]
+    assert notes_of(await fail(client.get_customer(next(emulator.uuids(3))))) == []
+
+
 async def test_incomplete_list_says_what_to_do(emulator: Emulator, client: CustomersClient) -> None:
     """The note depends on the verdict."""
     emulator.capped, emulator.cap = True, 100

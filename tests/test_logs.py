@@ -114,13 +114,14 @@ def test_command_line_prints_its_log_once(
     assert len([line for line in lines if "200 after" in line]) == requests
 
 
-def test_closed_stderr_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program without stderr works."""
+def test_closed_stderr_does_not_matter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program without stderr works, and its stdout stays clean."""
     remove_root_handlers(monkeypatch)
     monkeypatch.setenv("CUSTOMERS_LOG", "debug")
     monkeypatch.setattr(sys, "stderr", None)
     CustomersClient("x")
-    logging.getLogger("customers_async").warning("nobody reads this")
+    logging.getLogger("customers_async").warning("a message")
+    assert capsys.readouterr().out == ""
 
 
 def test_import_alone_configures_nothing() -> None:

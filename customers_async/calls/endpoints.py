@@ -15,7 +15,7 @@ from customers_async.calls.responses import Response, read_current_page, read_pa
 from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError
 from customers_async.models import Customer, Page, TokenOwner
-from customers_async.notes import add_notes, page_note
+from customers_async.notes import add_notes, call_notes
 
 __all__ = [
     "Request",
@@ -224,5 +224,5 @@ def _decode(decode: Callable[[], Decoded], response: Response, *, page: int | No
         return decode()
     except APIResponseError as error:
         failure = converter.stripped(error)
-    add_notes(failure, [] if page is None else [page_note(page)])
+    add_notes(failure, call_notes(failure, page=page))
     raise with_location(failure, response)

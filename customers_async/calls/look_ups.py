@@ -59,9 +59,15 @@ class LookUps:
             lane = "interactive"
         try:
             customer = await self.shared.run((uuid, lane), lambda: self.api.get_customer(uuid, lane))
+        except NotFoundError as error:
+            if self.cache is not None:
+                self.cache.put_missing(uuid, error)
+            raise
         except CustomersError as error:
-            if (stale := self._find_in_place_of(error, uuid)) is None:
+            stale = self._find_stale(uuid) if error.retryable else None
+            if stale is None:
                 raise
+            _log.info("A look-up failed with %s; the cached customer is returned.", type(error).__name__)
             return stale
         return self.remember(uuid, customer)
 
@@ -72,16 +78,9 @@ class LookUps:
         self.cache.put(uuid, customer, keep_unknown=self.api.options.keep_unknown)
         return isolated(customer)
 
-    def _find_in_place_of(self, error: CustomersError, uuid: str) -> Customer | None:
-        """Return a customer that has expired, if the error may pass; None if there is none, or if the error counts."""
+    def _find_stale(self, uuid: str) -> Customer | None:
+        """Return a cached customer that has expired, and may take the place of an error; None if there is none."""
         if self.cache is None:
             return None
-        if isinstance(error, NotFoundError):
-            self.cache.put_missing(uuid, error)
-        if not error.retryable:
-            return None
         stale = self.cache.get_stale(uuid, keep_unknown=self.api.options.keep_unknown)
-        if stale is None:
-            return None
-        _log.info("A look-up failed with %s; the cached customer is returned.", type(error).__name__)
-        return isolated(stale)
+        return None if stale is None else isolated(stale)

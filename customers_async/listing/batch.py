@@ -224,7 +224,7 @@ class BatchReader:
 
 
 class CustomerBatch:
-    """The results of a batch, each a `BatchResult`, with ``async for``.
+    """The results of a batch, each a `Found` or a `Failed`, with ``async for``.
 
     Made by `CustomersClient.get_customers`. After an error or a ``break``, iterate the same batch again: it resumes
     after the last result that it yielded. ``async with`` cancels the requests in flight at the end of the block.
