@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import Final
 
@@ -19,10 +20,8 @@ class _LastHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is None or _log.handlers != [self] or logging.getLogger().handlers:
             return
-        try:
+        with suppress(OSError, ValueError):  # it is closed, and there is nowhere else to write to
             sys.stderr.write(f"{self.format(record)}\n")
-        except Exception:
-            self.handleError(record)
 
 
 @cache

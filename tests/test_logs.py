@@ -1,5 +1,6 @@
 """``$CUSTOMERS_LOG``."""
 
+import io
 import logging
 import re
 import subprocess
@@ -114,11 +115,16 @@ def test_command_line_prints_its_log_once(
     assert len([line for line in lines if "200 after" in line]) == requests
 
 
-def test_closed_stderr_does_not_matter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_closed_stderr_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_missing: bool
+) -> None:
     """A program without stderr works, and its stdout stays clean."""
+    closed = io.StringIO()
+    closed.close()
     remove_root_handlers(monkeypatch)
     monkeypatch.setenv("CUSTOMERS_LOG", "debug")
-    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stderr", None if is_missing else closed)
     CustomersClient("x")
     logging.getLogger("customers_async").warning("a message")
     assert capsys.readouterr().out == ""
