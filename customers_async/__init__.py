@@ -49,10 +49,21 @@ if TYPE_CHECKING:
         WalkFinished,
     )
     from customers_async.export import export_customers
-    from customers_async.listing.batch import BatchResult, CustomerBatch
+    from customers_async.listing.batch import CustomerBatch
     from customers_async.listing.batch_plan import BatchPlan
+    from customers_async.listing.customer_list import CustomerList
     from customers_async.listing.pager import CustomerPager
-    from customers_async.models import Completeness, Customer, CustomerType, Page, RateLimit, TokenOwner, Verdict
+    from customers_async.models import (
+        Completeness,
+        Customer,
+        CustomerType,
+        Health,
+        Page,
+        RateLimit,
+        TokenOwner,
+        Verdict,
+    )
+    from customers_async.results import BatchResult, Failed, Found
 
 __all__ = [
     "PRODUCTION_URL",
@@ -73,6 +84,7 @@ __all__ = [
     "ConfigurationError",
     "Customer",
     "CustomerBatch",
+    "CustomerList",
     "CustomerPager",
     "CustomerType",
     "CustomersClient",
@@ -80,7 +92,10 @@ __all__ = [
     "EnvToken",
     "Event",
     "ExportError",
+    "Failed",
     "FileToken",
+    "Found",
+    "Health",
     "IncompleteListError",
     "NotFoundError",
     "Page",
@@ -121,7 +136,7 @@ _MODULES = {
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
     "BatchPlan": "listing.batch_plan",
-    "BatchResult": "listing.batch",
+    "BatchResult": "results",
     "CallEvent": "events",
     "CallFinished": "events",
     "CallStarted": "events",
@@ -130,6 +145,7 @@ _MODULES = {
     "ConfigurationError": "errors",
     "Customer": "models",
     "CustomerBatch": "listing.batch",
+    "CustomerList": "listing.customer_list",
     "CustomerPager": "listing.pager",
     "CustomerType": "models",
     "CustomersClient": "client",
@@ -137,7 +153,10 @@ _MODULES = {
     "EnvToken": "calls.tokens",
     "Event": "events",
     "ExportError": "errors",
+    "Failed": "results",
     "FileToken": "calls.tokens",
+    "Found": "results",
+    "Health": "models",
     "IncompleteListError": "errors",
     "NotFoundError": "errors",
     "Page": "models",

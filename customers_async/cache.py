@@ -1,4 +1,4 @@
-"""A cache of the customers that `CustomersClient.get_customer` returns."""
+"""A cache of the customers that were requested by their uuids."""
 
 import asyncio
 import copy
@@ -8,6 +8,7 @@ from contextlib import suppress
 import attrs
 
 from customers_async.checks import check_count, check_seconds
+from customers_async.errors import NotFoundError
 from customers_async.models import Customer
 
 __all__ = ["TTLCache", "isolated"]
@@ -19,20 +20,34 @@ def _check_lifetime(cache: object, attribute: "attrs.Attribute[float]", value: f
         raise ValueError(f"{attribute.name} must be above 0")
 
 
+@attrs.frozen
+class _Entry:
+    """A customer, or the error that there is none; ``requested`` is the spelling of the uuid that was requested."""
+
+    requested: str
+    value: Customer | NotFoundError = attrs.field(repr=False)
+    received: float
+
+
 @attrs.define(eq=False)
 class TTLCache:
-    """Caches the customers that `CustomersClient.get_customer` returns, for a limited time. Errors are not cached.
+    """Caches customers that were requested by their uuids, for a limited time.
 
-    When the cache is full, the customer that was requested longest ago is removed. A cache belongs to one client and
-    its views: another client's token may not be allowed to see the same customers. Its repr shows no customer.
+    `CustomersClient.get_customer` and `CustomersClient.get_customers` read and fill it. When it is full, what was
+    requested longest ago is removed. A cache belongs to one client and its views: another client's token may not be
+    allowed to see the same customers. Its repr shows no customer.
 
     Attributes:
-        seconds: How long a customer stays in the cache, in seconds on the event loop's clock.
-        size: The largest number of customers in the cache.
+        seconds: How long a customer is returned without a request, in seconds on the event loop's clock.
+        size: The largest number of customers in the cache, with those that are known to be missing.
+        stale_if_error: For how many seconds after that a customer is still returned if its request fails with an error
+            that may pass (``retryable``), such as a used up rate limit. The log says so at INFO, and `age` tells.
+        remember_missing: For how many seconds a 404 is remembered. The `NotFoundError` is raised again without a
+            request: each time a new one, whose ``attempts`` is 0.
 
     Raises:
         TypeError: A value is not a number.
-        ValueError: A value is not above 0.
+        ValueError: ``seconds`` or ``size`` is not above 0, or another value is negative.
 
     Example:
         >>> cache = TTLCache(seconds=30, size=1_000)
@@ -44,11 +59,16 @@ class TTLCache:
 
     seconds: float = attrs.field(validator=_check_lifetime, on_setattr=attrs.setters.frozen)
     size: int = attrs.field(validator=check_count, on_setattr=attrs.setters.frozen)
-    # By the uuid in lower case, so that `discard` finds what was requested in another case. The service decides whether
-    # that is the same customer, so an entry serves requests for the same spelling only.
-    _entries: OrderedDict[tuple[str, bool], tuple[str, float, Customer]] = attrs.field(
-        factory=OrderedDict, init=False, repr=False
+    stale_if_error: float = attrs.field(
+        default=0.0, kw_only=True, validator=check_seconds, on_setattr=attrs.setters.frozen
     )
+    remember_missing: float = attrs.field(
+        default=0.0, kw_only=True, validator=check_seconds, on_setattr=attrs.setters.frozen
+    )
+    # By the uuid in lower case, so that `discard` finds what was requested in another case. The service decides whether
+    # that is the same customer, so an entry serves requests for the same spelling only. The second part of the key is
+    # ``keep_unknown``, or None for a customer that is missing.
+    _entries: OrderedDict[tuple[str, bool | None], _Entry] = attrs.field(factory=OrderedDict, init=False, repr=False)
     _is_claimed: bool = attrs.field(default=False, init=False, repr=False)
 
     def __reduce__(self) -> str:
@@ -57,13 +77,23 @@ class TTLCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def age(self, uuid: str) -> float | None:
+        """Return how many seconds ago a cached customer was received, or None if it is not cached.
+
+        Above ``seconds`` it has expired, and is returned only in place of an error. Call this on the client's event
+        loop.
+        """
+        now, entries = asyncio.get_running_loop().time(), self._entries
+        found = [entries[key] for kept in (False, True) if (key := (uuid.lower(), kept)) in entries]
+        return max((now - entry.received for entry in found), default=None)
+
     def discard(self, uuid: str) -> None:
-        """Remove a customer, for example one that you know has changed, whatever the case of the letters."""
-        for keep_unknown in (False, True):
-            self._entries.pop((uuid.lower(), keep_unknown), None)
+        """Forget a customer, for example one that you know has changed, whatever the case of the letters."""
+        for kind in (False, True, None):
+            self._entries.pop((uuid.lower(), kind), None)
 
     def clear(self) -> None:
-        """Remove all customers."""
+        """Forget everything."""
         self._entries.clear()
 
     def claim(self) -> None:
@@ -76,22 +106,53 @@ class TTLCache:
             raise ValueError("cache must not be shared with another client, which may see other customers")
         self._is_claimed = True
 
-    def get(self, uuid: str, *, keep_unknown: bool) -> Customer | None:
-        """Return a cached customer that was decoded with this option, or None. For `CustomersClient`."""
-        key = uuid.lower(), keep_unknown
-        requested, expires, customer = self._entries.get(key, ("", 0.0, None))
-        if customer is None or requested != uuid:
-            return None
-        if asyncio.get_running_loop().time() >= expires:
-            del self._entries[key]
-            return None
-        self._entries.move_to_end(key)
-        return customer
+    def get(self, uuid: str, *, keep_unknown: bool) -> Customer | NotFoundError | None:
+        """Return a customer that was decoded with this option, or the error that there is none, or None.
+
+        For `CustomersClient`.
+        """
+        missing = self._find(uuid, None, self.remember_missing)
+        if isinstance(missing, NotFoundError):
+            return copy.copy(missing)
+        return self._find(uuid, keep_unknown, self.seconds)
+
+    def get_stale(self, uuid: str, *, keep_unknown: bool) -> Customer | None:
+        """Return a customer that may take the place of an error, or None. For `CustomersClient`."""
+        found = self._find(uuid, keep_unknown, self.seconds + self.stale_if_error)
+        return found if isinstance(found, Customer) else None
 
     def put(self, uuid: str, customer: Customer, *, keep_unknown: bool) -> None:
         """Cache the customer that was requested as ``uuid`` and decoded with this option. For `CustomersClient`."""
-        key = uuid.lower(), keep_unknown
-        self._entries[key] = uuid, asyncio.get_running_loop().time() + self.seconds, customer
+        self._entries.pop((uuid.lower(), None), None)
+        self._put(uuid, keep_unknown, customer)
+
+    def put_missing(self, uuid: str, error: NotFoundError) -> None:
+        """Note that the service does not know ``uuid``: remove its customer, and remember the error for a while."""
+        for keep_unknown in (False, True):
+            entry = self._entries.get((uuid.lower(), keep_unknown))
+            if entry is not None and entry.requested == uuid:
+                del self._entries[uuid.lower(), keep_unknown]
+        if self.remember_missing:
+            remembered = copy.copy(error)  # without the traceback
+            remembered.attempts = 0
+            self._put(uuid, None, remembered)
+
+    def _find(self, uuid: str, kind: bool | None, lifetime: float) -> Customer | NotFoundError | None:
+        """Return what was received for this spelling within ``lifetime``; delete what is of no more use."""
+        key = uuid.lower(), kind
+        entry = self._entries.get(key)
+        if entry is None or entry.requested != uuid:
+            return None
+        age = asyncio.get_running_loop().time() - entry.received
+        if age >= (self.remember_missing if kind is None else self.seconds + self.stale_if_error):
+            del self._entries[key]
+            return None
+        self._entries.move_to_end(key)
+        return entry.value if age < lifetime else None
+
+    def _put(self, uuid: str, kind: bool | None, value: Customer | NotFoundError) -> None:
+        key = uuid.lower(), kind
+        self._entries[key] = _Entry(uuid, value, asyncio.get_running_loop().time())
         self._entries.move_to_end(key)
         if len(self._entries) > self.size:
             self._entries.popitem(last=False)

@@ -25,6 +25,7 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_int",
+    "check_limit",
     "check_not_negative",
     "check_page",
     "check_seconds",
@@ -117,6 +118,18 @@ def check_int(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+
+
+def check_limit(limit: int) -> None:
+    """Check the largest number of customers that a listing yields.
+
+    Raises:
+        TypeError: It is not an int.
+        ValueError: It is below 1.
+    """
+    check_int("limit", limit)
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more, not {limit}")
 
 
 def check_not_negative(name: str, value: int) -> None:

@@ -1,32 +1,35 @@
 """The public client. Checks arguments and wires the parts together; contains no protocol logic."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Self, Unpack
 from weakref import WeakValueDictionary
 
 import aiohttp
+import attrs
 
-from customers_async.cache import TTLCache, isolated
+from customers_async.cache import TTLCache
 from customers_async.calls.api import Api
+from customers_async.calls.look_ups import LookUps, SharedLookUps
 from customers_async.calls.options import OptionOverrides, Options
 from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.retry import RetryPolicy
 from customers_async.calls.session import Session
 from customers_async.calls.single_flight import SingleFlight
-from customers_async.calls.slots import Slots
+from customers_async.calls.slots import Lane, Slots
 from customers_async.calls.tokens import TokenSource, hide, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid
-from customers_async.events import Event
+from customers_async.events import Listener
 from customers_async.listing.batch import CustomerBatch, OnMissing, make_batch
 from customers_async.listing.batch_plan import BatchPlan, Strategy, plan_batch
 from customers_async.listing.page_fetcher import OnBadRecord, OnIncomplete
 from customers_async.listing.pager import CustomerPager, make_pager
-from customers_async.models import Customer, Page, RateLimit, TokenOwner
+from customers_async.logs import show_log
+from customers_async.models import Customer, Health, Page, RateLimit, TokenOwner
 
-__all__ = ["CustomersClient", "internals"]
+__all__ = ["CustomersClient", "internals", "without_cache"]
 
 
 class CustomersClient:
@@ -51,8 +54,9 @@ class CustomersClient:
         session: Your own aiohttp session, which the client never closes; its settings (cookies, proxies, connector
             limit) apply.
         keep_unknown: Keep fields that the model does not define in ``Customer.extra``.
-        on_event: Called with each `Event` on the event loop; it must return quickly.
-        cache: Caches the customers that `get_customer` returns. None: each call sends a request.
+        on_event: A function, or several in a sequence, called with each `Event` on the event loop; they must return
+            quickly.
+        cache: Caches the customers that `get_customer` and `get_customers` return. None: each call sends a request.
 
     Raises:
         ConfigurationError: There is no token anywhere.
@@ -77,9 +81,10 @@ class CustomersClient:
         max_body: int = 4 * 2**20,
         session: aiohttp.ClientSession | None = None,
         keep_unknown: bool = False,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Listener | Sequence[Listener] | None = None,
         cache: TTLCache | None = None,
     ) -> None:
+        show_log()
         if base_url is None:
             base_url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
         token, base_url = hide(token), hide(base_url)  # a URL may hold a password
@@ -103,11 +108,10 @@ class CustomersClient:
             if not isinstance(cache, TTLCache):
                 raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
             cache.claim()
-        self._cache = cache
-        self._look_ups: WeakValueDictionary[Options, SingleFlight[str, Customer]] = WeakValueDictionary()
-        self._flights = self._look_ups.setdefault(options, SingleFlight())
         limiter = RateLimiter() if rate_limiter is None else rate_limiter
         self._api = Api(Session(Transport(url, session), source, limiter, options), options, Slots(concurrency))
+        self._shared: WeakValueDictionary[Options, SharedLookUps] = WeakValueDictionary()
+        self._look_ups = LookUps(self._api, cache, self._shared.setdefault(options, SingleFlight()))
 
     def __repr__(self) -> str:
         api = getattr(self, "_api", None)  # a traceback may show a client whose arguments were refused
@@ -147,13 +151,19 @@ class CustomersClient:
         """
         api = self._api.with_options({**overrides})
         view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__, _api=api, _flights=self._look_ups.setdefault(api.options, SingleFlight()))
+        shared = self._shared.setdefault(api.options, SingleFlight())
+        view.__dict__.update(self.__dict__, _api=api, _look_ups=attrs.evolve(self._look_ups, api=api, shared=shared))
         return view
 
     @property
     def rate_limit(self) -> RateLimit:
         """The state of the rate limit, without I/O."""
         return self._api.session.limiter.state
+
+    @property
+    def health(self) -> Health:
+        """How the last calls of this client and its views ended, without I/O."""
+        return self._api.session.health
 
     async def get_customer(self, uuid: str) -> Customer:
         """Fetch one customer. Simultaneous calls for the same customer share one request, and its result or error.
@@ -170,14 +180,7 @@ class CustomersClient:
             ValueError: ``uuid`` does not have that form. Nothing was sent.
         """
         check_uuid(uuid)
-        api, keep_unknown = self._api, self._api.options.keep_unknown
-        api.session.check_open()
-        if self._cache is not None and (cached := self._cache.get(uuid, keep_unknown=keep_unknown)) is not None:
-            return isolated(cached)
-        customer = await self._flights.run(uuid, lambda: api.get_customer(uuid, "interactive"))
-        if self._cache is not None:
-            self._cache.put(uuid, customer, keep_unknown=keep_unknown)
-        return isolated(customer)
+        return await self._look_ups.get_customer(uuid, "interactive")
 
     def get_customers(
         self,
@@ -186,11 +189,13 @@ class CustomersClient:
         strategy: Strategy = "auto",
         on_missing: OnMissing = "yield",
         ordered: bool = True,
+        lane: Lane = "bulk",
     ) -> CustomerBatch:
         """Fetch many customers with the fewest requests: by look-ups, or by listing all customers.
 
         The failure of one look-up is the ``error`` of its result. Errors that would affect every customer, such as a
-        rejected token, are raised. A uuid that appears twice costs one request and gives two results.
+        rejected token, are raised. A uuid that appears twice costs one request and gives two results. Customers in the
+        cache cost none, and look-ups share the requests of others for the same customer.
 
         Args:
             uuids: Each 8-4-4-4-12 letters and digits; not hex only.
@@ -203,6 +208,8 @@ class CustomersClient:
                 ``"raise"`` raises it, ``"skip"`` yields nothing.
             ordered: Yield in the order of ``uuids``; results of the list are then kept until their turn. False yields
                 results as they arrive, and keeps no more of them than the requests in flight returned.
+            lane: ``"interactive"`` if a person waits for the results: the requests then precede bulk work, and may use
+                the limiter's ``reserve``.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -216,10 +223,12 @@ class CustomersClient:
             Customer(uuid='e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g', ...)
             NotFoundError
         """
-        return make_batch(self._api, uuids, strategy=strategy, on_missing=on_missing, ordered=ordered)
+        return make_batch(self._look_ups, uuids, strategy=strategy, on_missing=on_missing, ordered=ordered, lane=lane)
 
     async def plan_customers(self, uuids: Iterable[str]) -> BatchPlan:
         """Estimate the cost of `get_customers`. Sends at most one request, for the length of the list.
+
+        Customers in the cache cost nothing, so they are left out.
 
         Args:
             uuids: As `get_customers` takes them.
@@ -234,11 +243,12 @@ class CustomersClient:
             ...     await client.plan_customers(["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"])
             BatchPlan(strategy='lookups', requests=1, seconds=0.0)
         """
-        return await plan_batch(self._api, uuids)
+        return await plan_batch(self._look_ups, uuids)
 
     def list_customers(
         self,
         *,
+        limit: int | None = None,
         per_page: int = MAX_PER_PAGE,
         first_page: int = 1,
         ordered: bool = True,
@@ -252,6 +262,8 @@ class CustomersClient:
         arrived for each such failure. So a long listing succeeds even if one request in five fails.
 
         Args:
+            limit: Yield at most this many customers, and request no more pages than that takes. A listing that ends at
+                its limit says nothing about the rest of the list: its verdict is INCONSISTENT, and not logged.
             per_page: Customers per page, from 1 to 100.
             first_page: The page to begin with, such as an error's ``next_page``. The verdict is about the whole list,
                 so a listing that begins later is never COMPLETE; with ``"reconcile"`` it then yields the earlier pages
@@ -268,10 +280,12 @@ class CustomersClient:
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``.
+            ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``, or ``limit`` with
+                ``"reconcile"`` or ``"raise"``.
         """
         return make_pager(
             self._api,
+            limit=limit,
             per_page=per_page,
             first_page=first_page,
             ordered=ordered,
@@ -322,3 +336,10 @@ class CustomersClient:
 def internals(client: CustomersClient) -> Api:
     """What the export, the mirror and the command line need of a client besides its public methods."""
     return client._api  # noqa: SLF001  # so that no other module reads a private attribute of the client
+
+
+def without_cache(client: CustomersClient) -> CustomersClient:
+    """A view whose look-ups always ask the service, for the mirror: it records when the service showed a customer."""
+    view = client.with_options()
+    view._look_ups = attrs.evolve(view._look_ups, cache=None)  # noqa: SLF001  # as above
+    return view

@@ -20,8 +20,9 @@
     ├── IncompleteListError            .completeness .next_page
     └── ExportError                    an export's files are in use, damaged, or of another export
 
-Bad arguments are plain ``ValueError`` or ``TypeError``. Each error pickles, and none holds a token or a
-customer's data, except its uuid.
+Each error has ``retryable``, ``retry_after``, ``http_status`` and ``request_id``, and notes
+(``__notes__``) that say what to do next. Bad arguments are plain ``ValueError`` or ``TypeError``. Each error
+pickles, and none holds a token or a customer's data, except its uuid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,18 +52,62 @@ __all__ = [
 ]
 
 
+_NEVER = frozenset({501, 505})
+"""The 5xx statuses that say that the service will never do it."""
+
+
 class CustomersError(Exception):
     """The base class of this package's errors.
 
     Attributes:
         next_page: For errors that end a listing, the page to continue with; else None.
+        retry_after: Seconds after which a retry may succeed, if the service or the rate limit says so; else None.
+        request_id: What the service, or a proxy before it, calls the request in its own log; None if no response
+            arrived, or none that names the request.
     """
 
     next_page: int | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later, without a change of the program or its settings."""
+        match self:
+            case RateLimitError():
+                return True
+            case APIStatusError(status=status):
+                return status in (408, 425) or (500 <= status < 600 and status not in _NEVER)
+            case APIConnectionError(transient=transient) | APIResponseError(transient=transient):
+                return transient
+            case IncompleteListError(completeness=completeness):
+                return completeness.verdict != "CAPPED"
+        return False
+
+    @property
+    def http_status(self) -> int:
+        """The status that a web service sends to its own caller if this error ends the request.
+
+        404, 429 and 504 have their usual meaning. 503: it may pass, see `retryable`. 502: the service, or something
+        before it, sends what the program cannot use. 500: the cause is local.
+        """
+        match self:
+            case NotFoundError():
+                return 404
+            case RateLimitError():
+                return 429
+            case APITimeoutError():
+                return 504
+            case APIConnectionError() | APIResponseError() | APIStatusError() | IncompleteListError():
+                return 503 if self.retryable else 502
+        return 500
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by message and attributes, whatever arguments the constructor takes."""
-        return _restore, (type(self), self.args), self.__dict__
+        """Pickle and copy by message, attributes and notes, whatever arguments the constructor takes."""
+        state = dict(self.__dict__)
+        if "__notes__" in state:
+            state["__notes__"] = [*state["__notes__"]]  # a copy gets further notes of its own
+        return _restore, (type(self), self.args), state
 
 
 def _restore(kind: type[CustomersError], args: tuple[Any, ...]) -> CustomersError:
@@ -232,6 +277,13 @@ class ServerError(APIStatusError):
     """5xx, after the retries."""
 
 
+_LIST_ADVICE = {
+    "DRIFTED": "The list changed while it was read. List again, or with on_incomplete='reconcile'.",
+    "CAPPED": "The service returns no more customers than these. Listing again does not help: ask the vendor.",
+    "INCONSISTENT": "List again. If the verdict stays, something on the way to the service changes responses.",
+}
+
+
 class IncompleteListError(CustomersError):
     """A listing ended that is not COMPLETE, or not proven to be where that was required.
 
@@ -245,6 +297,8 @@ class IncompleteListError(CustomersError):
         super().__init__(f"the list is {problem}: {completeness.describe()}")
         self.completeness = completeness
         self.next_page = next_page
+        if advice := _LIST_ADVICE.get(completeness.verdict):
+            self.add_note(advice)
 
 
 class ExportError(CustomersError):

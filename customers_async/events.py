@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -13,6 +14,7 @@ __all__ = [
     "CallFinished",
     "CallStarted",
     "Event",
+    "Listener",
     "PageFetched",
     "QuotaWait",
     "RequestAnswered",
@@ -146,7 +148,7 @@ class PageFetched(Event):
 
 @attrs.frozen
 class WalkFinished(Event):
-    """A listing ended. An export emits it for each pass over the list.
+    """A listing ended, but not at its ``limit``. An export emits it for each pass over the list.
 
     Attributes:
         completeness: The verdict and its figures.
@@ -155,9 +157,14 @@ class WalkFinished(Event):
     completeness: Completeness
 
 
-def emit(listener: Callable[[Event], None], event: Event) -> None:
-    """Call the listener. What it raises is logged, because its failure must not become the call's."""
-    try:
-        listener(event)
-    except (Exception, asyncio.CancelledError) as error:
-        _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)
+Listener: TypeAlias = Callable[[Event], None]
+"""What receives the events."""
+
+
+def emit(listeners: Sequence[Listener], event: Event) -> None:
+    """Call each listener. What one raises is logged, because its failure must not become the call's."""
+    for listener in listeners:
+        try:
+            listener(event)
+        except (Exception, asyncio.CancelledError) as error:
+            _log.warning("The on_event listener raised %s on %s.", type(error).__name__, type(event).__name__)

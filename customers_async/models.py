@@ -16,6 +16,7 @@ __all__ = [
     "Customer",
     "CustomerType",
     "CustomerWithExtra",
+    "Health",
     "Page",
     "RateLimit",
     "TokenOwner",
@@ -199,6 +200,28 @@ class RateLimit:
     resets_in: float | None
 
 
+@attrs.frozen(kw_only=True)
+class Health:
+    """How the last calls of a client and its views ended.
+
+    A call succeeded if the service responded with data, or with 404: the service works, and does not know the customer.
+    Whether the data fit the models is checked later, and does not count. A call that was cancelled is neither a success
+    nor a failure.
+
+    Attributes:
+        last_response_at: When the last call succeeded, UTC; None if none did.
+        last_error: The name of the error's class of the last call that failed, or None. The error itself is not kept,
+            because its message may contain a uuid.
+        last_error_at: When that call failed, UTC; None if none did.
+        rate_limit: The state of the rate limit.
+    """
+
+    last_response_at: datetime | None
+    last_error: str | None
+    last_error_at: datetime | None
+    rate_limit: RateLimit
+
+
 class Verdict(StrEnum):
     """The result of a listing."""
 
@@ -215,7 +238,7 @@ class Verdict(StrEnum):
     CAPPED = "CAPPED"
     """The service stopped returning records before its own total was reached."""
     INCONSISTENT = "INCONSISTENT"
-    """Headers are missing, or contradict each other or the records."""
+    """Headers are missing, or contradict each other or the records; or only a part of the list was requested."""
 
 
 @attrs.frozen(kw_only=True)

@@ -48,7 +48,7 @@ async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
 @pytest.fixture(autouse=True)
 def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     # In development mode asyncio in a child process reports slow steps of a busy machine on stderr.
-    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL", "PYTHONDEVMODE"):
+    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL", "CUSTOMERS_LOG", "PYTHONDEVMODE"):
         monkeypatch.delenv(name, raising=False)
 
 

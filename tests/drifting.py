@@ -188,7 +188,7 @@ async def _read(
         on_incomplete="ignore",
         on_bad_record=None,
         retry_pages=False,
-        on_event=None,
+        on_event=(),
     )
     seen: set[str] = set()
     leave_at = {chance.randint(1, max(1, size // per_page)) for _ in range(stops)}

@@ -1,6 +1,7 @@
 """Many customers by their uuids: the requests, counted at the server, and the result of each uuid."""
 
 import asyncio
+import pickle
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,6 +18,8 @@ from customers_async import (
     Customer,
     CustomerBatch,
     CustomersClient,
+    Failed,
+    Found,
     NotFoundError,
     Page,
     PermissionDeniedError,
@@ -66,8 +69,18 @@ def check_found(results: Iterable[BatchResult], uuids: list[str]) -> None:
 class Service:
     """Serves look-ups and pages from a list in memory, in any order, some with an error, and counts them."""
 
-    def __init__(self, numbers: Sequence[int], hidden: set[int], failing: set[int], size: int, seed: int) -> None:
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        hidden: set[int],
+        failing: set[int],
+        cached: set[int],
+        wanted: Sequence[str],
+        size: int,
+        seed: int,
+    ) -> None:
         self.numbers, self.hidden, self.failing, self.size = numbers, hidden, failing, size
+        self.cached, self.wanted = cached, wanted
         self.chance = random.Random(seed)
         self.look_ups: Counter[str] = Counter()
         self.pages: Counter[int] = Counter()
@@ -82,7 +95,20 @@ class Service:
         finally:
             self.in_flight -= 1
 
-    async def look_up(self, uuid: str) -> Customer:
+    def find(self, uuid: str) -> Customer | NotFoundError | None:
+        number = int(uuid[:8])
+        if number not in self.cached:
+            return None
+        known = number in self.numbers or number in self.hidden
+        return Customer(uuid=uuid) if known else NotFoundError("no such customer", status=404)
+
+    def remember(self, uuid: str, customer: Customer) -> Customer:
+        assert uuid in self.wanted
+        return customer
+
+    async def get_customer(self, uuid: str, lane: str) -> Customer:
+        assert lane == "bulk"
+        assert int(uuid[:8]) not in self.cached
         self.look_ups[uuid] += 1
         await self._take_time()
         number = int(uuid[:8])
@@ -113,6 +139,7 @@ def uuid_of(number: int) -> str:
     wanted=st.lists(st.integers(0, 70), max_size=50),
     hidden=st.sets(st.integers(0, 70), max_size=3),
     failing=st.sets(st.integers(-6, 70), max_size=4),
+    cached=st.sets(st.integers(0, 70)),
     size=st.integers(2, 20),
     concurrency=st.integers(1, 9),
     strategy=st.sampled_from(["auto", "lookups", "list"]),
@@ -125,6 +152,7 @@ def test_each_uuid_gets_its_result(
     wanted: list[int],
     hidden: set[int],
     failing: set[int],
+    cached: set[int],
     size: int,
     concurrency: int,
     strategy: Any,
@@ -133,17 +161,18 @@ def test_each_uuid_gets_its_result(
     seed: int,
 ) -> None:
     """Whatever fails, is missing from the list, is repeated or late, and however often the batch is left."""
-    service = Service(range(length), hidden - failing, failing, size, seed)
     uuids = tuple(map(uuid_of, wanted))
+    service: Any = Service(range(length), hidden - failing, failing, cached, uuids, size, seed)
     source: Any = PageSource("", service.page, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
     reader = BatchReader(
         uuids,
-        service.look_up,
+        service,
         source,
         concurrency=concurrency,
         strategy=strategy,
         on_missing="yield",
         ordered=ordered,
+        lane="bulk",
     )
     results: list[BatchResult] = []
 
@@ -170,14 +199,30 @@ def test_each_uuid_gets_its_result(
             assert result.customer.uuid == result.uuid
             assert number in service.numbers or number in service.hidden
         else:
-            assert type(result.error) is (ServerError if number in failing else NotFoundError)
+            assert type(result.error) is (ServerError if number in failing - cached else NotFoundError)
     assert service.peak <= concurrency
     if not stops:
         assert max(service.look_ups.values(), default=0) <= 1
         assert max(service.pages.values(), default=0) <= 1
         if strategy == "lookups":
-            assert sum(service.look_ups.values()) == len(set(wanted))
+            assert sum(service.look_ups.values()) == len({*wanted} - cached)
             assert not service.pages
+
+
+def test_results_are_told_apart_and_pickle() -> None:
+    """Each has all three attributes, and can be matched by position."""
+    found, failed = Found("a", Customer(uuid="a")), Failed("b", NotFoundError("404", status=404))
+    for result in (found, failed):
+        assert isinstance(result, BatchResult)
+        assert repr(pickle.loads(pickle.dumps(result))) == repr(result)
+    assert (found.error, failed.customer) == (None, None)
+    assert repr(found) == "Found(uuid='a', customer=Customer(uuid='a', ...))"
+    assert repr(failed) == "Failed(uuid='b', error=NotFoundError('404'))"
+    match found, failed:
+        case Found(uuid, customer), Failed(other, NotFoundError()):
+            assert (uuid, customer.uuid, other) == ("a", "a", "b")
+        case _:
+            raise AssertionError
 
 
 async def test_800_of_5000_customers_cost_51_requests_at_most(crowd: Emulator, reader: CustomersClient) -> None:

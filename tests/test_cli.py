@@ -406,11 +406,11 @@ def test_reached_rate_limit_exits_4(command: Command, service: Emulator) -> None
 
 
 def test_server_error_exits_4(command: Command, service: Emulator) -> None:
-    """The client does not retry a 501, but the user may run the command again."""
+    """The message of a 501 does not say to run again: the service will never do it."""
     service.fail_next(501)
     outcome = command("count")
     assert outcome.code == 4
-    assert outcome.err.endswith("; run again later\n")
+    assert outcome.err.endswith("501 NOT_IMPLEMENTED for /api/v1/customers\n")
 
 
 def test_unexpected_response_exits_4(command: Command, service: Emulator) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from customers_async import (
     RetryScheduled,
     ServerError,
     TokenReloaded,
+    WalkFinished,
 )
 from customers_async.calls.tokens import CallableToken
 from customers_async.emulator import Emulator
@@ -172,3 +174,36 @@ async def test_listener_runs_in_the_callers_task(client: CustomersClient) -> Non
     tasks = []
     await client.with_options(on_event=lambda event: tasks.append(asyncio.current_task())).whoami()
     assert set(tasks) == {asyncio.current_task()}
+
+
+async def test_several_listeners_get_each_event_in_order(
+    client: CustomersClient, events: list[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that raises is logged, and the others still get the event."""
+    received: list[tuple[int, Event]] = []
+
+    def fail(event: Event) -> None:
+        received.append((1, event))
+        raise LookupError
+
+    listeners = [events.append, fail, lambda event: received.append((2, event))]
+    view = client.with_options(on_event=listeners)
+    listeners.clear()  # the client has its own
+    await view.list_customers().collect()
+    assert kinds(events)[-1] is WalkFinished
+    assert received == [(number, event) for event in events for number in (1, 2)]
+    assert caplog.text.count("The on_event listener raised LookupError") == len(events)
+
+
+@pytest.mark.parametrize("listeners", [[print, 5], ("x",), [None], {print}, "print", [[print]], iter([print])])
+def test_bad_listeners_are_refused_at_once(client: CustomersClient, listeners: Any) -> None:
+    """Each of a sequence must be a plain function of an event."""
+    with pytest.raises(TypeError, match="on_event must be a plain function of an event, a sequence of such functions"):
+        client.with_options(on_event=listeners)
+
+
+async def test_no_listener_is_no_listener(client: CustomersClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty sequence costs as little as None."""
+    monkeypatch.setattr("customers_async.calls.reporter.CallStarted", None)
+    assert await client.with_options(on_event=[]).count_customers() == 250
+    assert await client.with_options(on_event=[print]).with_options(on_event=None).count_customers() == 250

@@ -78,7 +78,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
         "on_incomplete": "ignore",
         "on_bad_record": None,
         "retry_pages": False,
-        "on_event": None,
+        "on_event": (),
     }
 
     async def respond(number: int) -> Any:

@@ -5,7 +5,7 @@ import asyncio
 import inspect
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from enum import Enum, StrEnum
 from os import PathLike
@@ -40,7 +40,13 @@ def find(name: str, page: Path) -> Any:
 def load(source: str) -> dict[str, Any]:
     """Execute a summary; return what it defines."""
     names = {name: getattr(customers_async, name) for name in customers_async.__all__}
-    typing = {"Awaitable": Awaitable, "Callable": Callable, "Protocol": Protocol, "TypeAlias": TypeAlias}
+    typing = {
+        "Awaitable": Awaitable,
+        "Callable": Callable,
+        "Protocol": Protocol,
+        "Sequence": Sequence,
+        "TypeAlias": TypeAlias,
+    }
     namespace = {
         **names,
         **typing,

@@ -193,7 +193,7 @@ async def test_error_without_a_waiter_is_not_reported(emulator: Emulator, slow: 
         if first_leaves:
             calls[0].cancel()
             await asyncio.sleep(0)
-        while slow._flights._flights:  # noqa: ASYNC110  # the test needs the exact step in which it ends
+        while slow._look_ups.shared._flights:  # noqa: ASYNC110  # the test needs the exact step in which it ends
             await asyncio.sleep(0)
         for call in calls:
             call.cancel()

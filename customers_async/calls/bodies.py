@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from customers_async.calls.responses import Response, with_location
+from customers_async.calls.responses import Response, read_request_id, with_location
 from customers_async.errors import APIConnectionError, APIResponseError
 
 __all__ = ["decode_body", "too_large_error"]
@@ -45,6 +45,7 @@ def decode_body(response: Response, max_body: int) -> Response:
     if response.status >= 400:
         response.body = b""
         return response
+    failure.request_id = read_request_id(response)
     raise with_location(failure, response) if isinstance(failure, APIResponseError) else failure
 
 

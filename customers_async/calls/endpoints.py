@@ -15,6 +15,7 @@ from customers_async.calls.responses import Response, read_current_page, read_pa
 from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError
 from customers_async.models import Customer, Page, TokenOwner
+from customers_async.notes import add_notes, call_notes
 
 __all__ = [
     "Request",
@@ -169,7 +170,10 @@ def read_page(response: Response, number: int, *, keep_unknown: bool, tolerant: 
     customers, rejected = _decode(
         lambda: converter.decode_customers(response.body, page=number, keep_unknown=keep_unknown, tolerant=tolerant),
         response,
+        page=number,
     )
+    for _, problem in rejected:
+        with_location(problem, response)
     metadata = read_page_metadata(response.headers)
     return Page(
         number=number,
@@ -214,10 +218,11 @@ def read_owner(response: Response) -> TokenOwner:
     return _decode(lambda: converter.decode_owner(response.body), response)
 
 
-def _decode(decode: Callable[[], Decoded], response: Response) -> Decoded:
+def _decode(decode: Callable[[], Decoded], response: Response, *, page: int | None = None) -> Decoded:
     """Call the decoder. An error is raised again without its traceback, whose frames hold customer data."""
     try:
         return decode()
     except APIResponseError as error:
         failure = converter.stripped(error)
+    add_notes(failure, call_notes(failure, page=page))
     raise with_location(failure, response)

@@ -1,20 +1,28 @@
 """The settings that may differ between views of one client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import attrs
 
 from customers_async.calls.retry import RetryPolicy
 from customers_async.checks import check_count, check_seconds, is_plain_function
-from customers_async.events import Event
+from customers_async.events import Listener
 
 __all__ = ["OptionOverrides", "Options"]
 
 
-def _check_listener(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if value is not None and not is_plain_function(value, 1):
-        raise TypeError(f"{attribute.name} must be a plain function of an event, or None")
+def _as_listeners(on_event: Any) -> tuple[Any, ...]:
+    """Return one listener, several, or none in a tuple. Checks nothing: an error here would leave half an object."""
+    if on_event is None:
+        return ()
+    return tuple(on_event) if isinstance(on_event, Sequence) and not callable(on_event) else (on_event,)
+
+
+def _check_listeners(_: object, attribute: "attrs.Attribute[Any]", value: tuple[Any, ...]) -> None:
+    if not all(is_plain_function(listener, 1) for listener in value):
+        problem = "must be a plain function of an event, a sequence of such functions, or None"
+        raise TypeError(f"{attribute.name} {problem}")
 
 
 def _check_type(kind: type) -> Callable[[object, "attrs.Attribute[Any]", object], None]:
@@ -38,7 +46,9 @@ class Options:
     max_rate_limit_wait: float = attrs.field(default=120.0, validator=check_seconds)
     max_body: int = attrs.field(default=4 * 2**20, validator=check_count)
     keep_unknown: bool = attrs.field(default=False, validator=_check_type(bool))
-    on_event: Callable[[Event], None] | None = attrs.field(default=None, validator=_check_listener, eq=False)
+    on_event: tuple[Listener, ...] = attrs.field(
+        default=(), converter=_as_listeners, validator=_check_listeners, eq=False
+    )
 
 
 class OptionOverrides(TypedDict, total=False):
@@ -50,4 +60,4 @@ class OptionOverrides(TypedDict, total=False):
     max_rate_limit_wait: float
     max_body: int
     keep_unknown: bool
-    on_event: Callable[[Event], None] | None
+    on_event: Listener | Sequence[Listener] | None

@@ -1,7 +1,7 @@
-"""Emits the events of one call to the client's listener."""
+"""Emits the events of one call to the client's listeners."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
@@ -9,7 +9,7 @@ from customers_async.calls.endpoints import Request
 from customers_async.events import (
     CallFinished,
     CallStarted,
-    Event,
+    Listener,
     QuotaWait,
     RequestAnswered,
     RequestSent,
@@ -45,39 +45,39 @@ class CallReporter:
 
 
 class _ListenerReporter(CallReporter):
-    def __init__(self, listener: Callable[[Event], None], request: Request, base_url: str) -> None:
-        self._listener = listener
+    def __init__(self, listeners: Sequence[Listener], request: Request, base_url: str) -> None:
+        self._listeners = listeners
         self._number, self._route = next(_call_numbers), request.route
         self._url = base_url + request.masked_target
         self._clock = asyncio.get_running_loop().time
         self._started_at = self._clock()
 
     def call_started(self) -> None:
-        emit(self._listener, CallStarted(self._number, self._route, self._url))
+        emit(self._listeners, CallStarted(self._number, self._route, self._url))
 
     def call_finished(self, error: BaseException | None) -> None:
         seconds = self._clock() - self._started_at
-        emit(self._listener, CallFinished(self._number, self._route, seconds, _name(error)))
+        emit(self._listeners, CallFinished(self._number, self._route, seconds, _name(error)))
 
     def rate_limit_waited(self, seconds: float) -> None:
-        emit(self._listener, QuotaWait(self._number, self._route, seconds))
+        emit(self._listeners, QuotaWait(self._number, self._route, seconds))
 
     def request_sent(self, attempt: int) -> None:
-        emit(self._listener, RequestSent(self._number, self._route, attempt))
+        emit(self._listeners, RequestSent(self._number, self._route, attempt))
 
     def request_answered(self, attempt: int, status: int | None, seconds: float, error: BaseException | None) -> None:
-        emit(self._listener, RequestAnswered(self._number, self._route, attempt, status, seconds, _name(error)))
+        emit(self._listeners, RequestAnswered(self._number, self._route, attempt, status, seconds, _name(error)))
 
     def retry_scheduled(self, attempt: int, error: BaseException, delay: float) -> None:
-        emit(self._listener, RetryScheduled(self._number, self._route, attempt, type(error).__name__, delay))
+        emit(self._listeners, RetryScheduled(self._number, self._route, attempt, type(error).__name__, delay))
 
 
 _SILENT: Final = CallReporter()
 
 
-def reporter_for(listener: Callable[[Event], None] | None, request: Request, base_url: str) -> CallReporter:
+def reporter_for(listeners: Sequence[Listener], request: Request, base_url: str) -> CallReporter:
     """The reporter of one call to ``request``."""
-    return _SILENT if listener is None else _ListenerReporter(listener, request, base_url)
+    return _ListenerReporter(listeners, request, base_url) if listeners else _SILENT
 
 
 def _name(error: BaseException | None) -> str | None:

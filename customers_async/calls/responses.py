@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from urllib.parse import urlsplit
+from html import unescape
+from urllib.parse import unquote, urlsplit
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -21,11 +22,13 @@ __all__ = [
     "DEFAULT_RETRY_AFTER",
     "PageMetadata",
     "Response",
+    "echoes",
     "join_repeated",
     "read_current_page",
     "read_date",
     "read_page_metadata",
     "read_rate_limit",
+    "read_request_id",
     "read_retry_after",
     "response_error",
     "with_location",
@@ -43,6 +46,11 @@ _AGES_OF_NOW = range(3)
 _MEDIA_TYPE = re.compile(
     r"(application/(json|problem\+json|xml|xhtml\+xml|octet-stream|javascript)|text/(html|plain|xml|csv))(?=[;\s]|$)"
 )
+_REQUEST_IDS = ("X-Request-Id", "X-Correlation-Id", "Request-Id", "X-Amzn-RequestId", "X-Amzn-Trace-Id", "CF-Ray")
+"""The headers in which services and proxies name a request, the most usual first."""
+_is_request_id = re.compile(r"[A-Za-z0-9._:=/-]{1,128}").fullmatch
+_ECHO = 12
+"""Characters of the token, letters and digits, that must not appear in a row."""
 _replace_leap_second = re.compile(r"(:[0-9]{2}):60\b").subn
 
 
@@ -56,6 +64,8 @@ class Response:
         body: The body, in bytes.
         sent_at: When its request was sent, in seconds on the event loop's clock; None if it comes from a journal.
         received_at: When it was received, Unix seconds; for pages of a listing only.
+        token: The token that its request had, which no error may contain.
+        uuid: The customer that was requested, or None.
     """
 
     status: int
@@ -63,6 +73,8 @@ class Response:
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     sent_at: float | None = None
     received_at: float | None = attrs.field(default=None, kw_only=True)
+    token: str = attrs.field(default="", kw_only=True, repr=False)
+    uuid: str | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.define
@@ -186,16 +198,11 @@ def _read_bool(value: str | None) -> bool | None:
     return None
 
 
-def response_error(response: Response, secret: str) -> APIResponseError | None:
-    """The error for a response with a status below 400 that cannot be data; None if it may be data.
-
-    Args:
-        response: The response.
-        secret: The token, which the error must not contain.
-    """
+def response_error(response: Response) -> APIResponseError | None:
+    """The error for a response with a status below 400 that cannot be data; None if it may be data."""
     content_type = response.headers.get("Content-Type")
     if 300 <= response.status < 400 and response.status != 304:
-        host = _read_host(response.headers.get("Location", ""), secret)
+        host = _read_host(response.headers.get("Location", ""), response.token)
         problem = f"status {response.status} is a redirect{host}, which is not followed"
     elif response.status != 200:
         problem = f"status {response.status} is no customer data"
@@ -206,6 +213,29 @@ def response_error(response: Response, secret: str) -> APIResponseError | None:
     else:
         return None
     return with_location(APIResponseError(problem), response)
+
+
+def read_request_id(response: Response) -> str | None:
+    """Read the name that the service or a proxy gave to the request; None if there is none that is safe to show.
+
+    It is not safe if it contains a part of the token, or the requested uuid: a header may echo anything.
+    """
+    for name in _REQUEST_IDS:
+        value = response.headers.get(name)
+        if value is None or not _is_request_id(value) or echoes(value, response.token):
+            continue
+        if response.uuid is None or response.uuid.lower() not in value.lower():
+            return value
+    return None
+
+
+def echoes(text: str, secret: str) -> bool:
+    """Whether the text contains a part of the token, whatever its case, and percent-encoded, escaped or spaced."""
+    plain, hidden = (re.sub(r"[^a-z0-9]", "", unquote(unescape(value)).lower()) for value in (text, secret))
+    if secret and secret in text:
+        return True
+    length = min(_ECHO, len(hidden))
+    return length >= _ECHO // 2 and any(hidden[i : i + length] in plain for i in range(len(hidden) - length + 1))
 
 
 def _read_host(location: str, secret: str) -> str:
@@ -219,8 +249,8 @@ def _read_host(location: str, secret: str) -> str:
 
 
 def with_location(error: APIResponseError, response: Response) -> APIResponseError:
-    """Add the status and the content type of the response that the error is about; return the error."""
-    error.status = response.status
+    """Add the status, content type and request id of the response that the error is about; return the error."""
+    error.status, error.request_id = response.status, read_request_id(response)
     media_type = _MEDIA_TYPE.match(response.headers.get("Content-Type", "").lower())
     error.content_type = media_type[0] if media_type else None  # known types only: a header may echo a secret
     return error

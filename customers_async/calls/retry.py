@@ -6,11 +6,9 @@ from collections.abc import Callable
 import attrs
 
 from customers_async.checks import check_count, check_seconds
-from customers_async.errors import APIConnectionError, APIResponseError, APIStatusError, CustomersError
+from customers_async.errors import CustomersError, RateLimitError
 
-__all__ = ["RetryBudget", "RetryPolicy", "is_transient"]
-
-_NEVER = frozenset({501, 505})
+__all__ = ["RetryBudget", "RetryPolicy"]
 
 
 @attrs.frozen(kw_only=True)
@@ -51,22 +49,14 @@ class RetryPolicy:
             attempt: How many attempts were made, from 1.
             random: Returns numbers evenly distributed from 0 to 1.
         """
-        if attempt >= self.max_attempts or not is_transient(failure):
-            return None
+        if attempt >= self.max_attempts or not failure.retryable or isinstance(failure, RateLimitError):
+            return None  # a call waits for the rate limit without an attempt
         bound: float = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 64))
         delay = random() * bound
-        requested = failure.retry_after if isinstance(failure, APIStatusError) else None
+        requested = failure.retry_after
         if requested is None:
             return delay
         return max(requested, delay) if requested <= self.max_delay else None
-
-
-def is_transient(failure: CustomersError) -> bool:
-    """Whether the same request may succeed later."""
-    if isinstance(failure, APIStatusError):
-        status = failure.status
-        return status in (408, 425) or (500 <= status < 600 and status not in _NEVER)
-    return isinstance(failure, APIConnectionError | APIResponseError) and failure.transient
 
 
 class RetryBudget:

@@ -6,6 +6,8 @@ sleeps between attempts.
 
 import asyncio
 import logging
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -22,8 +24,16 @@ from customers_async.calls.slots import Lane, Permit, Slots
 from customers_async.calls.status_errors import status_error
 from customers_async.calls.tokens import TokenSource
 from customers_async.calls.transport import Transport
-from customers_async.errors import APIConnectionError, AuthenticationError, CustomersError, RateLimitError
+from customers_async.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    CustomersError,
+    NotFoundError,
+    RateLimitError,
+)
 from customers_async.events import TokenReloaded, emit
+from customers_async.models import Health
+from customers_async.notes import add_notes, call_notes
 
 __all__ = ["Call", "Session"]
 
@@ -35,6 +45,7 @@ class Call:
     """One call: the request, and the options, slots and lane to send it with.
 
     Attributes:
+        attempt: The number of the present attempt, from 1.
         misnumbered: Whether the last response named another page.
     """
 
@@ -42,6 +53,7 @@ class Call:
     options: Options
     slots: Slots
     lane: Lane
+    attempt: int = 1
     misnumbered: bool = False
 
 
@@ -52,7 +64,7 @@ class Session:
         transport: Sends the requests.
         source: Where tokens come from.
         limiter: The rate limiter.
-        options: The client's own; its listener receives the events that belong to no single call.
+        options: The client's own; its listeners receive the events that belong to no single call.
     """
 
     def __init__(self, transport: Transport, source: TokenSource, limiter: RateLimiter, options: Options) -> None:
@@ -66,6 +78,19 @@ class Session:
         self._closed = False
         self._ignores_numbers = False  # because the service numbers its pages differently
         self._idle = asyncio.Event()
+        self._last_response_at: float | None = None  # Unix seconds
+        self._last_error: str | None = None
+        self._last_error_at: float | None = None
+
+    @property
+    def health(self) -> Health:
+        """How the last calls ended."""
+        return Health(
+            last_response_at=_read_time(self._last_response_at),
+            last_error=self._last_error,
+            last_error_at=_read_time(self._last_error_at),
+            rate_limit=self.limiter.state,
+        )
 
     @property
     def base_url(self) -> str:
@@ -90,17 +115,28 @@ class Session:
             response = await self._attempts(call, reporter)
         except BaseException as error:
             reporter.call_finished(error)
+            if isinstance(error, CustomersError):
+                self._record_failure(error, call)
             is_cancelled_by_close = self._closed and isinstance(error, asyncio.CancelledError)
             if not is_cancelled_by_close or task.uncancel() > cancelled_before:
                 raise
         else:
             reporter.call_finished(None)
+            self._last_response_at = time.time()
             return response
         finally:
             del self._calls[call]
             if self._closed and not self._calls:
                 self._idle.set()
         raise RuntimeError("client is closed")
+
+    def _record_failure(self, error: CustomersError, call: Call) -> None:
+        if isinstance(error, NotFoundError):  # the service works
+            self._last_response_at = time.time()
+        else:
+            self._last_error, self._last_error_at = type(error).__name__, time.time()
+        max_attempts = call.options.retry.max_attempts
+        add_notes(error, call_notes(error, page=call.request.page, attempt=call.attempt, max_attempts=max_attempts))
 
     async def close(self) -> None:
         """Cancel the calls in progress and close the connections; the caller's own aiohttp session stays open."""
@@ -149,7 +185,7 @@ class Session:
 
     async def _attempts(self, call: Call, reporter: CallReporter) -> Response:
         """The one retry loop. A 429 is not an attempt: it closes the limiter, which bounds the wait."""
-        attempt, waited, renewed, timeout = 1, 0.0, False, call.options.timeout
+        waited, renewed, timeout = 0.0, False, call.options.timeout
         rejection: RateLimitError | None = None
         credential = await self._tokens.current(timeout)
         while True:
@@ -161,9 +197,9 @@ class Session:
                 credential = await self._tokens.current(timeout)
                 permit = await self._acquire(call, waited, rejection)
                 waited += permit.waited
-            outcome = await self._attempt(call, permit, credential, attempt, reporter)
+            outcome = await self._attempt(call, permit, credential, reporter)
             if isinstance(outcome, Response):
-                self._budget.credit(attempt - 1)
+                self._budget.credit(call.attempt - 1)
                 return outcome
             if isinstance(outcome, RateLimitError):
                 rejection = outcome
@@ -175,13 +211,13 @@ class Session:
                 if newer is not None:
                     credential, renewed = newer, True
                     continue
-            delay = call.options.retry.delay(outcome, attempt=attempt)
+            delay = call.options.retry.delay(outcome, attempt=call.attempt)
             if delay is None or not self._budget.spend():
                 raise outcome
             _log.info("%s failed with %s; retrying in %.2f s.", call.request.route, type(outcome).__name__, delay)
-            reporter.retry_scheduled(attempt, outcome, delay)
+            reporter.retry_scheduled(call.attempt, outcome, delay)
             await asyncio.sleep(delay)
-            attempt, renewed = attempt + 1, False
+            call.attempt, renewed = call.attempt + 1, False
             credential = await self._tokens.current(timeout)
 
     async def _acquire(self, call: Call, waited: float, rejection: RateLimitError | None) -> Permit:
@@ -201,10 +237,10 @@ class Session:
         raise rejection
 
     async def _attempt(
-        self, call: Call, permit: Permit, credential: Credential, attempt: int, reporter: CallReporter
+        self, call: Call, permit: Permit, credential: Credential, reporter: CallReporter
     ) -> Response | CustomersError:
         """Send the request once and interpret the response. The permit is released whatever happens."""
-        request, clock = call.request, permit.loop.time
+        request, attempt, clock = call.request, call.attempt, permit.loop.time
         started = clock()
         received: Response | CustomersError | None = None
         try:
@@ -223,7 +259,7 @@ class Session:
             self._release(permit, received)
         seconds = clock() - started
         status = received.status if isinstance(received, Response) else None
-        outcome = self._interpret(received, call, credential, attempt)
+        outcome = self._interpret(received, call, credential)
         failure = None if isinstance(outcome, Response) else outcome
         reporter.request_answered(attempt, status, seconds, failure)
         if _log.isEnabledFor(logging.DEBUG):
@@ -232,18 +268,17 @@ class Session:
         return outcome
 
     def _interpret(
-        self, received: Response | CustomersError, call: Call, credential: Credential, attempt: int
+        self, received: Response | CustomersError, call: Call, credential: Credential
     ) -> Response | CustomersError:
         """Return the response if it is data, or the error that it means."""
         if isinstance(received, APIConnectionError):
-            received.attempts = attempt
+            received.attempts = call.attempt
         if isinstance(received, CustomersError):
             return received
         if received.status < 400:
-            problem = responses.response_error(received, credential.token)
-            return problem or self._match(received, call)
+            return responses.response_error(received) or self._match(received, call)
         expired = self._tokens.is_expired(credential)
-        return status_error(received, call.request.path, secret=credential.token, expired=expired, attempts=attempt)
+        return status_error(received, call.request.path, expired=expired, attempts=call.attempt)
 
     def _match(self, response: Response, call: Call) -> Response | CustomersError:
         """Return the response, or an error if it belongs to another request.
@@ -277,5 +312,8 @@ class Session:
         self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
 
     def _report_reload(self) -> None:
-        if self._on_event is not None:
-            emit(self._on_event, TokenReloaded())
+        emit(self._on_event, TokenReloaded())
+
+
+def _read_time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -39,6 +39,10 @@ class SingleFlight(Generic[Key, Result]):
     def __init__(self) -> None:
         self._flights: dict[Key, _Flight[Result]] = {}
 
+    def __contains__(self, key: Key) -> bool:
+        """Whether work for this key is in progress."""
+        return key in self._flights
+
     async def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Return the result of the work in progress for this key; start it if there is none."""
         flight = self._flights.get(key)

@@ -5,13 +5,11 @@ The error envelope and its codes come from the vendor's "API concepts" pages.
 
 import re
 from collections.abc import Mapping, Sequence
-from html import unescape
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
-from customers_async.calls.responses import DEFAULT_RETRY_AFTER, Response, read_retry_after
+from customers_async.calls.responses import DEFAULT_RETRY_AFTER, Response, echoes, read_request_id, read_retry_after
 from customers_async.errors import (
     APIStatusError,
     AuthenticationError,
@@ -30,8 +28,6 @@ _Errors = Mapping[str, Sequence[str]] | Sequence[str]
 
 _MAX_ENVELOPE = 2**16
 """Bytes: a larger body is not the documented envelope, and is not parsed."""
-_ECHO = 12
-"""Characters of the token, letters and digits, that must not appear in a row."""
 _ERRORS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -46,18 +42,19 @@ _ADVICE = {
 }
 
 
-def status_error(response: Response, path: str, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
+def status_error(response: Response, path: str, *, expired: bool, attempts: int) -> APIStatusError:
     """The error for a response with a status of 400 or above, whatever its body is.
+
+    The service may echo the token, so it is removed from all that the error keeps.
 
     Args:
         response: The response.
         path: The path of the request.
-        secret: The token. The service may echo it, so it is removed from all that the error keeps.
         expired: Whether the token's own ``exp`` has passed.
         attempts: How many times the request was sent.
     """
     status = response.status
-    code, errors = _read_envelope(response.body, secret, status)
+    code, errors = _read_envelope(response.body, response.token, status)
     label = f"{status} {code}" if code else f"{status}"
     details = _describe(errors) if status == 422 else ""
     message = f"{label} for {path}{details}{_ADVICE.get(status, '')}"
@@ -68,7 +65,7 @@ def status_error(response: Response, path: str, *, secret: str, expired: bool, a
         retry_after = max(retry_after, 0.0)
     elif status == 429:
         retry_after = DEFAULT_RETRY_AFTER
-    return _error_class(status, expired)(
+    error = _error_class(status, expired)(
         message[:500],
         status=status,
         code=code,
@@ -77,6 +74,8 @@ def status_error(response: Response, path: str, *, secret: str, expired: bool, a
         attempts=attempts,
         retry_after=retry_after,
     )
+    error.request_id = read_request_id(response)
+    return error
 
 
 def _error_class(status: int, expired: bool) -> type[APIStatusError]:
@@ -102,7 +101,7 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _
 
     def clean(text: str) -> str:
         text = text.replace(secret, "[token]")
-        if _echoes(text, secret):
+        if echoes(text, secret):
             return "[token]"
         return "".join(c if c.isprintable() else "?" for c in text[:200])
 
@@ -118,13 +117,6 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _
     else:
         errors = texts(errors)
     return code if _is_code(code) else None, errors
-
-
-def _echoes(text: str, secret: str) -> bool:
-    """Whether the text contains a part of the token, whatever its case, and percent-encoded, escaped or spaced."""
-    plain, hidden = (re.sub(r"[^a-z0-9]", "", unquote(unescape(value)).lower()) for value in (text, secret))
-    length = min(_ECHO, len(hidden))
-    return length >= _ECHO // 2 and any(hidden[i : i + length] in plain for i in range(len(hidden) - length + 1))
 
 
 def _is_code(text: str) -> bool:

@@ -20,7 +20,7 @@ from customers_async._version import __version__
 from customers_async.calls.bodies import decode_body, too_large_error
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
-from customers_async.calls.responses import Response, join_repeated, with_location
+from customers_async.calls.responses import Response, join_repeated, read_request_id, with_location
 from customers_async.calls.timeouts import Timeouts
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
 
@@ -96,7 +96,12 @@ class Transport:
                 )
                 try:
                     head = Response(
-                        response.status, join_repeated(response.headers, response.raw_headers), b"", ends_at - timeout
+                        response.status,
+                        join_repeated(response.headers, response.raw_headers),
+                        b"",
+                        ends_at - timeout,
+                        token=credential.token,
+                        uuid=request.uuid,
                     )
                     if head.status < 400:
                         await body.read(response.content, max_body)
@@ -116,8 +121,10 @@ class Transport:
             self._in_flight[http] -= 1
             if http is not self._http:
                 await self._close_unused()
-        if head is not None and head.status >= 400:  # the status is enough, whatever happened to the body
-            return head
+        if head is not None:
+            if head.status >= 400:  # the status is enough, whatever happened to the body
+                return head
+            failure.request_id = read_request_id(head)
         raise failure
 
     def drop_connections(self) -> None:

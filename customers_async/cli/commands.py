@@ -83,38 +83,31 @@ async def list_customers(
         connection: How to connect to the service.
     """
     display = show_live_line if sys.stderr.isatty() and not sys.stdout.isatty() else show_nothing
-    async with connection.client() as client, display(client) as on_progress:
-        if limit is not None:
-            client = client.with_options(concurrency=1)  # more would fetch pages that are not needed
-            per_page = min(per_page, limit)
-        async with client.list_customers(per_page=per_page, on_incomplete="ignore") as pager:
-            return await _print_list(pager, limit, on_progress, json=json)
+    async with (
+        connection.client() as client,
+        display(client) as on_progress,
+        client.list_customers(limit=limit, per_page=per_page, on_incomplete="ignore") as pager,
+    ):
+        shown = await _print_list(pager, on_progress, json=json)
+    if shown == limit or pager.completeness.verdict is Verdict.COMPLETE:
+        return 0
+    print_message(f"the list is not complete: {pager.completeness.describe()}")
+    return 5
 
 
-async def _print_list(pager: CustomerPager, limit: int | None, on_progress: OnProgress, *, json: bool) -> int:
-    """Print up to ``limit`` customers, page by page; return the exit code."""
-    left, shown = sys.maxsize if limit is None else limit, 0
+async def _print_list(pager: CustomerPager, on_progress: OnProgress, *, json: bool) -> int:
+    """Print the customers, page by page; return their number."""
+    shown = 0
     async for page in pager.pages():
-        last = left <= len(page.customers)
-        if last:  # close before the next await, which would let the pager request another page
-            await pager.aclose()
-        customers = page.customers[:left]
-        left -= len(customers)
         if json:
-            await write("".join(format_json_line(customer_to_dict(customer)) for customer in customers))
+            await write("".join(format_json_line(customer_to_dict(customer)) for customer in page.customers))
         else:
-            await write(render(make_customers_table(customers, header=page.number == 1)))
-        shown += len(customers)
+            await write(render(make_customers_table(page.customers, header=page.number == 1)))
+        shown += len(page.customers)
         on_progress(
             ExportProgress(stage="walk", walk=1, pages=page.number, customers=shown, total=page.total, resumed=0)
         )
-        if last:
-            return 0
-    completeness = pager.completeness
-    if completeness.verdict is Verdict.COMPLETE:
-        return 0
-    print_message(f"the list is not complete: {completeness.describe()}")
-    return 5
+    return shown
 
 
 @app.command

@@ -24,15 +24,12 @@ from cyclopts import (
 )
 
 from customers_async import (
-    APIConnectionError,
     AuthenticationError,
     ConfigurationError,
     CustomersError,
     ExportError,
     IncompleteListError,
     PermissionDeniedError,
-    RateLimitError,
-    ServerError,
 )
 from customers_async.cli.commands import app
 from customers_async.cli.connection import UsageError
@@ -122,11 +119,9 @@ class _MessageHandler(logging.Handler):
 def _describe(error: CustomersError) -> str:
     where = "" if error.next_page is None else f"stopped before page {error.next_page}: "
     again = ""
-    if isinstance(error, RateLimitError):
-        seconds = error.retry_after
+    if error.retryable:
+        seconds = math.inf if error.retry_after is None else error.retry_after
         again = f"; run again in {math.ceil(seconds)} s" if math.isfinite(seconds) else "; run again later"
-    elif isinstance(error, ServerError) or (isinstance(error, APIConnectionError) and error.transient):
-        again = "; run again later"
     return f"{where}{error}{again}"
 
 

@@ -6,9 +6,11 @@ from enum import StrEnum
 import attrs
 
 from customers_async.calls.api import Api
+from customers_async.calls.look_ups import LookUps
 from customers_async.errors import CustomersError, NotFoundError
-from customers_async.listing.batch import BatchResult, make_batch
+from customers_async.listing.batch import make_batch
 from customers_async.models import Customer
+from customers_async.results import BatchResult
 
 __all__ = ["Removal", "RemovalStatus", "look_up_suspects"]
 
@@ -48,7 +50,9 @@ async def look_up_suspects(api: Api, uuids: Iterable[str]) -> AsyncGenerator[Rem
         CustomersError: An error that would affect every customer, such as a rejected token.
         ValueError: A uuid does not have the service's form. Nothing was sent.
     """
-    async with make_batch(api, uuids, strategy="lookups", on_missing="yield", ordered=False) as results:
+    asking = LookUps(api)  # without the cache, which may hold what the service has removed
+    batch = make_batch(asking, uuids, strategy="lookups", on_missing="yield", ordered=False, lane="bulk")
+    async with batch as results:
         async for result in results:
             yield _read(result)
 

@@ -15,7 +15,7 @@ from customers_async.calls.responses import Response
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient, internals
 from customers_async.errors import CustomersError
-from customers_async.events import Event, RequestAnswered, RequestSent, emit
+from customers_async.events import Event, RequestAnswered, RequestSent
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.journal import ExportStats, Journal
 from customers_async.export.options import BadRecordPolicy, ExportProgress, OnProgress
@@ -76,8 +76,7 @@ class ExportWalk:
         on_progress: OnProgress,
     ) -> None:
         api = internals(client)
-        self._listener = api.options.on_event
-        self.api: Api = api.with_options({"on_event": self._count_event})
+        self.api: Api = api.with_options({"on_event": (self._count_event, *api.options.on_event)})
         self._source = PageSource.of(self.api, MAX_PER_PAGE, tolerant=on_bad_record == "reject")
         self._journal = journal
         self._output = output
@@ -266,8 +265,6 @@ class ExportWalk:
             stats.retries += event.attempt > 1
         elif isinstance(event, RequestAnswered):
             stats.answers_429 += event.status == 429
-        if self._listener is not None:
-            emit(self._listener, event)
 
 
 def _stored_number(fetcher: PageFetcher) -> int:

@@ -1,17 +1,16 @@
 """Many customers by their uuids, with the fewest requests.
 
 Either each customer is looked up, or the list is read until all were found, whichever takes fewer requests.
-`BatchReader` receives the functions that send requests.
+What the cache holds needs no request.
 """
 
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import attrs
-
-from customers_async.calls.api import Api
+from customers_async.calls.look_ups import LookUps
+from customers_async.calls.slots import Lane
 from customers_async.checks import MAX_PER_PAGE, check_choice, check_flag, check_uuids
 from customers_async.errors import (
     APIResponseError,
@@ -28,30 +27,15 @@ from customers_async.listing.page_fetcher import PageSource
 from customers_async.listing.resumable import ResumableIterator
 from customers_async.listing.verdict import key_of
 from customers_async.listing.walk import Walk
-from customers_async.models import Customer
+from customers_async.results import BatchResult, Failed, Found
 
-__all__ = ["BatchReader", "BatchResult", "CustomerBatch", "OnMissing", "make_batch"]
+__all__ = ["BatchReader", "CustomerBatch", "OnMissing", "make_batch"]
 
 OnMissing = Literal["yield", "raise", "skip"]
 
 _AHEAD = 100
 """In input order, look-ups run ahead of the next result by at most this many positions, because results that wait for
 their turn take memory. If ``concurrency`` is larger, it is the limit."""
-
-
-@attrs.frozen
-class BatchResult:
-    """The result for one uuid of a batch.
-
-    Attributes:
-        uuid: The uuid that was passed in.
-        customer: The customer, or None.
-        error: Why there is no customer: `NotFoundError` if the service does not know the uuid.
-    """
-
-    uuid: str
-    customer: Customer | None = None
-    error: CustomersError | None = None
 
 
 class BatchReader:
@@ -61,27 +45,30 @@ class BatchReader:
 
     Args:
         uuids: The checked uuids.
-        look_up: Fetches a customer by its uuid.
+        look_ups: Finds customers in the cache, and fetches them by their uuids.
         source: Where pages of the list come from; it must set aside records that do not fit.
         concurrency: Requests in flight.
         strategy: Which strategy to use.
         on_missing: What to do about a customer that the service does not know.
         ordered: Yield results in the order of the uuids, otherwise as they arrive.
+        lane: The lane of the look-ups.
     """
 
     def __init__(
         self,
         uuids: tuple[str, ...],
-        look_up: Callable[[str], Awaitable[Customer]],
+        look_ups: LookUps,
         source: PageSource,
         *,
         concurrency: int,
         strategy: Strategy,
         on_missing: OnMissing,
         ordered: bool,
+        lane: Lane,
     ) -> None:
         self._uuids = uuids
-        self._get_customer = look_up
+        self._look_ups = look_ups
+        self._lane: Lane = lane
         self._source = source
         self._concurrency = concurrency
         self._ahead = max(_AHEAD, concurrency)
@@ -98,8 +85,8 @@ class BatchReader:
         self._early: dict[str, BatchResult] = {}  # arrived before their turn
         self._turn = 0  # the position of the next result
         self._ready: deque[BatchResult] = deque()
-        reads_list = strategy == "list" or (strategy == "auto" and needs_total(len(positions)))
-        self._walk = Walk(1, MAX_PER_PAGE, unique=False) if reads_list else None
+        self._has_begun = False
+        self._walk: Walk | None = None
 
     @property
     def pending(self) -> int:
@@ -120,6 +107,8 @@ class BatchReader:
         """
         in_flight: InFlight[None, None] = InFlight(self._concurrency, ordered=False)
         try:
+            if not self._has_begun:
+                self._begin()
             while not self.is_finished:
                 self._start_requests(in_flight)
                 while self._ready:
@@ -134,6 +123,17 @@ class BatchReader:
         finally:
             self._requeue()  # before anything is awaited, because that may be cancelled
             await in_flight.cancel()
+
+    def _begin(self) -> None:
+        """Take what the cache holds, and choose how to begin with the others."""
+        for uuid in dict.fromkeys(self._uuids):
+            found = self._look_ups.find(uuid)
+            if found is not None:
+                self._add(Failed(uuid, found) if isinstance(found, NotFoundError) else Found(uuid, found))
+        may_read_list = self._strategy == "list" or (self._strategy == "auto" and needs_total(len(self._pending)))
+        if self._pending and may_read_list:
+            self._walk = Walk(1, MAX_PER_PAGE, unique=False)
+        self._has_begun = True
 
     def _start_requests(self, in_flight: InFlight[None, None]) -> None:
         while not in_flight.is_full and (request := self._next_request(idle=not in_flight)) is not None:
@@ -191,18 +191,20 @@ class BatchReader:
         except APIResponseError:  # the server ignores ``page``
             self._walk = None
         for customer in page.customers:
-            self._add(BatchResult(customer.uuid, customer))
+            if customer.uuid in self._pending:  # the cache is for customers that were requested
+                self._add(Found(customer.uuid, self._look_ups.remember(customer.uuid, customer)))
         for record, problem in page.rejected:
-            self._add(BatchResult(str(key_of(record)), error=problem))
+            self._add(Failed(str(key_of(record)), problem))
 
     async def _look_up(self, position: int) -> None:
         uuid = self._uuids[position]
+        result: BatchResult
         try:
-            result = BatchResult(uuid, await self._get_customer(uuid))
+            result = Found(uuid, await self._look_ups.get_customer(uuid, self._lane))
         except (AuthenticationError, ConfigurationError):
             raise
         except CustomersError as error:
-            result = BatchResult(uuid, error=error.with_traceback(None))  # its frames would outlive the batch
+            result = Failed(uuid, error.with_traceback(None))  # its frames would outlive the batch
         self._requested.discard(position)
         self._add(result)
 
@@ -222,7 +224,7 @@ class BatchReader:
 
 
 class CustomerBatch:
-    """The results of a batch, each a `BatchResult`, with ``async for``.
+    """The results of a batch, each a `Found` or a `Failed`, with ``async for``.
 
     Made by `CustomersClient.get_customers`. After an error or a ``break``, iterate the same batch again: it resumes
     after the last result that it yielded. ``async with`` cancels the requests in flight at the end of the block.
@@ -270,7 +272,13 @@ class CustomerBatch:
 
 
 def make_batch(
-    api: Api, uuids: Iterable[str], *, strategy: Strategy, on_missing: OnMissing, ordered: bool
+    look_ups: LookUps,
+    uuids: Iterable[str],
+    *,
+    strategy: Strategy,
+    on_missing: OnMissing,
+    ordered: bool,
+    lane: Lane,
 ) -> CustomerBatch:
     """Check the arguments of `CustomersClient.get_customers`, and make the batch.
 
@@ -282,13 +290,15 @@ def make_batch(
     check_choice("strategy", strategy, Strategy)
     check_choice("on_missing", on_missing, OnMissing)
     check_flag("ordered", ordered)
+    check_choice("lane", lane, Lane)
     reader = BatchReader(
         checked,
-        lambda uuid: api.get_customer(uuid, "bulk"),
-        PageSource.of(api, MAX_PER_PAGE, tolerant=True),
-        concurrency=api.options.concurrency,
+        look_ups,
+        PageSource.of(look_ups.api, MAX_PER_PAGE, tolerant=True, lane=lane),
+        concurrency=look_ups.api.options.concurrency,
         strategy=strategy,
         on_missing=on_missing,
         ordered=ordered,
+        lane=lane,
     )
     return CustomerBatch(reader)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-from customers_async.calls.api import Api
+from customers_async.calls.look_ups import LookUps
 from customers_async.checks import MAX_PER_PAGE, RESULT_CAP, check_uuids
 
 __all__ = ["BatchPlan", "Strategy", "cheapest_strategy", "is_list_cheaper", "needs_total", "plan_batch"]
@@ -18,7 +18,7 @@ _FEW = 10
 
 @attrs.frozen(kw_only=True)
 class BatchPlan:
-    """What a batch would cost.
+    """What a batch would cost, without the customers that are in the cache.
 
     Attributes:
         strategy: ``"lookups"``, one for each customer, or ``"list"``, one request for each page.
@@ -32,9 +32,10 @@ class BatchPlan:
     seconds: float
 
 
-async def plan_batch(api: Api, uuids: Iterable[str]) -> BatchPlan:
+async def plan_batch(look_ups: LookUps, uuids: Iterable[str]) -> BatchPlan:
     """Estimate the cost of a batch; see `CustomersClient.plan_customers`."""
-    customers = len(set(check_uuids(uuids)))
+    api = look_ups.api
+    customers = sum(look_ups.find(uuid) is None for uuid in {*check_uuids(uuids)})
     total = await api.find_total() if needs_total(customers) else None
     strategy, requests = cheapest_strategy(customers, total)
     return BatchPlan(strategy=strategy, requests=requests, seconds=api.bulk_wait(requests))
@@ -49,7 +50,7 @@ def cheapest_strategy(customers: int, total: int | None) -> tuple[Literal["looku
     """Return the strategy that takes fewer requests, and how many it takes.
 
     Args:
-        customers: Different customers in the batch.
+        customers: Different customers in the batch that are not in the cache.
         total: The length of the list, or None if it is unknown.
     """
     if not needs_total(customers):

@@ -5,17 +5,18 @@ The functions that fetch and decode a page are passed in; there is no HTTP here.
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, Self
 
 import attrs
 
 from customers_async.calls.api import Api
 from customers_async.calls.responses import Response, read_date
-from customers_async.calls.retry import is_transient
+from customers_async.calls.slots import Lane
 from customers_async.errors import APIStatusError, CustomersError, RecordError
-from customers_async.events import Event, PageFetched, WalkFinished, emit
+from customers_async.events import Listener, PageFetched, WalkFinished, emit
 from customers_async.listing.in_flight import InFlight
 from customers_async.listing.verdict import Key, KeySet, Seen, key_of
 from customers_async.listing.walk import Walk
@@ -50,11 +51,11 @@ class PageSource:
     reread: Callable[[int], Awaitable[Response]] | None = None
 
     @classmethod
-    def of(cls, api: Api, per_page: int, *, tolerant: bool) -> Self:
-        """Return the pages of the service, in the bulk lane; ``tolerant`` sets aside records that do not fit."""
+    def of(cls, api: Api, per_page: int, *, tolerant: bool, lane: Lane = "bulk") -> Self:
+        """Return the pages of the service; ``tolerant`` sets aside records that do not fit."""
         return cls(
             api.base_url,
-            lambda number: api.fetch_page(number, per_page),
+            lambda number: api.fetch_page(number, per_page, lane),
             lambda number, response: api.read_page(number, response, tolerant=tolerant),
         )
 
@@ -72,9 +73,10 @@ class PageFetcher:
         on_incomplete: What to do when the verdict is not COMPLETE.
         on_bad_record: Called for each record that does not fit, once.
         retry_pages: Request a page again after its call has failed, if most other pages arrive.
-        on_event: The client's listener.
+        on_event: The client's listeners.
         keys: See `Walk`.
         rereads: Pages that earlier runs read a second time, and that ``reread`` returns from a journal.
+        limit: Yield at most this many customers, and request no more pages than that takes; None for the whole list.
 
     Attributes:
         walk: The current pass over the list.
@@ -107,13 +109,16 @@ class PageFetcher:
         on_incomplete: OnIncomplete,
         on_bad_record: OnBadRecord | None,
         retry_pages: bool,
-        on_event: Callable[[Event], None] | None,
+        on_event: Sequence[Listener],
         keys: KeySet | None = None,
         rereads: Iterable[int] = (),
+        limit: int | None = None,
     ) -> None:
         self._source = source
         self._concurrency = concurrency
         self._per_page = per_page
+        self._left = math.inf if limit is None else limit  # customers that may still be yielded
+        self._truncated = False  # whether customers were received and not yielded
         self._ordered = ordered
         self._on_incomplete = on_incomplete
         self._on_bad_record = on_bad_record
@@ -158,11 +163,13 @@ class PageFetcher:
                     yield page
                     continue
                 self._start_fetches(in_flight)
-                if in_flight:
+                if in_flight and self._left:
                     await self._receive_page(in_flight)
                     self._start_fetches(in_flight)  # they run while the consumer uses the page
-                else:
+                elif self._left:
                     self._finish_pass()
+                else:
+                    self._finish_at_limit()
         except CustomersError as error:
             error.next_page = self.next_page
             raise
@@ -175,10 +182,14 @@ class PageFetcher:
 
     def _start_fetches(self, in_flight: "_Fetches") -> None:
         """Start as many fetches as may be in flight; first those of pages to read a second time."""
-        while self._rereads and not in_flight.is_full and (number := self._next_reread()) is not None:
+        while self._rereads and self._wants_more(in_flight) and (number := self._next_reread()) is not None:
             in_flight.start((number, True), self._fetch(number, is_reread=True))
-        while not in_flight.is_full and (wanted := self.walk.next_number()) is not None:
+        while self._wants_more(in_flight) and (wanted := self.walk.next_number()) is not None:
             in_flight.start((wanted, False), self._fetch(wanted, is_reread=False))
+
+    def _wants_more(self, in_flight: "_Fetches") -> bool:
+        """Whether another page may be in flight, and those that are do not suffice for the limit."""
+        return not in_flight.is_full and len(in_flight) * self.walk.page_size < self._left
 
     def _next_reread(self) -> int | None:
         """Return a page to read a second time, which must have been received once."""
@@ -238,9 +249,10 @@ class PageFetcher:
         page = add(page, read_date(response.headers), self._read_time(response))
         if self._seen_earlier:
             page = self._without_seen_earlier(page)
+        page = self._within_limit(page)
         if page.customers or page.rejected or not (self._seen_earlier or self.is_reread):
             self._ready = page  # before the listener runs: what it raises must not lose the page
-        if self._on_event is not None:
+        if self._on_event:
             emit(self._on_event, PageFetched(page.number, len(page.customers), page.total))
 
     def _read_time(self, response: Response) -> float | None:
@@ -270,8 +282,24 @@ class PageFetcher:
             rejected=tuple(pair for pair in page.rejected if not self._was_seen_earlier(key_of(pair[0]))),
         )
 
+    def _within_limit(self, page: Page) -> Page:
+        count = len(page.customers)
+        if count > self._left:
+            self._truncated = True
+            page = attrs.evolve(page, customers=page.customers[: int(self._left)])
+        self._left = max(0, self._left - count)
+        return page
+
     def _was_seen_earlier(self, key: Key) -> bool:
         return any(key in seen for seen in self._seen_earlier)
+
+    def _finish_at_limit(self) -> None:
+        """End the listing without a verdict on the list, unless all of it was yielded."""
+        found = self.walk.completeness()
+        if found.verdict is Verdict.COMPLETE and not self._truncated:
+            self._finish_pass()
+        else:
+            self.completeness = attrs.evolve(found, verdict=Verdict.INCONSISTENT, proven=False)
 
     def _finish_pass(self) -> None:
         """Accept the verdict, or read the list again."""
@@ -286,7 +314,7 @@ class PageFetcher:
             _log.info("The list is read again: %s.", found.describe())
             return
         self.completeness = found
-        if self._on_event is not None:
+        if self._on_event:
             emit(self._on_event, WalkFinished(found))
         if incomplete and self._on_incomplete == "warn":
             _log.warning("The list is not complete: %s.", found.describe())
@@ -294,4 +322,4 @@ class PageFetcher:
 
 def _may_succeed_now(error: CustomersError) -> bool:
     """Whether another call may succeed at once: not if the service named a time to wait."""
-    return is_transient(error) and not (isinstance(error, APIStatusError) and error.retry_after is not None)
+    return error.retryable and error.retry_after is None

@@ -28,6 +28,7 @@ class Walk:
     Attributes:
         claims: What the responses claim about the list.
         seen: Which customers were seen.
+        page_size: The size with which pages are planned: what the server applies.
     """
 
     def __init__(self, first_page: int, per_page: int, *, unique: bool, keys: KeySet | None = None) -> None:
@@ -39,7 +40,7 @@ class Walk:
         self._requeued: list[int] = []  # a heap
         self._pending: set[int] = set()  # requested, and not received yet
         self._end: int | None = None  # request nothing from this page on
-        self._page_size = per_page  # with which pages are planned
+        self.page_size: int = per_page
         self._largest = per_page  # the largest page received
         self._first_keys: set[Key] | None = None  # of the first page, once it is received
         self._empty: set[int] = set()
@@ -170,20 +171,20 @@ class Walk:
             # After an empty page, wait for the pending ones before looking further ahead.
             return not (self._pending and self._empty) or max(self._empty) <= self.seen.last_page
         # Beyond the total: one page at a time, while the page before promises more or records are missing.
-        records_before = (self._first_page - 1) * self._page_size
+        records_before = (self._first_page - 1) * self.page_size
         records_missing = records_before + self.seen.records < total
         return not self._pending and (records_missing or self.claims.more_after == number - 1)
 
     @property
     def _last_planned(self) -> int:
         """The last page by the total, at the page size that the server applies."""
-        return -(-(self.claims.total or 0) // self._page_size)
+        return -(-(self.claims.total or 0) // self.page_size)
 
     def _begin(self, page: Page, keys: list[Key]) -> None:
         self._first_keys = set(keys)
         # Trust the number of records rather than per_page, which a server may ignore; but a last page may be short.
         if keys and (page.has_more or (page.has_more is None and self._first_page == 1)):
-            self._page_size = len(keys)
+            self.page_size = len(keys)
 
     def _repeats_first(self, page: Page, keys: set[Key]) -> bool:
         """Whether the server returned its first page again. A single record may have moved there."""
@@ -201,7 +202,7 @@ class Walk:
 
     def _add_stale(self, number: int) -> None:
         self._stale.add(number)
-        self._end_after_run(self._stale, number, max(_STALE_PAGES, -(-_STALE_RECORDS // self._page_size)))
+        self._end_after_run(self._stale, number, max(_STALE_PAGES, -(-_STALE_RECORDS // self.page_size)))
 
     def _look_for_end(self, page: Page, records: int, *, stale: bool) -> None:
         """End the pass if this page is the last one: by the total, else by its headers, else by its length."""
@@ -212,7 +213,7 @@ class Walk:
             if stale and number > self._last_planned:
                 self._end_at(number)
         elif page.has_more is False or (
-            page.has_more is None and (stale or (records < self._page_size and number > self._first_page))
+            page.has_more is None and (stale or (records < self.page_size and number > self._first_page))
         ):
             self._end_at(number + 1)
 

@@ -25,6 +25,7 @@ WATCHED = [
     (CustomerBatch, "aclose"),
     (CustomerPager, "__anext__"),
     (CustomerPager, "aclose"),
+    (CustomerPager, "collect"),
     (CustomersClient, "__init__"),
     (CustomersClient, "close"),
     (CustomersClient, "count_customers"),

@@ -94,5 +94,5 @@ def check_nothing_held(client: CustomersClient) -> None:
     assert all(waiter.granted.done() for waiter in waiters)
     assert limiter._window.in_flight == 0
     assert not client._api.session._calls
-    assert not client._flights._flights
+    assert not client._look_ups.shared._flights
     assert find_client_tasks() == []

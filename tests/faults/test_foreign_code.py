@@ -27,12 +27,13 @@ from rich.traceback import Traceback
 from customers_async import (
     APIConnectionError,
     AuthenticationError,
-    BatchResult,
     CallableToken,
     ConfigurationError,
     CustomersClient,
     Event,
+    Failed,
     FileToken,
+    Found,
     Page,
     RateLimiter,
     RecordError,
@@ -558,7 +559,8 @@ VALUES = {
         rejected=(({"name": DATA}, RecordError("x")),),
         raw=DATA.encode(),
     ),
-    "a batch result": BatchResult(EXAMPLE, FOUND),
+    "a customer of a batch": Found(EXAMPLE, FOUND),
+    "a failure of a batch": Failed(EXAMPLE, RecordError("x")),
     "a list": [FOUND],
 }
 

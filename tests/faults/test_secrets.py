@@ -186,9 +186,14 @@ async def test_fault_49_body_that_echoes_the_token_leaks_nothing(status: str, im
         "X_Api_Per_Page",
         "X_RateLimit_Limit",
         "X_RateLimit_Remaining",
+        "X_Request_Id",
+        "X_Amzn_Trace_Id",
+        "CF_Ray",
     ],
 )
-@pytest.mark.parametrize("value", [f"Bearer {TOKEN}", f"text/{TOKEN}", f"text/html; charset={TOKEN}"])
+@pytest.mark.parametrize(
+    "value", [f"Bearer {TOKEN}", f"text/{TOKEN}", f"text/html; charset={TOKEN}", TOKEN, f"id-{TOKEN[6:30]}"]
+)
 async def test_fault_49_header_that_echoes_the_token_leaks_nothing(
     name: str, value: str, impatient: RetryPolicy
 ) -> None:

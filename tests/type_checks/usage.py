@@ -8,14 +8,19 @@ from typing import Any, assert_type
 from customers_async import (
     APIStatusError,
     BatchPlan,
+    BatchResult,
     CallableToken,
     Completeness,
     Customer,
+    CustomerList,
     CustomersClient,
     CustomersError,
     EnvToken,
     Event,
+    Failed,
     FileToken,
+    Found,
+    Health,
     IncompleteListError,
     NotFoundError,
     Page,
@@ -87,6 +92,7 @@ async def look_up(uuid: str) -> None:
         assert_type(await client.whoami(), TokenOwner)
         assert_type(client.rate_limit, RateLimit)
         view = client.with_options(timeout=5, retry=RetryPolicy(max_attempts=2), max_rate_limit_wait=0)
+        client.with_options(on_event=[on_event, print])
         assert_type(view, CustomersClient)
 
 
@@ -109,15 +115,78 @@ async def read_list(client: CustomersClient) -> int:
 
 
 async def read_batch(client: CustomersClient, uuids: list[str]) -> list[Customer]:
-    """Read a batch; a result holds a customer or an error."""
+    """Read a batch; a result is a customer or an error."""
     assert_type(await client.plan_customers(uuids), BatchPlan)
     found: list[Customer] = []
     async for result in client.get_customers(uuids, strategy="list", on_missing="yield", ordered=False):
+        assert_type(result, Found | Failed)
+        assert_type(result.uuid, str)
         assert_type(result.customer, Customer | None)
         assert_type(result.error, CustomersError | None)
         if result.customer is not None:
             found.append(result.customer)
+    async for result in client.get_customers(uuids):
+        assert_type(narrow(result), Customer | CustomersError)
     return found
+
+
+def narrow(result: BatchResult) -> Customer | CustomersError:
+    """Tell the results of a batch apart in each way that is usual."""
+    if result.customer is not None:
+        assert_type(result, Found)
+        assert_type(result.customer, Customer)
+    else:
+        assert_type(result, Failed)
+        assert_type(result.error, CustomersError)
+    if result.error is None:
+        assert_type(result, Found)
+    else:
+        assert_type(result, Failed)
+    if result.error:  # narrows the result in mypy only
+        assert_type(result.error, CustomersError)
+    if isinstance(result, Found):
+        assert_type(result.customer, Customer)
+    else:
+        assert_type(result.error, CustomersError)
+    assert isinstance(result, BatchResult)
+    match result:
+        case Found(customer=customer):
+            return customer
+        case Failed(error=error):
+            return error
+
+
+def destructure(result: BatchResult) -> str:
+    """Match by position, and by the class of the error."""
+    match result:
+        case Found(uuid, customer):
+            return f"{uuid} {customer.name}"
+        case Failed(uuid, NotFoundError()):
+            return f"{uuid} is unknown"
+        case Failed(uuid, error):
+            return f"{uuid} {error.retryable} {error.request_id}"
+
+
+async def read_first(client: CustomersClient) -> Customer:
+    """Read a part of the list into a sequence."""
+    customers = await client.list_customers(limit=10).collect()
+    assert_type(customers, CustomerList)
+    assert_type(customers.completeness, Completeness)
+    assert_type(customers[1:], tuple[Customer, ...])
+    assert_type([customer.name for customer in customers], list[str | None])
+    assert_type(customers[0], Customer)
+    return customers[0]
+
+
+def check_health(client: CustomersClient) -> bool:
+    """Read how the last calls ended."""
+    health = client.health
+    assert_type(health, Health)
+    assert_type(health.last_response_at, datetime | None)
+    assert_type(health.last_error, str | None)
+    assert_type(health.last_error_at, datetime | None)
+    assert_type(health.rate_limit, RateLimit)
+    return health.last_error is None
 
 
 async def handle_errors(client: CustomersClient, uuid: str) -> str | None:
@@ -135,6 +204,10 @@ async def handle_errors(client: CustomersClient, uuid: str) -> str | None:
         assert_type(error.completeness, Completeness)
     except CustomersError as error:
         assert_type(error.next_page, int | None)
+        assert_type(error.retryable, bool)
+        assert_type(error.retry_after, float | None)
+        assert_type(error.http_status, int)
+        assert_type(error.request_id, str | None)
     return None
 
 

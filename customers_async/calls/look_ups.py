@@ -1,0 +1,86 @@
+"""Look-ups of single customers: from the cache, or by a request that simultaneous callers share."""
+
+import logging
+
+import attrs
+
+from customers_async.cache import TTLCache, isolated
+from customers_async.calls.api import Api
+from customers_async.calls.single_flight import SingleFlight
+from customers_async.calls.slots import Lane
+from customers_async.errors import CustomersError, NotFoundError
+from customers_async.models import Customer
+
+__all__ = ["LookUps", "SharedLookUps"]
+
+SharedLookUps = SingleFlight[tuple[str, Lane], Customer]
+
+_log = logging.getLogger("customers_async")
+
+
+@attrs.frozen(eq=False)
+class LookUps:
+    """The look-ups of one view of a client.
+
+    Attributes:
+        api: Sends the requests.
+        cache: The client's cache, or None.
+        shared: The look-ups in progress, of all views with the same options.
+    """
+
+    api: Api
+    cache: TTLCache | None = None
+    shared: SharedLookUps = attrs.field(factory=SingleFlight)
+
+    def find(self, uuid: str) -> Customer | NotFoundError | None:
+        """Return what the cache holds, without a request: a customer, that there is none, or None for neither.
+
+        Raises:
+            RuntimeError: The client is closed, or belongs to another event loop.
+        """
+        self.api.session.check_open()
+        if self.cache is None:
+            return None
+        found = self.cache.get(uuid, keep_unknown=self.api.options.keep_unknown)
+        return isolated(found) if isinstance(found, Customer) else found
+
+    async def get_customer(self, uuid: str, lane: Lane) -> Customer:
+        """Return the customer from the cache or from the service; see `CustomersClient.get_customer` for the errors.
+
+        Bulk work joins an interactive look-up of the same customer. The reverse would let a person wait behind bulk
+        work.
+        """
+        found = self.find(uuid)
+        if isinstance(found, NotFoundError):
+            raise found
+        if found is not None:
+            return found
+        if lane == "bulk" and (uuid, "interactive") in self.shared:
+            lane = "interactive"
+        try:
+            customer = await self.shared.run((uuid, lane), lambda: self.api.get_customer(uuid, lane))
+        except NotFoundError as error:
+            if self.cache is not None:
+                self.cache.put_missing(uuid, error)
+            raise
+        except CustomersError as error:
+            stale = self._find_stale(uuid) if error.retryable else None
+            if stale is None:
+                raise
+            _log.info("A look-up failed with %s; the cached customer is returned.", type(error).__name__)
+            return stale
+        return self.remember(uuid, customer)
+
+    def remember(self, uuid: str, customer: Customer) -> Customer:
+        """Put a customer that was requested as ``uuid`` into the cache, and return it or a copy."""
+        if self.cache is None:
+            return customer
+        self.cache.put(uuid, customer, keep_unknown=self.api.options.keep_unknown)
+        return isolated(customer)
+
+    def _find_stale(self, uuid: str) -> Customer | None:
+        """Return a cached customer that has expired, and may take the place of an error; None if there is none."""
+        if self.cache is None:
+            return None
+        stale = self.cache.get_stale(uuid, keep_unknown=self.api.options.keep_unknown)
+        return None if stale is None else isolated(stale)
