@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections import OrderedDict
 from contextlib import suppress
+from typing import Self
 
 import attrs
 
@@ -75,6 +76,12 @@ class TTLCache:
         if self._is_claimed:
             raise ValueError("cache must not be shared with another client, which may see other customers")
         self._is_claimed = True
+
+    def successor(self) -> Self:
+        """Make an empty cache with the same settings, for a view with another token. For `CustomersClient`."""
+        cache = attrs.evolve(self)
+        cache.claim()
+        return cache
 
     def get(self, uuid: str, *, keep_unknown: bool) -> Customer | None:
         """Return a cached customer that was decoded with this option, or None. For `CustomersClient`."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Literal, Self, TypeAlias, Unpack
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -27,6 +27,9 @@ from customers_async.listing.pager import CustomerPager, make_pager
 from customers_async.models import Customer, Page, RateLimit, TokenOwner
 
 __all__ = ["CustomersClient", "internals"]
+
+_LookUps: TypeAlias = "WeakValueDictionary[Options, SingleFlight[str, Customer]]"
+"""The look-ups in progress, by the options that they are made with."""
 
 
 class CustomersClient:
@@ -104,10 +107,10 @@ class CustomersClient:
                 raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
             cache.claim()
         self._cache = cache
-        self._look_ups: WeakValueDictionary[Options, SingleFlight[str, Customer]] = WeakValueDictionary()
+        self._look_ups: _LookUps = WeakValueDictionary()
         self._flights = self._look_ups.setdefault(options, SingleFlight())
-        limiter = RateLimiter() if rate_limiter is None else rate_limiter
-        self._api = Api(Session(Transport(url, session), source, limiter, options), options, Slots(concurrency))
+        shared = Session(Transport(url, session), RateLimiter() if rate_limiter is None else rate_limiter)
+        self._api = Api(shared, shared.keep_tokens(source, on_event), options, Slots(concurrency))
 
     def __repr__(self) -> str:
         api = getattr(self, "_api", None)  # a traceback may show a client whose arguments were refused
@@ -127,7 +130,8 @@ class CustomersClient:
     async def close(self) -> None:
         """Close the connections. Calls in progress raise ``RuntimeError("client is closed")``. Safe to repeat.
 
-        Your own aiohttp session stays open. Closing a view made by `with_options` closes the client, and vice versa.
+        Your own aiohttp session stays open. Closing a view made by `with_options` or `with_token` closes the
+        client, and vice versa.
         """
         await self._api.session.close()
 
@@ -145,9 +149,34 @@ class CustomersClient:
         Example:
             >>> impatient = client.with_options(timeout=2.0, max_rate_limit_wait=0)
         """
-        api = self._api.with_options({**overrides})
+        return self._view(self._api.with_options({**overrides}), self._cache, self._look_ups)
+
+    def with_token(self, token: str | TokenSource) -> Self:
+        """Return a view of this client with another token, such as that of another account.
+
+        It shares connections, rate limiter, ``concurrency`` and retry budget with the client. Its look-ups are shared
+        among its own calls only. If the client has a cache, the view has one of its own, with the same settings.
+
+        Args:
+            token: The bearer token, or a source of tokens.
+
+        Raises:
+            TypeError: It is neither a string nor a source.
+            ValueError: It is a string that cannot be a token.
+
+        Example:
+            >>> tenant = client.with_token("another-token").with_options(timeout=5)
+        """
+        token = hide(token)
+        if token is None:  # which the client itself takes for the token of the environment
+            raise TypeError("token must be a str or a token source, not NoneType")
+        api = self._api.with_token(token_source(token))
+        return self._view(api, None if self._cache is None else self._cache.successor(), WeakValueDictionary())
+
+    def _view(self, api: Api, cache: TTLCache | None, look_ups: _LookUps) -> Self:
         view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__, _api=api, _flights=self._look_ups.setdefault(api.options, SingleFlight()))
+        flights = look_ups.setdefault(api.options, SingleFlight())
+        view.__dict__.update(self.__dict__, _api=api, _cache=cache, _look_ups=look_ups, _flights=flights)
         return view
 
     @property

@@ -6,11 +6,13 @@ from typing import Any, Self
 import attrs
 
 from customers_async.calls import endpoints
+from customers_async.calls.credentials import TokenKeeper, subject
 from customers_async.calls.endpoints import Request
 from customers_async.calls.options import Options
 from customers_async.calls.responses import Response
 from customers_async.calls.session import Call, Session
 from customers_async.calls.slots import Lane, Slots
+from customers_async.calls.tokens import TokenSource
 from customers_async.models import Customer, Page, TokenOwner
 
 __all__ = ["Api"]
@@ -18,15 +20,17 @@ __all__ = ["Api"]
 
 @attrs.frozen(eq=False)
 class Api:
-    """A session, with the options and slots of one view.
+    """A session, with the token, options and slots of one view.
 
     Attributes:
         session: Shared by a client and all its views.
+        tokens: The token of this view; shared with the client unless the view has one of its own.
         options: The settings of this view.
         slots: Its requests in flight; shared with the client unless the view has a ``concurrency`` of its own.
     """
 
     session: Session
+    tokens: TokenKeeper
     options: Options
     slots: Slots
 
@@ -44,6 +48,10 @@ class Api:
         slots = Slots(options.concurrency) if "concurrency" in overrides else self.slots
         return attrs.evolve(self, options=options, slots=slots)
 
+    def with_token(self, source: TokenSource) -> Self:
+        """The same session, options and slots with the tokens of another source."""
+        return attrs.evolve(self, tokens=self.session.keep_tokens(source, self.options.on_event))
+
     @property
     def base_url(self) -> str:
         """The service's base URL."""
@@ -54,8 +62,10 @@ class Api:
 
         Raises:
             ConfigurationError: There is no token.
+            RuntimeError: The client is closed, or belongs to another event loop.
         """
-        return await self.session.account(self.options.timeout)
+        self.session.check_open()
+        return subject((await self.tokens.current(self.options.timeout)).token)
 
     def bulk_wait(self, requests: int) -> float:
         """Seconds that the rate limit makes this many bulk requests wait in total, as far as is known now."""
@@ -88,4 +98,4 @@ class Api:
         return endpoints.read_owner(await self._send(endpoints.owner_request(), "interactive"))
 
     def _send(self, request: Request, lane: Lane) -> Awaitable[Response]:
-        return self.session.call(Call(request, self.options, self.slots, lane))
+        return self.session.call(Call(request, self.tokens, self.options, self.slots, lane))

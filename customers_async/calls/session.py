@@ -6,12 +6,13 @@ sleeps between attempts.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from customers_async.calls import responses
-from customers_async.calls.credentials import Credential, TokenKeeper, subject
+from customers_async.calls.credentials import Credential, TokenKeeper
 from customers_async.calls.endpoints import Request, is_misnumbered, is_past_end, mismatch_error
 from customers_async.calls.options import Options
 from customers_async.calls.rate_limiter import RateLimiter
@@ -23,7 +24,7 @@ from customers_async.calls.status_errors import status_error
 from customers_async.calls.tokens import TokenSource
 from customers_async.calls.transport import Transport
 from customers_async.errors import APIConnectionError, AuthenticationError, CustomersError, RateLimitError
-from customers_async.events import TokenReloaded, emit
+from customers_async.events import Event, TokenReloaded, emit
 
 __all__ = ["Call", "Session"]
 
@@ -32,13 +33,14 @@ _log = logging.getLogger("customers_async")
 
 @attrs.define(eq=False)
 class Call:
-    """One call: the request, and the options, slots and lane to send it with.
+    """One call: the request, and the token, options, slots and lane to send it with.
 
     Attributes:
         misnumbered: Whether the last response named another page.
     """
 
     request: Request
+    tokens: TokenKeeper
     options: Options
     slots: Slots
     lane: Lane
@@ -46,20 +48,16 @@ class Call:
 
 
 class Session:
-    """What a client and all its views share: the transport, the token, the rate limiter and the calls in progress.
+    """What a client and all its views share: the transport, the rate limiter and the calls in progress.
 
     Args:
         transport: Sends the requests.
-        source: Where tokens come from.
         limiter: The rate limiter.
-        options: The client's own; its listener receives the events that belong to no single call.
     """
 
-    def __init__(self, transport: Transport, source: TokenSource, limiter: RateLimiter, options: Options) -> None:
+    def __init__(self, transport: Transport, limiter: RateLimiter) -> None:
         self._transport = transport
         self.limiter = limiter
-        self._on_event = options.on_event
-        self._tokens = TokenKeeper(source, transport.timeouts, on_reload=self._report_reload)
         self._budget = RetryBudget()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Call, asyncio.Task[Any]] = {}  # each with the task that awaits it
@@ -71,6 +69,15 @@ class Session:
     def base_url(self) -> str:
         """The service's base URL."""
         return self._transport.base_url
+
+    def keep_tokens(self, source: TokenSource, on_event: Callable[[Event], None] | None) -> TokenKeeper:
+        """Make the keeper of a source's tokens; the listener receives an event when one replaces another."""
+
+        def report() -> None:
+            if on_event is not None:
+                emit(on_event, TokenReloaded())
+
+        return TokenKeeper(source, self._transport.timeouts, on_reload=report)
 
     async def call(self, call: Call) -> Response:
         """Send a request, with retries, and return its response of status 200.
@@ -119,19 +126,6 @@ class Session:
         finally:
             await self._transport.close()
 
-    async def account(self, timeout: float) -> str:
-        """The ``sub`` claim of the token, or an empty string.
-
-        Args:
-            timeout: Seconds that the token source may take.
-
-        Raises:
-            ConfigurationError: There is no token.
-            RuntimeError: The client is closed, or belongs to another event loop.
-        """
-        self.check_open()
-        return subject((await self._tokens.current(timeout)).token)
-
     def check_open(self) -> asyncio.AbstractEventLoop:
         """Return the event loop, if calls are possible on it.
 
@@ -149,16 +143,16 @@ class Session:
 
     async def _attempts(self, call: Call, reporter: CallReporter) -> Response:
         """The one retry loop. A 429 is not an attempt: it closes the limiter, which bounds the wait."""
-        attempt, waited, renewed, timeout = 1, 0.0, False, call.options.timeout
+        attempt, waited, renewed, timeout, tokens = 1, 0.0, False, call.options.timeout, call.tokens
         rejection: RateLimitError | None = None
-        credential = await self._tokens.current(timeout)
+        credential = await tokens.current(timeout)
         while True:
-            was_expiring = self._tokens.is_expiring(credential)
+            was_expiring = tokens.is_expiring(credential)
             permit = await self._acquire(call, waited, rejection)
             waited += permit.waited
-            if not was_expiring and self._tokens.is_expiring(credential):  # it came to that during the wait
+            if not was_expiring and tokens.is_expiring(credential):  # it came to that during the wait
                 self.limiter.withdraw(permit)  # nothing is held while the token source runs
-                credential = await self._tokens.current(timeout)
+                credential = await tokens.current(timeout)
                 permit = await self._acquire(call, waited, rejection)
                 waited += permit.waited
             outcome = await self._attempt(call, permit, credential, attempt, reporter)
@@ -170,7 +164,7 @@ class Session:
                 _log.warning("The service responded 429: nothing is sent for %.0f s.", (outcome.retry_after or 0) + 1)
                 continue
             if isinstance(outcome, AuthenticationError) and not renewed:
-                newer = await self._tokens.replacement(credential, timeout)
+                newer = await tokens.replacement(credential, timeout)
                 if newer is not None:
                     credential, renewed = newer, True
                     continue
@@ -181,7 +175,7 @@ class Session:
             reporter.retry_scheduled(attempt, outcome, delay)
             await asyncio.sleep(delay)
             attempt, renewed = attempt + 1, False
-            credential = await self._tokens.current(timeout)
+            credential = await tokens.current(timeout)
 
     async def _acquire(self, call: Call, waited: float, rejection: RateLimitError | None) -> Permit:
         """Wait for a slot and a permit; ``waited`` and ``rejection`` are those of the call so far.
@@ -241,7 +235,7 @@ class Session:
         if received.status < 400:
             problem = responses.response_error(received, credential.token)
             return problem or self._match(received, call)
-        expired = self._tokens.is_expired(credential)
+        expired = call.tokens.is_expired(credential)
         return status_error(received, call.request.path, secret=credential.token, expired=expired, attempts=attempt)
 
     def _match(self, response: Response, call: Call) -> Response | CustomersError:
@@ -274,7 +268,3 @@ class Session:
             retry_after = responses.read_retry_after(received.headers)
             rejected_for = responses.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
         self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
-
-    def _report_reload(self) -> None:
-        if self._on_event is not None:
-            emit(self._on_event, TokenReloaded())

@@ -26,7 +26,12 @@ from customers_async.errors import APIConnectionError, APIResponseError, APITime
 
 __all__ = ["Transport"]
 
-_USER_AGENT: Final = f"customers-async/{__version__}"
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "Cache-Control": "no-cache",
+    "User-Agent": f"customers-async/{__version__}",
+}
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
 _ERROR_BODY_TIMEOUT: Final = 2.0
 """Seconds to wait for the body of an error. Its status is enough, and a 429 must close the limiter soon."""
@@ -66,7 +71,7 @@ class Transport:
         self._borrowed = http is not None
         self._in_flight: Counter[aiohttp.ClientSession] = Counter()
         self.timeouts: Timeouts = Timeouts()
-        self._headers: tuple[Credential, CIMultiDict[str]] | None = None
+        self._headers = CIMultiDict(_HEADERS)
 
     async def send(self, request: Request, credential: Credential, *, timeout: float, max_body: int) -> Response:
         """Send a request and return its response, with the body decoded.
@@ -83,12 +88,14 @@ class Transport:
         """
         head: Response | None = None
         body, http = _Body(), self._open()
+        headers = self._headers.copy()  # which costs less than to keep those of every token
+        headers["Authorization"] = credential.header
         self._in_flight[http] += 1
         try:
             with self.timeouts.limit(timeout) as ends_at:
                 response = await http.get(
                     self._url_for(request),
-                    headers=self._headers_for(credential),
+                    headers=headers,
                     allow_redirects=False,
                     auto_decompress=False,
                     raise_for_status=False,
@@ -159,19 +166,6 @@ class Transport:
         return URL.build(
             scheme=base.scheme, authority=base.raw_authority, path=path, query_string=request.query, encoded=True
         )
-
-    def _headers_for(self, credential: Credential) -> CIMultiDict[str]:
-        """The request headers; made once for each credential."""
-        if self._headers is None or self._headers[0] is not credential:
-            headers = {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "Authorization": credential.header,
-                "Cache-Control": "no-cache",
-                "User-Agent": _USER_AGENT,
-            }
-            self._headers = credential, CIMultiDict(headers)
-        return self._headers[1]
 
 
 class _Body:

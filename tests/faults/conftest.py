@@ -35,6 +35,7 @@ WATCHED = [
     (CustomersClient, "plan_customers"),
     (CustomersClient, "whoami"),
     (CustomersClient, "with_options"),
+    (CustomersClient, "with_token"),
     (RateLimiter, "__init__"),
     (StaticToken, "__init__"),
     (TTLCache, "__init__"),
