@@ -10,6 +10,7 @@ from customers_async._version import __version__
 
 if TYPE_CHECKING:
     from customers_async.cache import TTLCache
+    from customers_async.calls.network import Network
     from customers_async.calls.rate_limiter import RateLimiter
     from customers_async.calls.retry import RetryPolicy
     from customers_async.calls.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
@@ -82,6 +83,7 @@ __all__ = [
     "ExportError",
     "FileToken",
     "IncompleteListError",
+    "Network",
     "NotFoundError",
     "Page",
     "PageFetched",
@@ -139,6 +141,7 @@ _MODULES = {
     "ExportError": "errors",
     "FileToken": "calls.tokens",
     "IncompleteListError": "errors",
+    "Network": "calls.network",
     "NotFoundError": "errors",
     "Page": "models",
     "PageFetched": "events",

@@ -10,6 +10,7 @@ import aiohttp
 
 from customers_async.cache import TTLCache, isolated
 from customers_async.calls.api import Api
+from customers_async.calls.network import Network, check_route
 from customers_async.calls.options import OptionOverrides, Options
 from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.retry import RetryPolicy
@@ -18,7 +19,7 @@ from customers_async.calls.single_flight import SingleFlight
 from customers_async.calls.slots import Slots
 from customers_async.calls.tokens import TokenSource, hide, token_source
 from customers_async.calls.transport import Transport
-from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid
+from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_page, check_uuid
 from customers_async.events import Event
 from customers_async.listing.batch import CustomerBatch, OnMissing, make_batch
 from customers_async.listing.batch_plan import BatchPlan, Strategy, plan_batch
@@ -42,7 +43,8 @@ class CustomersClient:
         token: The bearer token, or a source of tokens. None: ``$CUSTOMERS_TOKEN``, else the file that
             ``$CUSTOMERS_TOKEN_FILE`` names.
         base_url: The service's URL. None: ``$CUSTOMERS_BASE_URL``, else ``PRODUCTION_URL``. Plain http is accepted
-            for loopback addresses only.
+            for loopback addresses, and for the hosts that ``Network(allow_http=...)`` or ``$CUSTOMERS_ALLOW_HTTP``
+            names.
         concurrency: The largest number of requests in flight.
         timeout: Seconds for one attempt, from sending to the last byte. The token source may take as long.
         retry: Whether and when a transient failure is retried.
@@ -53,6 +55,8 @@ class CustomersClient:
         max_body: The largest response body in bytes, decompressed.
         session: Your own aiohttp session, which the client never closes; its settings (cookies, proxies, connector
             limit) apply.
+        network: How requests reach the service: proxy, certificates, additional headers. Not together with
+            ``session``.
         keep_unknown: Keep fields that the model does not define in ``Customer.extra``.
         on_event: Called with each `Event` on the event loop; it must return quickly.
         cache: Caches the customers that `get_customer` returns. None: each call sends a request.
@@ -79,6 +83,7 @@ class CustomersClient:
         max_rate_limit_wait: float = 120.0,
         max_body: int = 4 * 2**20,
         session: aiohttp.ClientSession | None = None,
+        network: Network | None = None,
         keep_unknown: bool = False,
         on_event: Callable[[Event], None] | None = None,
         cache: TTLCache | None = None,
@@ -86,7 +91,12 @@ class CustomersClient:
         if base_url is None:
             base_url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
         token, base_url = hide(token), hide(base_url)  # a URL may hold a password
-        source, url = token_source(token), check_base_url(base_url)
+        if network is not None and not isinstance(network, Network):
+            raise TypeError(f"network must be a Network, not {type(network).__name__}")
+        if network is not None and session is not None:
+            raise ValueError("network and session exclude each other: the session has its own settings")
+        network = Network() if network is None else network
+        source, url = token_source(token), check_route(base_url, network)
         if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
             raise TypeError(f"rate_limiter must be a RateLimiter, not {type(rate_limiter).__name__}")
         if session is not None and not isinstance(session, aiohttp.ClientSession):
@@ -109,7 +119,7 @@ class CustomersClient:
         self._cache = cache
         self._look_ups: _LookUps = WeakValueDictionary()
         self._flights = self._look_ups.setdefault(options, SingleFlight())
-        shared = Session(Transport(url, session), RateLimiter() if rate_limiter is None else rate_limiter)
+        shared = Session(Transport(url, session, network), RateLimiter() if rate_limiter is None else rate_limiter)
         self._api = Api(shared, shared.keep_tokens(source, on_event), options, Slots(concurrency))
 
     def __repr__(self) -> str:

@@ -26,7 +26,7 @@ def make_error(status: int, body: bytes = b"", *, expired: bool = False, **field
     """Return the error for a response with this status, body and headers."""
     headers = CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()})
     response = Response(status, headers, body)
-    return status_error(response, page_request(1, 100).path, secret="s3cret", expired=expired, attempts=2)
+    return status_error(response, page_request(1, 100).path, secrets=["s3cret"], expired=expired, attempts=2)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_429_has_a_retry_after() -> None:
 def test_echoed_token_is_removed_in_any_spelling(echo: str) -> None:
     """A service may encode, escape, cut, space or upper-case the token that it sends back."""
     body = json.dumps({"message": echo, "errors": {"token": [echo], echo: ["bad"]}}).encode()
-    error = status_error(Response(422, {}, body), "/", secret="abcDEF+ghi=.Zz0-123_x", expired=False, attempts=1)
+    error = status_error(Response(422, {}, body), "/", secrets=["abcDEF+ghi=.Zz0-123_x"], expired=False, attempts=1)
     kept = f"{error} {error.code} {error.errors}".lower()
     assert "def" not in kept
     assert "zz0" not in kept

@@ -186,16 +186,16 @@ def _read_bool(value: str | None) -> bool | None:
     return None
 
 
-def response_error(response: Response, secret: str) -> APIResponseError | None:
+def response_error(response: Response, secrets: Sequence[str]) -> APIResponseError | None:
     """The error for a response with a status below 400 that cannot be data; None if it may be data.
 
     Args:
         response: The response.
-        secret: The token, which the error must not contain.
+        secrets: The token, and other texts that the error must not contain.
     """
     content_type = response.headers.get("Content-Type")
     if 300 <= response.status < 400 and response.status != 304:
-        host = _read_host(response.headers.get("Location", ""), secret)
+        host = _read_host(response.headers.get("Location", ""), secrets)
         problem = f"status {response.status} is a redirect{host}, which is not followed"
     elif response.status != 200:
         problem = f"status {response.status} is no customer data"
@@ -208,14 +208,14 @@ def response_error(response: Response, secret: str) -> APIResponseError | None:
     return with_location(APIResponseError(problem), response)
 
 
-def _read_host(location: str, secret: str) -> str:
+def _read_host(location: str, secrets: Sequence[str]) -> str:
     """Where a redirect leads, as `` to HOST``: the host alone, because the rest may be anything."""
     try:
         host = urlsplit(location).hostname or ""
     except ValueError:
         return ""
     is_host = re.fullmatch(r"[a-z0-9.-]{1,253}|[0-9a-f:.]{2,45}", host) is not None
-    return f" to {host}" if is_host and secret.lower() not in host else ""
+    return f" to {host}" if is_host and not any(secret.lower() in host for secret in secrets) else ""
 
 
 def with_location(error: APIResponseError, response: Response) -> APIResponseError:

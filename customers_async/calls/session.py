@@ -145,6 +145,7 @@ class Session:
         """The one retry loop. A 429 is not an attempt: it closes the limiter, which bounds the wait."""
         attempt, waited, renewed, timeout, tokens = 1, 0.0, False, call.options.timeout, call.tokens
         rejection: RateLimitError | None = None
+        await self._transport.prepare(timeout)
         credential = await tokens.current(timeout)
         while True:
             was_expiring = tokens.is_expiring(credential)
@@ -232,11 +233,11 @@ class Session:
             received.attempts = attempt
         if isinstance(received, CustomersError):
             return received
+        secrets = credential.token, *self._transport.secrets
         if received.status < 400:
-            problem = responses.response_error(received, credential.token)
-            return problem or self._match(received, call)
+            return responses.response_error(received, secrets) or self._match(received, call)
         expired = call.tokens.is_expired(credential)
-        return status_error(received, call.request.path, secret=credential.token, expired=expired, attempts=attempt)
+        return status_error(received, call.request.path, secrets=secrets, expired=expired, attempts=attempt)
 
     def _match(self, response: Response, call: Call) -> Response | CustomersError:
         """Return the response, or an error if it belongs to another request.

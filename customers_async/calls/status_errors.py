@@ -46,18 +46,21 @@ _ADVICE = {
 }
 
 
-def status_error(response: Response, path: str, *, secret: str, expired: bool, attempts: int) -> APIStatusError:
+def status_error(
+    response: Response, path: str, *, secrets: Sequence[str], expired: bool, attempts: int
+) -> APIStatusError:
     """The error for a response with a status of 400 or above, whatever its body is.
 
     Args:
         response: The response.
         path: The path of the request.
-        secret: The token. The service may echo it, so it is removed from all that the error keeps.
+        secrets: The token, and other secrets of the request. The service may echo them, so they are removed from all
+            that the error keeps.
         expired: Whether the token's own ``exp`` has passed.
         attempts: How many times the request was sent.
     """
     status = response.status
-    code, errors = _read_envelope(response.body, secret, status)
+    code, errors = _read_envelope(response.body, secrets, status)
     label = f"{status} {code}" if code else f"{status}"
     details = _describe(errors) if status == 422 else ""
     message = f"{label} for {path}{details}{_ADVICE.get(status, '')}"
@@ -85,7 +88,7 @@ def _error_class(status: int, expired: bool) -> type[APIStatusError]:
     return _ERRORS.get(status, ServerError if 500 <= status < 600 else APIStatusError)
 
 
-def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _Errors]:
+def _read_envelope(body: bytes, secrets: Sequence[str], status: int) -> tuple[str | None, _Errors]:
     """The envelope's ``message`` and ``errors``, without anything that might be data.
 
     The texts of a 422 are about our own parameters and are kept. Any other text is kept only if it looks like a code:
@@ -101,9 +104,10 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _
         return None, ()
 
     def clean(text: str) -> str:
-        text = text.replace(secret, "[token]")
-        if _echoes(text, secret):
-            return "[token]"
+        for secret in secrets:
+            text = text.replace(secret, "[token]")
+            if _echoes(text, secret):
+                return "[token]"
         return "".join(c if c.isprintable() else "?" for c in text[:200])
 
     def texts(value: Any) -> list[str]:
