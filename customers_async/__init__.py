@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from customers_async.cache import TTLCache
     from customers_async.calls.network import Network
     from customers_async.calls.rate_limiter import RateLimiter
+    from customers_async.calls.raw import RawResponse
     from customers_async.calls.retry import RetryPolicy
     from customers_async.calls.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
     from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
@@ -92,6 +93,7 @@ __all__ = [
     "RateLimit",
     "RateLimitError",
     "RateLimiter",
+    "RawResponse",
     "RecordError",
     "RequestAnswered",
     "RequestSent",
@@ -150,6 +152,7 @@ _MODULES = {
     "RateLimit": "models",
     "RateLimitError": "errors",
     "RateLimiter": "calls.rate_limiter",
+    "RawResponse": "calls.raw",
     "RecordError": "errors",
     "RequestAnswered": "events",
     "RequestSent": "events",

@@ -13,13 +13,14 @@ from customers_async.calls.api import Api
 from customers_async.calls.network import Network, check_route
 from customers_async.calls.options import OptionOverrides, Options
 from customers_async.calls.rate_limiter import RateLimiter
+from customers_async.calls.raw import Params, RawResponse, RawTarget
 from customers_async.calls.retry import RetryPolicy
 from customers_async.calls.session import Session
 from customers_async.calls.single_flight import SingleFlight
-from customers_async.calls.slots import Slots
+from customers_async.calls.slots import Lane, Slots
 from customers_async.calls.tokens import TokenSource, hide, token_source
 from customers_async.calls.transport import Transport
-from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_page, check_uuid
+from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_choice, check_page, check_uuid
 from customers_async.events import Event
 from customers_async.listing.batch import CustomerBatch, OnMissing, make_batch
 from customers_async.listing.batch_plan import BatchPlan, Strategy, plan_batch
@@ -356,6 +357,38 @@ class CustomersClient:
             CustomersError: Any other failure; see `customers_async.errors`.
         """
         return await self._api.get_owner()
+
+    async def get_raw(self, path: str, *, params: Params | None = None, lane: Lane = "interactive") -> RawResponse:
+        """Send a GET request to any endpoint of the service, such as one that this package does not know.
+
+        Token, retries, rate limit, events and errors are as with the other methods. The response is returned if its
+        status is from 200 to 299, whatever its type. Events, errors and logs name the route: the path with ``{uuid}``
+        or ``{id}`` in place of segments that look like an id, without the parameters.
+
+        Args:
+            path: The path below the base URL, from ``/`` on. Characters that are not ASCII, and blanks, are
+                percent-encoded; escapes that are there are kept.
+            params: The query, as a mapping or as pairs. As with httpx, a list repeats the name, a bool becomes
+                ``true`` or ``false``, and None becomes an empty value. Not the place for a token: servers log queries.
+            lane: ``"interactive"``, or ``"bulk"`` for work that lets look-ups go first.
+
+        Raises:
+            NotFoundError: There is no such path.
+            CustomersError: Any other failure; see `customers_async.errors`.
+            TypeError: An argument is of the wrong type.
+            ValueError: The path is relative or ambiguous (``..``, ``//``, a backslash, also percent-encoded), or has a
+                query; a number is not finite; or there is no such lane. Nothing was sent.
+
+        Example:
+            >>> async with CustomersClient() as client:
+            ...     response = await client.get_raw("/api/v1/customers", params={"page": 2, "per_page": 50})
+            >>> len(response.json())
+            50
+        """
+        check_choice("lane", lane, Lane)
+        target = RawTarget(path, params)
+        del path, params  # they may be data, which a traceback with locals would show
+        return await self._api.get_raw(target, lane)
 
 
 def internals(client: CustomersClient) -> Api:

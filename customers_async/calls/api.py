@@ -9,6 +9,7 @@ from customers_async.calls import endpoints
 from customers_async.calls.credentials import TokenKeeper, subject
 from customers_async.calls.endpoints import Request
 from customers_async.calls.options import Options
+from customers_async.calls.raw import RawResponse, RawTarget, raw_request, read_raw
 from customers_async.calls.responses import Response
 from customers_async.calls.session import Call, Session
 from customers_async.calls.slots import Lane, Slots
@@ -96,6 +97,10 @@ class Api:
     async def get_owner(self) -> TokenOwner:
         """The token's owner; see `CustomersClient.whoami` for the errors."""
         return endpoints.read_owner(await self._send(endpoints.owner_request(), "interactive"))
+
+    async def get_raw(self, target: RawTarget, lane: Lane) -> RawResponse:
+        """Request any path; see `CustomersClient.get_raw` for the errors."""
+        return read_raw(await self._send(raw_request(target), lane))
 
     def _send(self, request: Request, lane: Lane) -> Awaitable[Response]:
         return self.session.call(Call(request, self.tokens, self.options, self.slots, lane))

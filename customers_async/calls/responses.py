@@ -56,6 +56,7 @@ class Response:
         body: The body, in bytes.
         sent_at: When its request was sent, in seconds on the event loop's clock; None if it comes from a journal.
         received_at: When it was received, Unix seconds; for pages of a listing only.
+        attempts: How many times its request was sent.
     """
 
     status: int
@@ -63,6 +64,7 @@ class Response:
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     sent_at: float | None = None
     received_at: float | None = attrs.field(default=None, kw_only=True)
+    attempts: int = attrs.field(default=1, kw_only=True)
 
 
 @attrs.define
@@ -186,19 +188,22 @@ def _read_bool(value: str | None) -> bool | None:
     return None
 
 
-def response_error(response: Response, secrets: Sequence[str]) -> APIResponseError | None:
+def response_error(response: Response, secrets: Sequence[str], *, is_raw: bool = False) -> APIResponseError | None:
     """The error for a response with a status below 400 that cannot be data; None if it may be data.
 
     Args:
         response: The response.
         secrets: The token, and other texts that the error must not contain.
+        is_raw: Accept any media type, an empty body, and each status from 200 to 299.
     """
     content_type = response.headers.get("Content-Type")
     if 300 <= response.status < 400 and response.status != 304:
         host = _read_host(response.headers.get("Location", ""), secrets)
         problem = f"status {response.status} is a redirect{host}, which is not followed"
+    elif is_raw and 200 <= response.status < 300:
+        return None
     elif response.status != 200:
-        problem = f"status {response.status} is no customer data"
+        problem = f"status {response.status} is no {'success' if is_raw else 'customer data'}"
     elif content_type is not None and "html" in content_type.lower():
         problem = "the response is HTML, not JSON"
     elif not response.body:

@@ -80,7 +80,7 @@ class Session:
         return TokenKeeper(source, self._transport.timeouts, on_reload=report)
 
     async def call(self, call: Call) -> Response:
-        """Send a request, with retries, and return its response of status 200.
+        """Send a request, with retries, and return its response, if that may be data.
 
         Raises:
             CustomersError: See the tree in `errors`.
@@ -159,6 +159,7 @@ class Session:
             outcome = await self._attempt(call, permit, credential, attempt, reporter)
             if isinstance(outcome, Response):
                 self._budget.credit(attempt - 1)
+                outcome.attempts = attempt
                 return outcome
             if isinstance(outcome, RateLimitError):
                 rejection = outcome
@@ -188,7 +189,7 @@ class Session:
             return await self.limiter.acquire(call.slots, lane=call.lane, max_wait=max_wait)
         except RateLimitError as error:
             refusal = error
-        refusal.url_path = call.request.path
+        refusal.url_path = call.request.label
         if rejection is None:
             raise refusal
         rejection.retry_after = refusal.retry_after
@@ -235,9 +236,10 @@ class Session:
             return received
         secrets = credential.token, *self._transport.secrets
         if received.status < 400:
-            return responses.response_error(received, secrets) or self._match(received, call)
+            problem = responses.response_error(received, secrets, is_raw=call.request.is_raw)
+            return problem or self._match(received, call)
         expired = call.tokens.is_expired(credential)
-        return status_error(received, call.request.path, secrets=secrets, expired=expired, attempts=attempt)
+        return status_error(received, call.request.label, secrets=secrets, expired=expired, attempts=attempt)
 
     def _match(self, response: Response, call: Call) -> Response | CustomersError:
         """Return the response, or an error if it belongs to another request.

@@ -138,7 +138,7 @@ class Transport:
         headers = self._headers.copy()  # which costs less than to keep those of every token
         headers["Authorization"] = credential.header
         proxy = self._route.proxy
-        attempt = Attempt(request.path, self._base.host or "", timeout, proxy)
+        attempt = Attempt(request.label, self._base.host or "", timeout, proxy)
         self._in_flight[http] += 1
         try:
             with self.timeouts.limit(timeout) as ends_at:
@@ -169,7 +169,7 @@ class Transport:
         else:
             if body.size <= max_body:
                 head.body = body.joined()
-                return decode_body(head, max_body)
+                return decode_body(head, max_body, is_raw=request.is_raw)
             failure = with_location(too_large_error(max_body), head)
         finally:
             self._in_flight[http] -= 1

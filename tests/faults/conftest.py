@@ -12,6 +12,7 @@ from customers_async import (
     CustomersClient,
     Network,
     RateLimiter,
+    RawResponse,
     StaticToken,
     TTLCache,
 )
@@ -32,6 +33,7 @@ WATCHED = [
     (CustomersClient, "get_customer"),
     (CustomersClient, "get_customers"),
     (CustomersClient, "get_page"),
+    (CustomersClient, "get_raw"),
     (CustomersClient, "list_customers"),
     (CustomersClient, "plan_customers"),
     (CustomersClient, "whoami"),
@@ -39,6 +41,7 @@ WATCHED = [
     (CustomersClient, "with_token"),
     (Network, "__init__"),
     (RateLimiter, "__init__"),
+    (RawResponse, "json"),
     (StaticToken, "__init__"),
     (TTLCache, "__init__"),
     (pager._Pages, "__anext__"),
