@@ -299,7 +299,7 @@ async def test_plain_http_passes_a_proxy_in_absolute_form(emulator: Emulator, lo
     ],
 )
 @pytest.mark.usefixtures("resolve")
-async def test_proxies_of_the_environment_are_used_if_asked(
+async def test_proxies_of_the_environment_are_used_with_trust_env(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], proxied: bool
 ) -> None:
     """``trust_env`` follows the usual variables, and NO_PROXY; their URLs may have a password, and lack a scheme."""

@@ -19,11 +19,18 @@ _ALERTS: Final = ("ALERT", "EOF", "TLSV1_", "UNKNOWN_ERROR")
 """Parts of OpenSSL's texts for alerts. It has no names for some, such as an early ``close_notify``."""
 _WRONG_PROTOCOL: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 _CERTIFICATE_WANTED: Final = ("ALERT_BAD_CERTIFICATE", "CERTIFICATE_REQUIRED", "CERTIFICATE_UNKNOWN", "UNKNOWN_CA")
-_EXPIRED, _NOT_YET_VALID = 10, 9
-_OTHER_NAME = (62, 64)
-"""OpenSSL's codes for a certificate of another host name, or of another address."""
-_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21, 27)
-"""OpenSSL's codes for certificates whose issuer is missing, unknown or not trusted."""
+_UNKNOWN_AUTHORITY: Final = (
+    "the certificate is from an authority that is not trusted here; if it is your company's, name its file with "
+    "Network(ca_file=...), --ca-file or SSL_CERT_FILE"
+)
+_OTHER_NAME: Final = "the certificate is for another host name; check the host in {url}"
+_CERTIFICATE_PROBLEMS: Final = {
+    **dict.fromkeys((2, 18, 19, 20, 21, 27), _UNKNOWN_AUTHORITY),
+    **dict.fromkeys((62, 64), _OTHER_NAME),
+    9: "the certificate is not valid yet; check the clock of this machine",
+    10: "the certificate has expired; the server needs a new one, or the clock of this machine is wrong",
+}
+"""By OpenSSL's code of the verification error."""
 
 
 class ProxyRefusal(Exception):  # noqa: N818  # never raised to users
@@ -36,7 +43,7 @@ class ProxyRefusal(Exception):  # noqa: N818  # never raised to users
 
 @attrs.define
 class Attempt:
-    """What is known of a request that failed.
+    """What is known of a request, in case it fails.
 
     Attributes:
         path: Its path, for messages.
@@ -123,11 +130,17 @@ def _refusal_error(status: int, host: str, proxy: Proxy) -> APIConnectionError:
 
 
 def _find_tls_error(error: Exception) -> ssl.SSLError | None:
-    """OpenSSL's error that aiohttp wraps, or None."""
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ssl.SSLError):
-        return error.os_error
-    cause = error if isinstance(error, ssl.SSLError) else error.__cause__
-    return cause if isinstance(cause, ssl.SSLError) else None
+    """OpenSSL's error that aiohttp wraps, or None.
+
+    After the handshake, which ends before a server with TLS 1.3 has seen the client's certificate, only an alert about
+    that is a TLS failure. Anything else is a connection that broke.
+    """
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error if isinstance(error.os_error, ssl.SSLError) else None
+    if isinstance(error, ssl.SSLError):
+        return error
+    cause = error.__cause__
+    return cause if isinstance(cause, ssl.SSLError) and _wants_certificate(cause) else None
 
 
 def _tls_error(error: Exception, attempt: Attempt) -> APIConnectionError | None:
@@ -148,19 +161,8 @@ def _describe_certificate(error: ssl.SSLError, url: str) -> str | None:
     """Why the server's certificate is not accepted, and what to do; None if it is not about that."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return None
-    match error.verify_code:
-        case code if code in _UNKNOWN_AUTHORITY:
-            return (
-                "the certificate is from an authority that is not trusted here; if it is your company's, name its file "
-                "with Network(ca_file=...), --ca-file or SSL_CERT_FILE"
-            )
-        case code if code in _OTHER_NAME:
-            return f"the certificate is for another host name; check the host in {url}"
-        case code if code == _EXPIRED:
-            return "the certificate has expired; the server needs a new one, or the clock of this machine is wrong"
-        case code if code == _NOT_YET_VALID:
-            return "the certificate is not valid yet; check the clock of this machine"
-    return f"the certificate is not accepted ({error.verify_message})"
+    problem = _CERTIFICATE_PROBLEMS.get(error.verify_code)
+    return problem.format(url=url) if problem else f"the certificate is not accepted ({error.verify_message})"
 
 
 def _describe_handshake(error: ssl.SSLError, url: str) -> str:
@@ -168,11 +170,15 @@ def _describe_handshake(error: ssl.SSLError, url: str) -> str:
     reason = error.reason or "no reason given"
     if reason in _WRONG_PROTOCOL:
         return f"the server does not speak TLS there; check scheme and port in {url}"
-    if any(word in reason for word in _CERTIFICATE_WANTED):
+    if _wants_certificate(error):
         return f"the server wants another client certificate ({reason}); name its file with Network(client_cert=...)"
     if "HANDSHAKE_FAILURE" in reason:
         return f"the server refuses ({reason}); it may want a client certificate: Network(client_cert=...)"
     return reason
+
+
+def _wants_certificate(error: ssl.SSLError) -> bool:
+    return any(word in (error.reason or "") for word in _CERTIFICATE_WANTED)
 
 
 def _is_passing_alert(error: ssl.SSLError) -> bool:

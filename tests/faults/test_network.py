@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from customers_async import (
     RateLimiter,
     RetryPolicy,
 )
+from customers_async.calls import transport
 from customers_async.emulator import Emulator
 from tests.faults.canary import EXAMPLE, Canary, customer
 from tests.proxy import run_proxy
@@ -84,11 +86,21 @@ async def test_fault_65_proxy_that_makes_no_tunnel_is_named(reply: Reply, proble
         assert (error.sent, error.transient, error.attempts) == (False, transient, 2 if transient else 1)
 
 
-async def test_fault_65_proxy_that_is_not_reached_is_named() -> None:
-    """Nothing listens at its address, or its name is unknown: the errors name the proxy, not the service."""
+@pytest.fixture
+def refusing_url() -> str:
+    """A URL at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    for url, reason in ((f"http://127.0.0.1:{port}", "Connect call failed"), ("http://proxy.invalid:3128", "")):
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+async def test_fault_65_proxy_that_is_not_reached_is_named(monkeypatch: pytest.MonkeyPatch, refusing_url: str) -> None:
+    """Nothing listens at its address, or its name is unknown: the errors name the proxy, not the service."""
+
+    def fail_to_resolve(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail_to_resolve)
+    for url, reason in ((refusing_url, "Connect call failed"), ("http://proxy.invalid:3128", "Name or service")):
         error = await fail(HTTPS, Network(proxy=url))
         assert isinstance(error, APIConnectionError)
         assert f"the proxy {url.removeprefix('http://')} cannot be reached: " in str(error)
@@ -98,7 +110,7 @@ async def test_fault_65_proxy_that_is_not_reached_is_named() -> None:
 
 @pytest.mark.parametrize("base_url", [HTTPS, "http://plain"])
 @pytest.mark.parametrize("login", ["", "billing:wrong@"])
-async def test_fault_65_proxy_that_refuses_the_password_is_not_asked_again(base_url: str, login: str) -> None:
+async def test_fault_65_proxy_that_refuses_the_password_is_not_tried_again(base_url: str, login: str) -> None:
     """A 407 is one request, in a tunnel or not; it is neither the service's response nor retried."""
     async with run_proxy(login=f"billing:{PASSWORD}") as proxy:
         network = Network(proxy=proxy.url.replace("//", f"//{login}"), allow_http=("plain",))
@@ -109,9 +121,9 @@ async def test_fault_65_proxy_that_refuses_the_password_is_not_asked_again(base_
         assert len(proxy.requests) == 1
 
 
-async def test_fault_65_requests_that_a_proxy_stops_do_not_count() -> None:
+async def test_fault_65_requests_that_a_proxy_stops_do_not_count(refusing_url: str) -> None:
     """What never reached the service takes nothing of its rate limit; a request that may have reached it does."""
-    network = Network(proxy="http://127.0.0.1:9", allow_http=("plain",))
+    network = Network(proxy=refusing_url)
     options: Any = {"rate_limiter": RateLimiter(3, 60), "max_rate_limit_wait": 0, "retry": RetryPolicy(max_attempts=1)}
     async with CustomersClient(TOKEN, base_url=HTTPS, network=network, **options) as client:
         for _ in range(10):
@@ -220,7 +232,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_fault_66_bad_certificate_files_are_named(
     files: Path, canary: Canary, arguments: dict[str, Any], problem: str
 ) -> None:
-    """The first request raises a `ConfigurationError` with the path; the content is nowhere, and nothing is asked."""
+    """The first request raises a `ConfigurationError` with the path; the content is nowhere, and nothing is sent."""
     canary.secrets += [KEY_TEXT, PASSWORD, (files / "one.key").read_text().splitlines()[1]]
     [(name, value)] = arguments.items()
     paths: Any = tuple(files / part for part in value) if isinstance(value, tuple) else files / value
@@ -254,6 +266,21 @@ async def test_fault_66_bad_proxy_of_the_environment_is_an_error(
     error = await fail(HTTPS, Network(trust_env=True))
     assert isinstance(error, ConfigurationError)
     assert str(error).startswith("the proxy in the environment ")
+
+
+async def test_fault_66_files_that_are_not_read_in_time_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs ends the call after ``timeout``; nothing was sent, and no thread holds the event loop."""
+    released = threading.Event()
+
+    def hang(*_: object) -> None:
+        released.wait(10)
+
+    monkeypatch.setattr(transport, "load_route", hang)
+    error = await fail(HTTPS, Network(ca_file="ca.pem"), timeout=0.02)
+    released.set()
+    assert isinstance(error, APITimeoutError)
+    assert str(error) == "the files of network were not read within 0.02 s"
+    assert not error.sent
 
 
 @pytest.mark.parametrize("trust_env", [True, False])
