@@ -10,7 +10,9 @@ from customers_async._version import __version__
 
 if TYPE_CHECKING:
     from customers_async.cache import TTLCache
+    from customers_async.calls.network import Network
     from customers_async.calls.rate_limiter import RateLimiter
+    from customers_async.calls.raw import RawResponse
     from customers_async.calls.retry import RetryPolicy
     from customers_async.calls.tokens import CallableToken, EnvToken, FileToken, StaticToken, TokenSource
     from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
@@ -97,6 +99,7 @@ __all__ = [
     "Found",
     "Health",
     "IncompleteListError",
+    "Network",
     "NotFoundError",
     "Page",
     "PageFetched",
@@ -105,6 +108,7 @@ __all__ = [
     "RateLimit",
     "RateLimitError",
     "RateLimiter",
+    "RawResponse",
     "RecordError",
     "RequestAnswered",
     "RequestSent",
@@ -158,6 +162,7 @@ _MODULES = {
     "Found": "results",
     "Health": "models",
     "IncompleteListError": "errors",
+    "Network": "calls.network",
     "NotFoundError": "errors",
     "Page": "models",
     "PageFetched": "events",
@@ -166,6 +171,7 @@ _MODULES = {
     "RateLimit": "models",
     "RateLimitError": "errors",
     "RateLimiter": "calls.rate_limiter",
+    "RawResponse": "calls.raw",
     "RecordError": "errors",
     "RequestAnswered": "events",
     "RequestSent": "events",

@@ -11,7 +11,7 @@ from customers_async.checks import check_count, check_seconds
 from customers_async.errors import NotFoundError
 from customers_async.models import Customer
 
-__all__ = ["TTLCache", "isolated"]
+__all__ = ["TTLCache", "claim", "isolated"]
 
 
 def _check_lifetime(cache: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -96,15 +96,9 @@ class TTLCache:
         """Forget everything."""
         self._entries.clear()
 
-    def claim(self) -> None:
-        """Make this the cache of one client, which calls this.
-
-        Raises:
-            ValueError: It belongs to another client.
-        """
-        if self._is_claimed:
-            raise ValueError("cache must not be shared with another client, which may see other customers")
-        self._is_claimed = True
+    def successor(self) -> "TTLCache":
+        """Make an empty cache with the same settings, for a view with another token. For `CustomersClient`."""
+        return claim(attrs.evolve(self))
 
     def get(self, uuid: str, *, keep_unknown: bool) -> Customer | NotFoundError | None:
         """Return a customer that was decoded with this option, or the error that there is none, or None.
@@ -156,6 +150,21 @@ class TTLCache:
         self._entries.move_to_end(key)
         if len(self._entries) > self.size:
             self._entries.popitem(last=False)
+
+
+def claim(cache: TTLCache) -> TTLCache:
+    """Make this the cache of one client, and return it.
+
+    Raises:
+        TypeError: It is no cache.
+        ValueError: It belongs to another client.
+    """
+    if not isinstance(cache, TTLCache):
+        raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
+    if cache._is_claimed:  # noqa: SLF001  # of this module
+        raise ValueError("cache must not be shared with another client, which may see other customers")
+    cache._is_claimed = True  # noqa: SLF001
+    return cache
 
 
 def isolated(customer: Customer) -> Customer:

@@ -5,7 +5,7 @@ The facts come from the vendor's API reference and its "API concepts" pages.
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
@@ -31,6 +31,7 @@ __all__ = [
     "check_seconds",
     "check_uuid",
     "check_uuids",
+    "is_loopback",
     "is_plain_function",
     "is_uuid",
 ]
@@ -50,22 +51,26 @@ is_uuid: Callable[[str], re.Match[str] | None] = re.compile(
 """Whether a string has the service's uuid form: letters and digits, not hex only."""
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: str, http_hosts: Container[str] = ()) -> str:
     """Return the base URL without trailing slashes.
+
+    Args:
+        url: The URL.
+        http_hosts: The hosts, in lower case, for which plain http is allowed besides loopback addresses.
 
     Raises:
         TypeError: It is not a string.
-        ValueError: It is not http or https, uses plain http for a host that is not loopback, has no host, or has user
-            info, a query or a fragment.
+        ValueError: It is not http or https, uses plain http for another host, has no host, or has user info, a query
+            or a fragment.
     """
     if not isinstance(url, str):
         raise TypeError(f"base_url must be a str, not {type(url).__name__}")
-    if problem := _find_url_problem(url):
+    if problem := _find_url_problem(url, http_hosts):
         raise ValueError(f"base_url {problem}")
     return url.rstrip("/")
 
 
-def _find_url_problem(url: str) -> str | None:
+def _find_url_problem(url: str, http_hosts: Container[str]) -> str | None:
     """What is wrong with a base URL, without the URL itself; None if nothing is."""
     if not url.isascii() or not url.isprintable() or " " in url:
         return "must be printable ASCII without spaces"
@@ -83,12 +88,16 @@ def _find_url_problem(url: str) -> str | None:
         return "must not contain user info"
     if "?" in url or "#" in url:
         return "must not have a query or a fragment"
-    if parts.scheme == "http" and not _is_loopback(host):
-        return "must be https: plain http is for loopback addresses"
+    if parts.scheme == "http" and not is_loopback(host) and host not in http_hosts:
+        return (
+            "must be https: plain http is for loopback addresses, and for hosts that Network(allow_http=...), "
+            "--allow-http or CUSTOMERS_ALLOW_HTTP names"
+        )
     return None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an IP address is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

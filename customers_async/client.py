@@ -1,26 +1,22 @@
 """The public client. Checks arguments and wires the parts together; contains no protocol logic."""
 
-import os
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Literal, Self, Unpack
-from weakref import WeakValueDictionary
 
 import aiohttp
 import attrs
 
-from customers_async.cache import TTLCache
-from customers_async.calls.api import Api
-from customers_async.calls.look_ups import LookUps, SharedLookUps
+from customers_async.cache import TTLCache, claim
+from customers_async.calls.api import make_api
+from customers_async.calls.look_ups import LookUps
+from customers_async.calls.network import Network
 from customers_async.calls.options import OptionOverrides, Options
 from customers_async.calls.rate_limiter import RateLimiter
+from customers_async.calls.raw import Params, RawResponse, RawTarget
 from customers_async.calls.retry import RetryPolicy
-from customers_async.calls.session import Session
-from customers_async.calls.single_flight import SingleFlight
-from customers_async.calls.slots import Lane, Slots
+from customers_async.calls.slots import Lane
 from customers_async.calls.tokens import TokenSource, hide, token_source
-from customers_async.calls.transport import Transport
-from customers_async.checks import MAX_PER_PAGE, PRODUCTION_URL, check_base_url, check_page, check_uuid
+from customers_async.checks import MAX_PER_PAGE, check_choice, check_page, check_uuid
 from customers_async.events import Listener
 from customers_async.listing.batch import CustomerBatch, OnMissing, make_batch
 from customers_async.listing.batch_plan import BatchPlan, Strategy, plan_batch
@@ -29,7 +25,7 @@ from customers_async.listing.pager import CustomerPager, make_pager
 from customers_async.logs import show_log
 from customers_async.models import Customer, Health, Page, RateLimit, TokenOwner
 
-__all__ = ["CustomersClient", "internals", "without_cache"]
+__all__ = ["CustomersClient", "internals"]
 
 
 class CustomersClient:
@@ -42,20 +38,18 @@ class CustomersClient:
         token: The bearer token, or a source of tokens. None: ``$CUSTOMERS_TOKEN``, else the file that
             ``$CUSTOMERS_TOKEN_FILE`` names.
         base_url: The service's URL. None: ``$CUSTOMERS_BASE_URL``, else ``PRODUCTION_URL``. Plain http is accepted
-            for loopback addresses only.
+            for loopback addresses; for other hosts, see `Network`.
         concurrency: The largest number of requests in flight.
-        timeout: Seconds for one attempt, from sending to the last byte. The token source may take as long.
+        timeout: Seconds for one attempt, from sending to the last byte; the token source may take as long.
         retry: Whether and when a transient failure is retried.
-        rate_limiter: The rate limiter. The service's limit is per IP address, so pass one limiter to all clients of a
-            process.
-        max_rate_limit_wait: The longest time in seconds that one call waits for the rate limit, in total. If the wait
-            would be longer, `RateLimitError` is raised at once; 0 never waits.
+        rate_limiter: The service's limit is per IP address, so pass one limiter to all clients of a process.
+        max_rate_limit_wait: Seconds that one call may wait for the rate limit, in total. If the wait would be longer,
+            `RateLimitError` is raised at once; 0 never waits.
         max_body: The largest response body in bytes, decompressed.
-        session: Your own aiohttp session, which the client never closes; its settings (cookies, proxies, connector
-            limit) apply.
+        session: Your own aiohttp session, with its own settings; the client never closes it.
+        network: How requests reach the service: proxy, certificates, additional headers. Not with ``session``.
         keep_unknown: Keep fields that the model does not define in ``Customer.extra``.
-        on_event: A function, or several in a sequence, called with each `Event` on the event loop; they must return
-            quickly.
+        on_event: A function, or several in a sequence, called with each `Event`; they must return quickly.
         cache: Caches the customers that `get_customer` and `get_customers` return. None: each call sends a request.
 
     Raises:
@@ -80,21 +74,13 @@ class CustomersClient:
         max_rate_limit_wait: float = 120.0,
         max_body: int = 4 * 2**20,
         session: aiohttp.ClientSession | None = None,
+        network: Network | None = None,
         keep_unknown: bool = False,
         on_event: Listener | Sequence[Listener] | None = None,
         cache: TTLCache | None = None,
     ) -> None:
         show_log()
-        if base_url is None:
-            base_url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
         token, base_url = hide(token), hide(base_url)  # a URL may hold a password
-        source, url = token_source(token), check_base_url(base_url)
-        if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
-            raise TypeError(f"rate_limiter must be a RateLimiter, not {type(rate_limiter).__name__}")
-        if session is not None and not isinstance(session, aiohttp.ClientSession):
-            raise TypeError(f"session must be an aiohttp.ClientSession, not {type(session).__name__}")
-        if session is not None and session.auth is not None:
-            raise ValueError("session must not have an auth of its own: the token goes into its place")
         options = Options(
             concurrency=concurrency,
             timeout=timeout,
@@ -104,18 +90,12 @@ class CustomersClient:
             keep_unknown=keep_unknown,
             on_event=on_event,
         )
-        if cache is not None:
-            if not isinstance(cache, TTLCache):
-                raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
-            cache.claim()
-        limiter = RateLimiter() if rate_limiter is None else rate_limiter
-        self._api = Api(Session(Transport(url, session), source, limiter, options), options, Slots(concurrency))
-        self._shared: WeakValueDictionary[Options, SharedLookUps] = WeakValueDictionary()
-        self._look_ups = LookUps(self._api, cache, self._shared.setdefault(options, SingleFlight()))
+        self._api = make_api(token, base_url, options, session=session, network=network, rate_limiter=rate_limiter)
+        self._look_ups = LookUps(self._api, None if cache is None else claim(cache))
 
     def __repr__(self) -> str:
         api = getattr(self, "_api", None)  # a traceback may show a client whose arguments were refused
-        return f"<CustomersClient {api.base_url}>" if api is not None else "<CustomersClient>"
+        return "<CustomersClient>" if api is None else f"<CustomersClient {api.base_url}>"
 
     def __reduce__(self) -> str:
         raise TypeError("a client holds connections and perhaps a secret, and does not pickle: make one per process")
@@ -123,15 +103,13 @@ class CustomersClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
         """Close the connections. Calls in progress raise ``RuntimeError("client is closed")``. Safe to repeat.
 
-        Your own aiohttp session stays open. Closing a view made by `with_options` closes the client, and vice versa.
+        Your own aiohttp session stays open. Closing a view closes the client, and vice versa.
         """
         await self._api.session.close()
 
@@ -140,19 +118,37 @@ class CustomersClient:
 
         Args:
             overrides: Any of ``concurrency``, ``timeout``, ``retry``, ``max_rate_limit_wait``, ``max_body``,
-                ``keep_unknown`` and ``on_event``, as `CustomersClient` takes them.
-
-        Raises:
-            TypeError: Another argument, or one of the wrong type.
-            ValueError: An argument is out of range.
+                ``keep_unknown`` and ``on_event``, as `CustomersClient` takes and checks them.
 
         Example:
             >>> impatient = client.with_options(timeout=2.0, max_rate_limit_wait=0)
         """
-        api = self._api.with_options({**overrides})
+        return self._view(attrs.evolve(self._look_ups, api=self._api.with_options({**overrides})))
+
+    def with_token(self, token: str | TokenSource) -> Self:
+        """Return a view of this client with another token, such as that of another account.
+
+        It shares connections, rate limiter, ``concurrency`` and retry budget with the client, but no look-ups and no
+        cache: if the client has one, the view has one of its own, with the same settings.
+
+        Args:
+            token: The bearer token, or a source of tokens.
+
+        Raises:
+            TypeError: It is neither a string nor a source.
+            ValueError: It cannot be a token.
+
+        Example:
+            >>> tenant = client.with_token("another-token").with_options(timeout=5)
+        """
+        token = hide(token)
+        if token is None:  # which the client itself takes for the token of the environment
+            raise TypeError("token must be a str or a token source, not NoneType")
+        return self._view(self._look_ups.with_token(token_source(token)))
+
+    def _view(self, look_ups: LookUps) -> Self:
         view = object.__new__(type(self))
-        shared = self._shared.setdefault(api.options, SingleFlight())
-        view.__dict__.update(self.__dict__, _api=api, _look_ups=attrs.evolve(self._look_ups, api=api, shared=shared))
+        view.__dict__.update(self.__dict__, _api=look_ups.api, _look_ups=look_ups)
         return view
 
     @property
@@ -167,8 +163,6 @@ class CustomersClient:
 
     async def get_customer(self, uuid: str) -> Customer:
         """Fetch one customer. Simultaneous calls for the same customer share one request, and its result or error.
-
-        Cancelling one call does not cancel the others. If it was the first, the request is sent once more for them.
 
         Args:
             uuid: 8-4-4-4-12 letters and digits; not hex only.
@@ -194,49 +188,40 @@ class CustomersClient:
         """Fetch many customers with the fewest requests: by look-ups, or by listing all customers.
 
         The failure of one look-up is the ``error`` of its result. Errors that would affect every customer, such as a
-        rejected token, are raised. A uuid that appears twice costs one request and gives two results. Customers in the
-        cache cost none, and look-ups share the requests of others for the same customer.
+        rejected token, are raised. A repeated uuid costs one request, and customers in the cache cost none.
 
         Args:
             uuids: Each 8-4-4-4-12 letters and digits; not hex only.
-            strategy: ``"auto"`` uses look-ups for up to ten customers. For more it reads the list's first page, which
-                names the total, and continues with the list while fewer pages than customers are left. It does not
-                list a list without a total, or one longer than 10,000, which may be capped. Customers that the list
-                did not contain are looked up before they count as missing. ``"lookups"`` and ``"list"`` always use
-                that strategy.
-            on_missing: What to do if a customer does not exist. ``"yield"`` yields a result with a `NotFoundError`,
-                ``"raise"`` raises it, ``"skip"`` yields nothing.
+            strategy: ``"auto"`` uses look-ups for up to ten customers. For more it reads the list while fewer pages
+                than customers are left, unless it has no total or may be capped. Customers that the list did not
+                contain are looked up before they count as missing. ``"lookups"`` and ``"list"`` are the two alone.
+            on_missing: If there is no such customer, ``"yield"`` a `Failed` with a `NotFoundError`, ``"raise"`` that
+                error, or ``"skip"`` it.
             ordered: Yield in the order of ``uuids``; results of the list are then kept until their turn. False yields
                 results as they arrive, and keeps no more of them than the requests in flight returned.
-            lane: ``"interactive"`` if a person waits for the results: the requests then precede bulk work, and may use
-                the limiter's ``reserve``.
+            lane: ``"interactive"`` if a person waits: the requests precede bulk work, and may use the ``reserve``.
 
         Raises:
             TypeError: An argument is of the wrong type.
             ValueError: A uuid does not have that form; the message names its position. Nothing was sent.
 
         Example:
-            >>> uuids = ["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g", "00000000-0000-0000-0000-00000000000z"]
             >>> async with CustomersClient() as client:
-            ...     async for result in client.get_customers(uuids):
-            ...         print(result.customer or type(result.error).__name__)
+            ...     async for result in client.get_customers(["e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"]):
+            ...         print(result.customer or result.error)
             Customer(uuid='e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g', ...)
-            NotFoundError
         """
         return make_batch(self._look_ups, uuids, strategy=strategy, on_missing=on_missing, ordered=ordered, lane=lane)
 
     async def plan_customers(self, uuids: Iterable[str]) -> BatchPlan:
-        """Estimate the cost of `get_customers`. Sends at most one request, for the length of the list.
-
-        Customers in the cache cost nothing, so they are left out.
+        """Estimate the cost of `get_customers`, without customers in the cache. Sends at most one request.
 
         Args:
             uuids: As `get_customers` takes them.
 
         Raises:
             CustomersError: That request failed; see `customers_async.errors`.
-            TypeError: An argument is of the wrong type.
-            ValueError: A uuid does not have the service's form. Nothing was sent.
+            TypeError, ValueError: As `get_customers` raises them.
 
         Example:
             >>> async with CustomersClient() as client:
@@ -258,16 +243,14 @@ class CustomersClient:
     ) -> CustomerPager:
         """List all customers. Up to ``concurrency`` pages are fetched concurrently.
 
-        A page that failed in spite of the retries is requested again, at most twice, if at least four other pages
-        arrived for each such failure. So a long listing succeeds even if one request in five fails.
+        A page that failed in spite of the retries is requested again, at most twice, if four other pages arrived.
 
         Args:
-            limit: Yield at most this many customers, and request no more pages than that takes. A listing that ends at
-                its limit says nothing about the rest of the list: its verdict is INCONSISTENT, and not logged.
+            limit: Yield at most this many customers, and request no more pages than that takes. The verdict is then
+                INCONSISTENT, and not logged, because nothing is known of the rest of the list.
             per_page: Customers per page, from 1 to 100.
             first_page: The page to begin with, such as an error's ``next_page``. The verdict is about the whole list,
-                so a listing that begins later is never COMPLETE; with ``"reconcile"`` it then yields the earlier pages
-                too.
+                so a listing that begins later is never COMPLETE; ``"reconcile"`` then yields the earlier pages, too.
             ordered: Yield in the list's order; False yields pages as they arrive.
             unique: Drop and count customers that appear twice, which keeps every uuid in memory. Of two records on one
                 page the one updated last is kept; on two pages, the first that arrived. False yields every record and
@@ -280,8 +263,7 @@ class CustomersClient:
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: An argument is out of range, or ``"reconcile"`` is used without ``unique``, or ``limit`` with
-                ``"reconcile"`` or ``"raise"``.
+            ValueError: An argument is out of range, or excluded by another one.
         """
         return make_pager(
             self._api,
@@ -297,8 +279,7 @@ class CustomersClient:
     async def get_page(self, number: int, *, per_page: int = MAX_PER_PAGE) -> Page:
         """Fetch one page of the list.
 
-        What the service returns for a page past the end is not documented: an empty page, or an error such as
-        `UnprocessableEntityError`.
+        A page past the end is empty, or an error such as `UnprocessableEntityError`; that is not documented.
 
         Args:
             number: The page, from 1.
@@ -318,8 +299,7 @@ class CustomersClient:
         """Count the customers of the list, from its ``X-Api-Total`` header. Sends one request.
 
         Raises:
-            APIResponseError: The response has no such header.
-            CustomersError: Any other failure; see `customers_async.errors`.
+            CustomersError: See `customers_async.errors`; an `APIResponseError` if there is no such header.
         """
         return await self._api.count_customers()
 
@@ -327,19 +307,41 @@ class CustomersClient:
         """Fetch the account that the token belongs to.
 
         Raises:
-            AuthenticationError: The service rejects the token.
-            CustomersError: Any other failure; see `customers_async.errors`.
+            CustomersError: See `customers_async.errors`.
         """
         return await self._api.get_owner()
 
+    async def get_raw(self, path: str, *, params: Params | None = None, lane: Lane = "interactive") -> RawResponse:
+        """Send a GET request to any endpoint, with the token, retries, rate limit, events and errors of other calls.
 
-def internals(client: CustomersClient) -> Api:
+        The response is returned if its status is from 200 to 299, whatever its type. Events, errors and logs name the
+        route: the path with ``{uuid}`` or ``{id}`` in place of what looks like an id, without the parameters.
+
+        Args:
+            path: The path below the base URL, from ``/`` on; percent-encoded where that is missing.
+            params: The query, as a mapping or as pairs. As with httpx, a list repeats the name, a bool becomes
+                ``true`` or ``false``, and None an empty value.
+            lane: ``"interactive"``, or ``"bulk"`` for work that lets look-ups go first.
+
+        Raises:
+            NotFoundError: There is no such path.
+            CustomersError: Any other failure; see `customers_async.errors`.
+            TypeError: An argument is of the wrong type.
+            ValueError: The path is relative, ambiguous (``..``, ``//``, a backslash) or has a query; a number is not
+                finite; or there is no such lane. Nothing was sent.
+
+        Example:
+            >>> async with CustomersClient() as client:
+            ...     response = await client.get_raw("/api/v1/customers", params={"page": 2, "per_page": 50})
+            >>> len(response.json())
+            50
+        """
+        check_choice("lane", lane, Lane)
+        target = RawTarget(path, params)
+        del path, params  # they may be data, which a traceback with locals would show
+        return await self._api.get_raw(target, lane)
+
+
+def internals(client: CustomersClient) -> LookUps:
     """What the export, the mirror and the command line need of a client besides its public methods."""
-    return client._api  # noqa: SLF001  # so that no other module reads a private attribute of the client
-
-
-def without_cache(client: CustomersClient) -> CustomersClient:
-    """A view whose look-ups always ask the service, for the mirror: it records when the service showed a customer."""
-    view = client.with_options()
-    view._look_ups = attrs.evolve(view._look_ups, cache=None)  # noqa: SLF001  # as above
-    return view
+    return client._look_ups  # noqa: SLF001  # so that no other module reads a private attribute of the client

@@ -51,7 +51,7 @@ class CallStarted(CallEvent):
     """A call began. Its request will be sent once or several times.
 
     Attributes:
-        url: The request's URL, with ``{uuid}`` in place of a uuid.
+        url: The request's URL, with ``{uuid}`` in place of a uuid; of ``get_raw`` the route without parameters.
     """
 
     url: str

@@ -10,7 +10,7 @@ import msgspec
 
 from customers_async.errors import APIResponseError
 
-__all__ = ["UNCHECKED_BYTES", "check_size", "find_unwritable_field", "has_long_number", "parse"]
+__all__ = ["UNCHECKED_BYTES", "check_size", "find_unwritable_field", "has_long_number", "parse", "parse_strictly"]
 
 UNCHECKED_BYTES = 2**17
 """A shorter body cannot hold enough values or digits to take long. A usual page has half of these bytes."""
@@ -33,10 +33,10 @@ def check_size(body: bytes) -> None:
     """Check how many values a body has.
 
     Raises:
-        APIResponseError: It has far more than a page.
+        APIResponseError: It has far more than a page of customers.
     """
     if len(body) > UNCHECKED_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
-        raise APIResponseError("the response has far more values than a page of customers")
+        raise APIResponseError(f"the response has more than {_MAX_VALUES:,} values")
 
 
 def has_long_number(body: bytes) -> bool:
@@ -68,6 +68,43 @@ def parse(body: bytes) -> Any:
     except RecursionError:
         problem = "the response's JSON is nested too deeply"
     raise APIResponseError(problem)
+
+
+def parse_strictly(body: bytes) -> Any:
+    """Parse a body that is JSON in the strict sense: finite numbers, whole characters, and no name twice in an object.
+
+    Raises:
+        APIResponseError: It is not.
+    """
+    if not body:
+        raise APIResponseError("the response is empty")
+    check_size(body)
+    if len(body) > UNCHECKED_BYTES and has_long_number(body):
+        raise APIResponseError(f"the response has a number of more than {_MAX_DIGITS} digits")
+    try:
+        text = body.decode()
+        _decode(body)  # refuses what `json` accepts: NaN, infinity, half a surrogate pair
+        return json.loads(text, object_pairs_hook=_refuse_repeated_names)
+    except UnicodeDecodeError:
+        problem = "the response is not valid UTF-8"
+    except _RepeatedNameError:
+        problem = "the response's JSON has an object with one name twice"
+    except ValueError:
+        problem = "the response is not JSON, or its JSON is cut"
+    except RecursionError:
+        problem = "the response's JSON is nested too deeply"
+    raise APIResponseError(problem)
+
+
+class _RepeatedNameError(Exception):
+    pass
+
+
+def _refuse_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedNameError
+    return found
 
 
 def find_unwritable_field(record: Mapping[str, Any], kept: Container[str] | None) -> str | None:

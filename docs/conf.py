@@ -15,7 +15,7 @@ html_title = f"customers-async {version}"
 nitpicky = True
 # Types of other projects, which cannot be looked up without the network, and one that only type checkers read.
 nitpick_ignore_regex = [
-    ("py:class", r"(aiohttp|collections|datetime|opentelemetry|os|pathlib|prometheus_client|sqlite3)\..*"),
+    ("py:class", r"(aiohttp|collections|datetime|opentelemetry|os|pathlib|prometheus_client|sqlite3|ssl)\..*"),
     ("py:class", r"customers_async\.calls\.options\..*"),
 ]
 

@@ -48,7 +48,8 @@ async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
 @pytest.fixture(autouse=True)
 def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     # In development mode asyncio in a child process reports slow steps of a busy machine on stderr.
-    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL", "CUSTOMERS_LOG", "PYTHONDEVMODE"):
+    settings = ("TOKEN", "TOKEN_FILE", "BASE_URL", "LOG", "ALLOW_HTTP", "PROXY", "CA_FILE")
+    for name in (*(f"CUSTOMERS_{setting}" for setting in settings), "PYTHONDEVMODE"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -129,7 +129,7 @@ async def test_batch_joins_a_look_up_in_progress(emulator: Emulator, client: Cus
 async def test_look_up_does_not_wait_for_bulk_work(emulator: Emulator) -> None:
     """A bulk look-up of the same customer waits for the next window, because of the reserve."""
     emulator.rate_limit(10)
-    limiter = RateLimiter(reserve=5)
+    limiter = RateLimiter(limit=10, reserve=5)
     async with CustomersClient(emulator.token, base_url=emulator.url, rate_limiter=limiter) as client:
         uuids = list(emulator.uuids(0, 8))
 
@@ -148,7 +148,7 @@ async def test_look_up_does_not_wait_for_bulk_work(emulator: Emulator) -> None:
 async def test_interactive_batch_may_use_the_reserve(emulator: Emulator) -> None:
     """When bulk work has to wait, it does not."""
     emulator.rate_limit(10)
-    limiter = RateLimiter(reserve=5)
+    limiter = RateLimiter(limit=10, reserve=5)
     async with CustomersClient(
         emulator.token, base_url=emulator.url, rate_limiter=limiter, max_rate_limit_wait=0
     ) as client:

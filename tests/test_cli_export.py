@@ -154,7 +154,8 @@ def test_remaining_time_includes_waits_for_the_rate_limit() -> None:
     """100,000 customers at 5,000 a second: waits for two windows, and the pages of one window after them."""
     seconds = iter([0.0, 0.0, 10.0, 10.0])
     waits = {1_000: 90.0}
-    client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, 30.0), _api=SimpleNamespace(bulk_wait=waits.__getitem__))
+    look_ups = SimpleNamespace(api=SimpleNamespace(bulk_wait=waits.__getitem__))
+    client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, 30.0), _look_ups=look_ups)
     status = Status(client, clock=lambda: next(seconds))
     for customers in (0, 50_000):
         status.update(ExportProgress("walk", 1, customers // 100, customers, 150_000, 0))

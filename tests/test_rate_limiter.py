@@ -774,13 +774,20 @@ async def test_fail_fast_call_while_a_listing_waits(emulator: Emulator) -> None:
         await asyncio.gather(listing, return_exceptions=True)
 
 
-async def test_whole_fresh_window_is_free_to_calls_that_may_not_wait(emulator: Emulator) -> None:
+async def test_whole_fresh_window_is_free_to_calls_that_may_not_wait() -> None:
     """500 calls at once that fail fast are all sent: waiting for what the first responses say is no wait."""
-    async with CustomersClient(
-        emulator.token, base_url=emulator.url, concurrency=500, max_rate_limit_wait=0, timeout=300
-    ) as client:
-        await asyncio.gather(*(client.get_page(page % 3 + 1) for page in range(500)))
-        assert emulator.stats.statuses == {200: 500}
+    limiter, slots, server = RateLimiter(), Slots(500), LaravelWindow(500, 60.0)
+
+    async def call() -> None:
+        permit = await acquire(limiter, slots, "interactive", max_wait=0.0)
+        remaining = server.hit(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.1)
+        limiter.release(permit, answered=True, limit=500, remaining=remaining)
+
+    await asyncio.gather(*(call() for _ in range(500)))
+    assert (len(server.admitted), server.rejected) == (500, 0)
+    with pytest.raises(RateLimitError):
+        await acquire(limiter, slots, "interactive", max_wait=0.0)
 
 
 async def test_slow_service_is_no_used_up_rate_limit() -> None:

@@ -137,7 +137,7 @@ def test_rate_limit_headers_are_read() -> None:
 @pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 304])
 def test_other_statuses_below_400_are_errors(status: int) -> None:
     """Only 200 has data, and a redirect is not followed."""
-    error = response_error(Response(status, headers(Content_Type="application/json"), b"[]", token="s3cret"))
+    error = response_error(Response(status, headers(Content_Type="application/json"), b"[]", secrets=["s3cret"]))
     assert error is not None
     assert (error.status, error.content_type) == (status, "application/json")
     assert ("redirect" in str(error)) is (status in (301, 302))
@@ -146,7 +146,7 @@ def test_other_statuses_below_400_are_errors(status: int) -> None:
 def test_unusual_content_type_is_not_kept() -> None:
     """A header may echo anything, so the error keeps only a plain media type."""
     for content_type in ("s3cret", "text/S3CRET", "text/html" + "x" * 100):
-        error = response_error(Response(204, headers(Content_Type=content_type), b"", token="s3cret"))
+        error = response_error(Response(204, headers(Content_Type=content_type), b"", secrets=["s3cret"]))
         assert error is not None
         assert error.content_type is None
 
@@ -154,10 +154,10 @@ def test_unusual_content_type_is_not_kept() -> None:
 def test_html_and_empty_bodies_are_errors() -> None:
     """An HTML page or an empty body under 200 is an error with status and content type."""
     for content_type, body in (("text/html; charset=utf-8", b"[]"), ("application/json", b"")):
-        error = response_error(Response(200, headers(Content_Type=content_type), body, token="s3cret"))
+        error = response_error(Response(200, headers(Content_Type=content_type), body, secrets=["s3cret"]))
         assert isinstance(error, APIResponseError)
         assert (error.status, error.content_type) == (200, content_type.partition(";")[0])
-    assert response_error(Response(200, headers(), b"[]", token="s3cret")) is None
+    assert response_error(Response(200, headers(), b"[]", secrets=["s3cret"])) is None
 
 
 @pytest.mark.parametrize(

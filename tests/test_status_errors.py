@@ -25,7 +25,7 @@ from customers_async.calls.status_errors import status_error
 def make_error(status: int, body: bytes = b"", *, expired: bool = False, **fields: str) -> APIStatusError:
     """Return the error for a response with this status, body and headers."""
     headers = CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()})
-    response = Response(status, headers, body, token="s3cret")
+    response = Response(status, headers, body, secrets=["s3cret"])
     return status_error(response, page_request(1, 100).path, expired=expired, attempts=2)
 
 
@@ -130,7 +130,7 @@ def test_429_has_a_retry_after() -> None:
 def test_echoed_token_is_removed_in_any_spelling(echo: str) -> None:
     """A service may encode, escape, cut, space or upper-case the token that it sends back."""
     body = json.dumps({"message": echo, "errors": {"token": [echo], echo: ["bad"]}}).encode()
-    error = status_error(Response(422, {}, body, token="abcDEF+ghi=.Zz0-123_x"), "/", expired=False, attempts=1)
+    error = status_error(Response(422, {}, body, secrets=["abcDEF+ghi=.Zz0-123_x"]), "/", expired=False, attempts=1)
     kept = f"{error} {error.code} {error.errors}".lower()
     assert "def" not in kept
     assert "zz0" not in kept

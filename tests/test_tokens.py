@@ -115,9 +115,9 @@ def test_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with pytest.raises(ConfigurationError, match="set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE"):
         CustomersClient()
     monkeypatch.setenv("CUSTOMERS_TOKEN_FILE", str(tmp_path / "token"))
-    assert "FileToken" in repr(vars(CustomersClient()._api.session))
+    assert "FileToken" in repr(CustomersClient()._api.tokens)
     monkeypatch.setenv("CUSTOMERS_TOKEN", "x")
-    assert "EnvToken" in repr(vars(CustomersClient()._api.session))
+    assert "EnvToken" in repr(CustomersClient()._api.tokens)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import msgspec
 from customers_async.calls.responses import Response, read_request_id, with_location
 from customers_async.errors import APIConnectionError, APIResponseError
 
-__all__ = ["decode_body", "too_large_error"]
+__all__ = ["decode_body", "to_utf8", "too_large_error"]
 
 _MAX_GZIP_MEMBERS = 10
 """A body with more gzip members is refused: what follows a member is copied, even after an empty one."""
@@ -21,21 +21,22 @@ _PIECE = 2**20
 _find_parameters = re.compile(r';\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)').findall
 
 
-def decode_body(response: Response, max_body: int) -> Response:
+def decode_body(response: Response, max_body: int, *, is_raw: bool = False) -> Response:
     """Decompress the body and convert it to UTF-8; return the response.
 
     At most ``max_body`` bytes are decompressed, however small the body is. A byte order mark, which some PHP files
     begin with, is removed. The body of an error status that cannot be decoded becomes empty, because the status alone
-    decides the error's class.
+    decides the error's class. A raw body, except of an error, is only decompressed.
 
     Raises:
         APIConnectionError: The body was cut short. It may be whole the next time.
         APIResponseError: It is too large, or not encoded as its headers say.
     """
     try:
-        body = _to_utf8(_decompress(response, max_body), response.headers.get("Content-Type", ""))
-        body = body.removeprefix(BOM_UTF8)
-        if response.status == 200:
+        body = _decompress(response, max_body)
+        if not is_raw or response.status >= 400:
+            body = to_utf8(body, response.headers.get("Content-Type", ""))
+        if response.status == 200 and (not is_raw or "json" in response.headers.get("Content-Type", "").lower()):
             _check_whole(body, response.headers)
     except (APIConnectionError, APIResponseError) as error:
         failure = error
@@ -99,14 +100,19 @@ def _unzip_piece(decompressor: Any, body: bytes) -> bytes:
     return piece
 
 
-def _to_utf8(body: bytes, content_type: str) -> bytes:
+def to_utf8(body: bytes, content_type: str) -> bytes:
+    """Convert a body to UTF-8, without a byte order mark.
+
+    Raises:
+        APIResponseError: It is not in the charset that its type declares, or that is not used for JSON.
+    """
     charset = _read_charset(content_type) if "=" in content_type else ""
     if charset in ("", "utf-8", "utf8", "us-ascii"):
-        return body
+        return body.removeprefix(BOM_UTF8)
     if not re.match(r"utf|iso|latin|windows|cp|koi", charset):
         raise APIResponseError("the response declares a charset that is not used for JSON")
     with suppress(LookupError, ValueError):
-        return body.decode(charset).encode()
+        return body.decode(charset).encode().removeprefix(BOM_UTF8)
     raise APIResponseError("the response is not text in the charset it declares")
 
 

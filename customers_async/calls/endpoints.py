@@ -59,24 +59,31 @@ class Request:
         uuid: The requested customer, or None.
         page: The requested page, or None.
         per_page: The requested page size, or 0.
+        is_raw: Whether the response may be anything; see `raw`.
     """
 
-    path: str
+    path: str = attrs.field(repr=False)  # of a raw request it may be data, and so may the query
     route: str
-    query: str = ""
+    query: str = attrs.field(default="", repr=False)
     uuid: str | None = None
     page: int | None = None
     per_page: int = 0
+    is_raw: bool = False
+
+    @property
+    def label(self) -> str:
+        """The path for errors; the route of a raw request, in whose path anything may be data."""
+        return self.route if self.is_raw else self.path
 
     @property
     def target(self) -> str:
-        """Path and query."""
-        return f"{self.path}?{self.query}" if self.query else self.path
+        """Path and query for the log; of a raw request, the route."""
+        return f"{self.label}?{self.query}" if self.query and not self.is_raw else self.label
 
     @property
     def masked_target(self) -> str:
         """Route and query: `target` without a uuid."""
-        return f"{self.route}?{self.query}" if self.query else self.route
+        return f"{self.route}?{self.query}" if self.query and not self.is_raw else self.route
 
 
 def mismatch_error(response: Response, request: Request) -> APIResponseError | None:
@@ -84,6 +91,8 @@ def mismatch_error(response: Response, request: Request) -> APIResponseError | N
 
     A proxy or a connection that mixes responses up may send the right one the next time, so the error is transient.
     """
+    if request.is_raw:
+        return None
     if request.uuid is not None:
         if response.body.startswith(b'{"uuid":"%b"' % request.uuid.encode()):  # as the service writes it
             return None

@@ -1,13 +1,17 @@
 """Look-ups of single customers: from the cache, or by a request that simultaneous callers share."""
 
 import logging
+from typing import Self
+from weakref import WeakValueDictionary
 
 import attrs
 
 from customers_async.cache import TTLCache, isolated
 from customers_async.calls.api import Api
+from customers_async.calls.options import Options
 from customers_async.calls.single_flight import SingleFlight
 from customers_async.calls.slots import Lane
+from customers_async.calls.tokens import TokenSource
 from customers_async.errors import CustomersError, NotFoundError
 from customers_async.models import Customer
 
@@ -25,12 +29,22 @@ class LookUps:
     Attributes:
         api: Sends the requests.
         cache: The client's cache, or None.
-        shared: The look-ups in progress, of all views with the same options.
+        groups: The look-ups in progress of all views with this token, by their options.
+        shared: Those with the options of this view.
     """
 
     api: Api
     cache: TTLCache | None = None
-    shared: SharedLookUps = attrs.field(factory=SingleFlight)
+    groups: "WeakValueDictionary[Options, SharedLookUps]" = attrs.field(factory=WeakValueDictionary)
+    shared: SharedLookUps = attrs.field(init=False)
+
+    @shared.default
+    def _join_group(self) -> SharedLookUps:
+        return self.groups.setdefault(self.api.options, SingleFlight())
+
+    def with_token(self, source: TokenSource) -> Self:
+        """Return the look-ups of a view with another token: nothing is shared, and the cache is empty."""
+        return type(self)(self.api.with_token(source), None if self.cache is None else self.cache.successor())
 
     def find(self, uuid: str) -> Customer | NotFoundError | None:
         """Return what the cache holds, without a request: a customer, that there is none, or None for neither.

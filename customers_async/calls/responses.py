@@ -64,8 +64,9 @@ class Response:
         body: The body, in bytes.
         sent_at: When its request was sent, in seconds on the event loop's clock; None if it comes from a journal.
         received_at: When it was received, Unix seconds; for pages of a listing only.
-        token: The token that its request had, which no error may contain.
+        secrets: The token, and other secrets of its request, which no error may contain.
         uuid: The customer that was requested, or None.
+        attempts: How many times its request was sent.
     """
 
     status: int
@@ -73,8 +74,9 @@ class Response:
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     sent_at: float | None = None
     received_at: float | None = attrs.field(default=None, kw_only=True)
-    token: str = attrs.field(default="", kw_only=True, repr=False)
+    secrets: Sequence[str] = attrs.field(default=(), kw_only=True, repr=False)
     uuid: str | None = attrs.field(default=None, kw_only=True)
+    attempts: int = attrs.field(default=1, kw_only=True)
 
 
 @attrs.define
@@ -198,14 +200,21 @@ def _read_bool(value: str | None) -> bool | None:
     return None
 
 
-def response_error(response: Response) -> APIResponseError | None:
-    """The error for a response with a status below 400 that cannot be data; None if it may be data."""
+def response_error(response: Response, *, is_raw: bool = False) -> APIResponseError | None:
+    """The error for a response with a status below 400 that cannot be data; None if it may be data.
+
+    Args:
+        response: The response.
+        is_raw: Accept any media type, an empty body, and each status from 200 to 299.
+    """
     content_type = response.headers.get("Content-Type")
     if 300 <= response.status < 400 and response.status != 304:
-        host = _read_host(response.headers.get("Location", ""), response.token)
+        host = _read_host(response.headers.get("Location", ""), response.secrets)
         problem = f"status {response.status} is a redirect{host}, which is not followed"
+    elif is_raw and 200 <= response.status < 300:
+        return None
     elif response.status != 200:
-        problem = f"status {response.status} is no customer data"
+        problem = f"status {response.status} is no {'success' if is_raw else 'customer data'}"
     elif content_type is not None and "html" in content_type.lower():
         problem = "the response is HTML, not JSON"
     elif not response.body:
@@ -222,7 +231,7 @@ def read_request_id(response: Response) -> str | None:
     """
     for name in _REQUEST_IDS:
         value = response.headers.get(name)
-        if value is None or not _is_request_id(value) or echoes(value, response.token):
+        if value is None or not _is_request_id(value) or any(echoes(value, secret) for secret in response.secrets):
             continue
         if response.uuid is None or response.uuid.lower() not in value.lower():
             return value
@@ -230,7 +239,7 @@ def read_request_id(response: Response) -> str | None:
 
 
 def echoes(text: str, secret: str) -> bool:
-    """Whether the text contains a part of the token, whatever its case, and percent-encoded, escaped or spaced."""
+    """Whether the text contains a part of a secret, whatever its case, and percent-encoded, escaped or spaced."""
     plain, hidden = (re.sub(r"[^a-z0-9]", "", unquote(unescape(value)).lower()) for value in (text, secret))
     if secret and secret in text:
         return True
@@ -238,14 +247,14 @@ def echoes(text: str, secret: str) -> bool:
     return length >= _ECHO // 2 and any(hidden[i : i + length] in plain for i in range(len(hidden) - length + 1))
 
 
-def _read_host(location: str, secret: str) -> str:
+def _read_host(location: str, secrets: Sequence[str]) -> str:
     """Where a redirect leads, as `` to HOST``: the host alone, because the rest may be anything."""
     try:
         host = urlsplit(location).hostname or ""
     except ValueError:
         return ""
     is_host = re.fullmatch(r"[a-z0-9.-]{1,253}|[0-9a-f:.]{2,45}", host) is not None
-    return f" to {host}" if is_host and secret.lower() not in host else ""
+    return f" to {host}" if is_host and not any(secret.lower() in host for secret in secrets) else ""
 
 
 def with_location(error: APIResponseError, response: Response) -> APIResponseError:

@@ -7,13 +7,14 @@ sleeps between attempts.
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
 from customers_async.calls import responses
-from customers_async.calls.credentials import Credential, TokenKeeper, subject
+from customers_async.calls.credentials import Credential, TokenKeeper
 from customers_async.calls.endpoints import Request, is_misnumbered, is_past_end, mismatch_error
 from customers_async.calls.options import Options
 from customers_async.calls.rate_limiter import RateLimiter
@@ -31,7 +32,7 @@ from customers_async.errors import (
     NotFoundError,
     RateLimitError,
 )
-from customers_async.events import TokenReloaded, emit
+from customers_async.events import Listener, TokenReloaded, emit
 from customers_async.models import Health
 from customers_async.notes import add_notes, call_notes
 
@@ -42,7 +43,7 @@ _log = logging.getLogger("customers_async")
 
 @attrs.define(eq=False)
 class Call:
-    """One call: the request, and the options, slots and lane to send it with.
+    """One call: the request, and the token, options, slots and lane to send it with.
 
     Attributes:
         attempt: The number of the present attempt, from 1.
@@ -50,6 +51,7 @@ class Call:
     """
 
     request: Request
+    tokens: TokenKeeper
     options: Options
     slots: Slots
     lane: Lane
@@ -58,20 +60,16 @@ class Call:
 
 
 class Session:
-    """What a client and all its views share: the transport, the token, the rate limiter and the calls in progress.
+    """What a client and all its views share: the transport, the rate limiter and the calls in progress.
 
     Args:
         transport: Sends the requests.
-        source: Where tokens come from.
         limiter: The rate limiter.
-        options: The client's own; its listeners receive the events that belong to no single call.
     """
 
-    def __init__(self, transport: Transport, source: TokenSource, limiter: RateLimiter, options: Options) -> None:
+    def __init__(self, transport: Transport, limiter: RateLimiter) -> None:
         self._transport = transport
         self.limiter = limiter
-        self._on_event = options.on_event
-        self._tokens = TokenKeeper(source, transport.timeouts, on_reload=self._report_reload)
         self._budget = RetryBudget()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Call, asyncio.Task[Any]] = {}  # each with the task that awaits it
@@ -97,8 +95,12 @@ class Session:
         """The service's base URL."""
         return self._transport.base_url
 
+    def keep_tokens(self, source: TokenSource, listeners: Sequence[Listener]) -> TokenKeeper:
+        """Make the keeper of a source's tokens; the listeners receive an event when one replaces another."""
+        return TokenKeeper(source, self._transport.timeouts, on_reload=lambda: emit(listeners, TokenReloaded()))
+
     async def call(self, call: Call) -> Response:
-        """Send a request, with retries, and return its response of status 200.
+        """Send a request, with retries, and return its response, if that may be data.
 
         Raises:
             CustomersError: See the tree in `errors`.
@@ -155,19 +157,6 @@ class Session:
         finally:
             await self._transport.close()
 
-    async def account(self, timeout: float) -> str:
-        """The ``sub`` claim of the token, or an empty string.
-
-        Args:
-            timeout: Seconds that the token source may take.
-
-        Raises:
-            ConfigurationError: There is no token.
-            RuntimeError: The client is closed, or belongs to another event loop.
-        """
-        self.check_open()
-        return subject((await self._tokens.current(timeout)).token)
-
     def check_open(self) -> asyncio.AbstractEventLoop:
         """Return the event loop, if calls are possible on it.
 
@@ -185,21 +174,23 @@ class Session:
 
     async def _attempts(self, call: Call, reporter: CallReporter) -> Response:
         """The one retry loop. A 429 is not an attempt: it closes the limiter, which bounds the wait."""
-        waited, renewed, timeout = 0.0, False, call.options.timeout
+        waited, renewed, timeout, tokens = 0.0, False, call.options.timeout, call.tokens
         rejection: RateLimitError | None = None
-        credential = await self._tokens.current(timeout)
+        await self._transport.prepare(timeout)
+        credential = await tokens.current(timeout)
         while True:
-            was_expiring = self._tokens.is_expiring(credential)
+            was_expiring = tokens.is_expiring(credential)
             permit = await self._acquire(call, waited, rejection)
             waited += permit.waited
-            if not was_expiring and self._tokens.is_expiring(credential):  # it came to that during the wait
+            if not was_expiring and tokens.is_expiring(credential):  # it came to that during the wait
                 self.limiter.withdraw(permit)  # nothing is held while the token source runs
-                credential = await self._tokens.current(timeout)
+                credential = await tokens.current(timeout)
                 permit = await self._acquire(call, waited, rejection)
                 waited += permit.waited
             outcome = await self._attempt(call, permit, credential, reporter)
             if isinstance(outcome, Response):
                 self._budget.credit(call.attempt - 1)
+                outcome.attempts = call.attempt
                 return outcome
             if isinstance(outcome, RateLimitError):
                 rejection = outcome
@@ -207,7 +198,7 @@ class Session:
                     _log.warning("The service responded 429: nothing is sent for %.0f s.", closed_for)
                 continue
             if isinstance(outcome, AuthenticationError) and not renewed:
-                newer = await self._tokens.replacement(credential, timeout)
+                newer = await tokens.replacement(credential, timeout)
                 if newer is not None:
                     credential, renewed = newer, True
                     continue
@@ -218,7 +209,7 @@ class Session:
             reporter.retry_scheduled(call.attempt, outcome, delay)
             await asyncio.sleep(delay)
             call.attempt, renewed = call.attempt + 1, False
-            credential = await self._tokens.current(timeout)
+            credential = await tokens.current(timeout)
 
     async def _acquire(self, call: Call, waited: float, rejection: RateLimitError | None) -> Permit:
         """Wait for a slot and a permit; ``waited`` and ``rejection`` are those of the call so far.
@@ -230,7 +221,7 @@ class Session:
             return await self.limiter.acquire(call.slots, lane=call.lane, max_wait=max_wait)
         except RateLimitError as error:
             refusal = error
-        refusal.url_path = call.request.path
+        refusal.url_path = call.request.label
         if rejection is None:
             raise refusal
         rejection.retry_after = refusal.retry_after
@@ -276,9 +267,10 @@ class Session:
         if isinstance(received, CustomersError):
             return received
         if received.status < 400:
-            return responses.response_error(received) or self._match(received, call)
-        expired = self._tokens.is_expired(credential)
-        return status_error(received, call.request.path, expired=expired, attempts=call.attempt)
+            problem = responses.response_error(received, is_raw=call.request.is_raw)
+            return problem or self._match(received, call)
+        expired = call.tokens.is_expired(credential)
+        return status_error(received, call.request.label, expired=expired, attempts=call.attempt)
 
     def _match(self, response: Response, call: Call) -> Response | CustomersError:
         """Return the response, or an error if it belongs to another request.
@@ -310,9 +302,6 @@ class Session:
             retry_after = responses.read_retry_after(received.headers)
             rejected_for = responses.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
         self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
-
-    def _report_reload(self) -> None:
-        emit(self._on_event, TokenReloaded())
 
 
 def _read_time(seconds: float | None) -> datetime | None:

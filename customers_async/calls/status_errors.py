@@ -54,7 +54,7 @@ def status_error(response: Response, path: str, *, expired: bool, attempts: int)
         attempts: How many times the request was sent.
     """
     status = response.status
-    code, errors = _read_envelope(response.body, response.token, status)
+    code, errors = _read_envelope(response.body, response.secrets, status)
     label = f"{status} {code}" if code else f"{status}"
     details = _describe(errors) if status == 422 else ""
     message = f"{label} for {path}{details}{_ADVICE.get(status, '')}"
@@ -84,7 +84,7 @@ def _error_class(status: int, expired: bool) -> type[APIStatusError]:
     return _ERRORS.get(status, ServerError if 500 <= status < 600 else APIStatusError)
 
 
-def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _Errors]:
+def _read_envelope(body: bytes, secrets: Sequence[str], status: int) -> tuple[str | None, _Errors]:
     """The envelope's ``message`` and ``errors``, without anything that might be data.
 
     The texts of a 422 are about our own parameters and are kept. Any other text is kept only if it looks like a code:
@@ -100,9 +100,10 @@ def _read_envelope(body: bytes, secret: str, status: int) -> tuple[str | None, _
         return None, ()
 
     def clean(text: str) -> str:
-        text = text.replace(secret, "[token]")
-        if echoes(text, secret):
-            return "[token]"
+        for secret in secrets:
+            text = text.replace(secret, "[token]")
+            if echoes(text, secret):
+                return "[token]"
         return "".join(c if c.isprintable() else "?" for c in text[:200])
 
     def texts(value: Any) -> list[str]:

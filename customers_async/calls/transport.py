@@ -4,7 +4,7 @@ The errors of aiohttp are translated to this package's errors here. They are rai
 inside it, they would keep aiohttp's error as their context, and with it the Authorization header.
 """
 
-import ssl
+import asyncio
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.connector import Connection
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -20,18 +19,20 @@ from customers_async._version import __version__
 from customers_async.calls.bodies import decode_body, too_large_error
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
+from customers_async.calls.failures import Attempt, ProxyRefusal, translate
+from customers_async.calls.network import Network
 from customers_async.calls.responses import Response, join_repeated, read_request_id, with_location
+from customers_async.calls.routes import Proxy, Route, load_route
 from customers_async.calls.timeouts import Timeouts
-from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
+from customers_async.errors import APITimeoutError
 
 __all__ = ["Transport"]
 
-_USER_AGENT: Final = f"customers-async/{__version__}"
+_MIN_SECRET: Final = 8
+"""Characters: a shorter value of a header, such as ``eu``, is part of other words."""
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
 _ERROR_BODY_TIMEOUT: Final = 2.0
 """Seconds to wait for the body of an error. Its status is enough, and a 429 must close the limiter soon."""
-_ALERTS: Final = ("ALERT", "EOF", "TLSV1_", "UNKNOWN_ERROR")
-"""Parts of OpenSSL's texts for alerts. It has no names for some, such as an early ``close_notify``."""
 
 
 class _CheckedResponse(aiohttp.ClientResponse):
@@ -47,26 +48,77 @@ class _CheckedResponse(aiohttp.ClientResponse):
         return super().start(connection)
 
 
+async def _note_departure(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceRequestHeadersSentParams) -> None:
+    context.trace_request_ctx.sent = True
+
+
+_DEPARTURES: Final = aiohttp.TraceConfig()
+"""Notes that a request was sent through a proxy. It costs an eighth of a request, so others are sent without."""
+_DEPARTURES.on_request_headers_sent.append(_note_departure)
+
+
 class Transport:
     """Sends requests to the service.
 
     Args:
         base_url: Checked, without a trailing slash.
         http: The caller's aiohttp session, never closed here; None opens one for the first request.
+        network: How requests reach the service.
 
     Attributes:
         base_url: The service's base URL.
         timeouts: The timer of all timeouts; `close` ends it.
     """
 
-    def __init__(self, base_url: str, http: aiohttp.ClientSession | None) -> None:
+    def __init__(self, base_url: str, http: aiohttp.ClientSession | None, network: Network) -> None:
         self.base_url = base_url
         self._base = URL(base_url, encoded=True)
         self._http = http
         self._borrowed = http is not None
         self._in_flight: Counter[aiohttp.ClientSession] = Counter()
         self.timeouts: Timeouts = Timeouts()
-        self._headers: tuple[Credential, CIMultiDict[str]] | None = None
+        self._network = network
+        self._is_prepared = not network.needs_io
+        self._route = load_route(network, base_url) if self._is_prepared else Route()
+        user_agent = f"customers-async/{__version__}"
+        self._headers = CIMultiDict(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "Cache-Control": "no-cache",
+                "User-Agent": f"{network.app} {user_agent}" if network.app else user_agent,
+                **network.headers,
+            }
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets besides the token that a response may repeat, and an error must not."""
+        proxy = self._route.proxy
+        secrets = [*self._network.headers.values(), proxy and proxy.login, proxy and proxy.password]
+        return tuple(secret for secret in secrets if secret and len(secret) >= _MIN_SECRET)
+
+    async def prepare(self, timeout: float) -> None:
+        """Read the files and the environment that the network names, before the first request.
+
+        Args:
+            timeout: Seconds that this may take.
+
+        Raises:
+            APITimeoutError: It takes longer.
+            ConfigurationError: A file, or the environment's proxy, cannot be used.
+        """
+        if self._is_prepared:
+            return
+        try:
+            with self.timeouts.limit(timeout):
+                self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
+                self._is_prepared = True
+        except TimeoutError:
+            failure = APITimeoutError(f"the files of network were not read within {timeout:g} s", sent=False)
+        else:
+            return
+        raise failure
 
     async def send(self, request: Request, credential: Credential, *, timeout: float, max_body: int) -> Response:
         """Send a request and return its response, with the body decoded.
@@ -83,24 +135,31 @@ class Transport:
         """
         head: Response | None = None
         body, http = _Body(), self._open()
+        headers = self._headers.copy()  # which costs less than to keep those of every token
+        headers["Authorization"] = credential.header
+        proxy = self._route.proxy
+        attempt = Attempt(request.label, self._base.host or "", timeout, proxy)
         self._in_flight[http] += 1
         try:
             with self.timeouts.limit(timeout) as ends_at:
                 response = await http.get(
                     self._url_for(request),
-                    headers=self._headers_for(credential),
+                    headers=headers,
                     allow_redirects=False,
                     auto_decompress=False,
                     raise_for_status=False,
                     timeout=_NO_TIMEOUT,
+                    **(self._proxy_options(proxy, headers, attempt) if proxy is not None else {}),
                 )
                 try:
+                    if proxy is not None and response.status == 407:
+                        raise ProxyRefusal(407)
                     head = Response(
                         response.status,
                         join_repeated(response.headers, response.raw_headers),
                         b"",
                         ends_at - timeout,
-                        token=credential.token,
+                        secrets=(credential.token, *self.secrets),
                         uuid=request.uuid,
                     )
                     if head.status < 400:
@@ -111,11 +170,11 @@ class Transport:
                 finally:
                     response.release()
         except Exception as error:  # middlewares, netrc and auth of the caller's session may raise anything
-            failure = _translate(error, request.path, timeout)
+            failure = translate(error, attempt)
         else:
             if body.size <= max_body:
                 head.body = body.joined()
-                return decode_body(head, max_body)
+                return decode_body(head, max_body, is_raw=request.is_raw)
             failure = with_location(too_large_error(max_body), head)
         finally:
             self._in_flight[http] -= 1
@@ -154,31 +213,30 @@ class Transport:
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:
             self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # slots are the limit; waiting here would count
+                # Slots are the limit; waiting here would count.
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 response_class=_CheckedResponse,
                 trust_env=False,
+                trace_configs=[_DEPARTURES] if self._route.proxy is not None else [],
             )
         return self._http
+
+    def _proxy_options(self, proxy: Proxy, headers: CIMultiDict[str], attempt: Attempt) -> dict[str, Any]:
+        """The options that send a request through the proxy. Its password goes to the proxy only.
+
+        In a URL, aiohttp would keep the password where a traceback with locals shows it.
+        """
+        to_proxy = {"User-Agent": headers["User-Agent"]}
+        if proxy.login is not None:
+            (to_proxy if self._base.scheme == "https" else headers)["Proxy-Authorization"] = proxy.login
+        return {"proxy": proxy.url, "proxy_headers": to_proxy, "trace_request_ctx": attempt}
 
     def _url_for(self, request: Request) -> URL:
         base, path = self._base, self._base.raw_path.rstrip("/") + request.path
         return URL.build(
             scheme=base.scheme, authority=base.raw_authority, path=path, query_string=request.query, encoded=True
         )
-
-    def _headers_for(self, credential: Credential) -> CIMultiDict[str]:
-        """The request headers; made once for each credential."""
-        if self._headers is None or self._headers[0] is not credential:
-            headers = {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "Authorization": credential.header,
-                "Cache-Control": "no-cache",
-                "User-Agent": _USER_AGENT,
-            }
-            self._headers = credential, CIMultiDict(headers)
-        return self._headers[1]
 
 
 class _Body:
@@ -197,29 +255,3 @@ class _Body:
     def joined(self) -> bytes:
         """All that was read."""
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-
-
-def _translate(error: Exception, path: str, timeout: float) -> CustomersError:
-    """This package's error for one of aiohttp's, without aiohttp's text, which may quote headers."""
-    strerror, sent = getattr(error, "strerror", None), not isinstance(error, aiohttp.ClientConnectorError)
-    reason = f"{type(error).__name__} ({strerror})" if isinstance(strerror, str) else type(error).__name__
-    match error:
-        case TimeoutError():
-            return APITimeoutError(f"no complete response within {timeout:g} s for {path}")
-        case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError():
-            return APIConnectionError(f"TLS failed: {reason}", transient=_is_passing_alert(error), sent=sent)
-        case aiohttp.ClientResponseError(__cause__=HttpProcessingError(__cause__=LineTooLong())):
-            return APIResponseError(f"the response for {path} has a header that is too long (over 8,190 bytes)")
-        case aiohttp.ClientResponseError():
-            return APIResponseError(f"the response for {path} is not well-formed HTTP")
-        case aiohttp.ClientError() | OSError():
-            return APIConnectionError(f"no usable response for {path}: {reason}", sent=sent)
-    return APIConnectionError(f"the aiohttp session failed for {path}: {reason}", transient=False)
-
-
-def _is_passing_alert(error: Exception) -> bool:
-    """Whether a TLS failure may pass: the peer sent an alert or hung up, and not because of a certificate."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    text = f"{getattr(cause, 'reason', None)} {getattr(cause, 'strerror', None)}".upper().replace(" ", "_")
-    is_alert = any(word in text for word in _ALERTS)
-    return is_alert and not any(word in text for word in ("CERTIFICATE", "UNKNOWN_CA"))

@@ -1,6 +1,7 @@
 """The options shared by the commands that send requests."""
 
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from customers_async import ConfigurationError, CustomersClient, FileToken
+from customers_async import ConfigurationError, CustomersClient, FileToken, Network
 
 __all__ = ["Connection", "Flag", "UsageError", "translate_usage_errors"]
 
@@ -42,6 +43,11 @@ class Connection:
             names.
         timeout: Seconds allowed for each attempt of a request.
         max_wait: Longest wait of a call for the rate limit, in seconds; 0 never waits.
+        proxy: The URL of a proxy, perhaps with user name and password; default: $CUSTOMERS_PROXY, which other users of
+            the machine cannot read. HTTPS_PROXY is not used.
+        ca_file: A file of certificates of authorities to trust besides those of the system; default:
+            $CUSTOMERS_CA_FILE.
+        allow_http: A host name to which plain http is allowed, besides those in $CUSTOMERS_ALLOW_HTTP; may be repeated.
         debug: Log each request on stderr.
     """
 
@@ -49,6 +55,9 @@ class Connection:
     token_file: Path | None = None
     timeout: Annotated[float, Parameter(validator=Number(gt=0))] = 30.0
     max_wait: Annotated[float, Parameter(validator=Number(gte=0))] = 120.0
+    proxy: str | None = None
+    ca_file: Path | None = None
+    allow_http: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     debug: Flag = False
 
     @asynccontextmanager
@@ -73,6 +82,11 @@ class Connection:
                 base_url=self.base_url,
                 timeout=self.timeout,
                 max_rate_limit_wait=self.max_wait,
+                network=Network(
+                    proxy=self.proxy or os.environ.get("CUSTOMERS_PROXY") or None,
+                    ca_file=self.ca_file or os.environ.get("CUSTOMERS_CA_FILE") or None,
+                    allow_http=self.allow_http,
+                ),
             )
         except ConfigurationError:
             problem = "no token: use --token-file, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE"

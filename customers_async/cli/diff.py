@@ -96,7 +96,7 @@ async def _confirm(client: CustomersClient, difference: _Difference, json: bool)
     """Look up the customers that were not seen, and print what is known of them."""
     signs = {RemovalStatus.REMOVED: "-", RemovalStatus.ALIVE: "!", RemovalStatus.UNKNOWN: "?"}
     found: dict[str, list[str]] = {f"{status}".lower(): [] for status in signs}
-    async with aclosing(look_up_suspects(internals(client), difference.not_seen)) as removals:
+    async with aclosing(look_up_suspects(internals(client).api, difference.not_seen)) as removals:
         async for removal in removals:
             found[f"{removal.status}".lower()].append(removal.uuid)
             if not json:

@@ -78,7 +78,7 @@ class Status:
         if progress.total is None or progress.customers >= progress.total:
             return ""
         pages = -(-(progress.total - progress.customers) // MAX_PER_PAGE)
-        seconds = internals(self._client).bulk_wait(pages)
+        seconds = internals(self._client).api.bulk_wait(pages)
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
         if after > before and end > begin:  # the waits cover the windows before the last one
             in_last_window = min(pages, self._client.rate_limit.limit)

@@ -247,6 +247,10 @@ class Faults:
             if 0 < scripted.times < float("inf")
         ]
 
+    def has_path_of(self, request: web.Request) -> bool:
+        """Whether a fault is scripted for the path of this request, and not for all paths."""
+        return any(scripted.path != "*" and scripted.matches(request) for scripted in self._scripted)
+
     def choose(self, request: web.Request) -> Fault | None:
         """Return the fault for this request, or None."""
         for scripted in self._scripted:

@@ -235,7 +235,8 @@ class Emulator(Settings):
                 Broken connections: ``reset`` and ``hang_up`` before the response, ``cut`` within the body,
                 ``stall`` before the headers, ``stall_body`` within the body, ``drip`` (one byte a second).
             times: How many requests fail; None means all until `recover`.
-            path: Only requests for this path; may be a pattern such as ``/api/v1/customers/*``.
+            path: Only requests for this path; may be a pattern such as ``/api/v1/customers/*``. The service may lack
+                the path: the fault is then its endpoint, for tests of ``get_raw``.
             page: Only requests for this page of the list.
             after: How many of these requests succeed first.
 

@@ -103,6 +103,8 @@ class Service:
         unrouted = request.match_info.http_exception
         try:
             with self.stats.counting(request.path):
+                if unrouted and self.faults.has_path_of(request):  # the fault is the endpoint
+                    return await self._handle(_refuse_unknown_path, request)
                 self._note_unexpected(request, routed=unrouted is None)
                 return _make_unrouted_response(unrouted) if unrouted else await handler(request)
         finally:
@@ -248,6 +250,10 @@ class Service:
 async def _get_description(_: web.Request) -> web.Response:
     # importlib.resources does not find the file under pytest 6.2; a frozen program may lack it, and needs it only here.
     return web.Response(body=get_data(__package__, "openapi.yaml"), content_type="application/yaml")
+
+
+def _refuse_unknown_path(_: web.Request) -> web.Response:
+    return error_response(404)
 
 
 def _make_unrouted_response(error: web.HTTPException) -> web.Response:

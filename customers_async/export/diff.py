@@ -137,7 +137,7 @@ class Changes:
             []
         """
         suspects = [uuid for uuid in self.not_seen() if uuid not in self._confirmed]
-        async with aclosing(look_up_suspects(internals(client), suspects)) as removals:
+        async with aclosing(look_up_suspects(internals(client).api, suspects)) as removals:
             async for removal in removals:
                 if removal.status is not RemovalStatus.UNKNOWN:
                     self._confirmed.add(removal.uuid)

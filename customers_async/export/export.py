@@ -92,7 +92,7 @@ async def _export(
     client: CustomersClient, target: Path, path: str, options: ExportOptions, on_progress: OnProgress
 ) -> ExportReport:
     """Export to ``target``; ``path`` is how the caller named it."""
-    api = internals(client)
+    api = internals(client).api
     account = await api.account()
     journal = await Journal.open(
         target, base_url=api.base_url, account=account, per_page=MAX_PER_PAGE, resume=options.resume

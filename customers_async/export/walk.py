@@ -75,7 +75,7 @@ class ExportWalk:
         on_bad_record: BadRecordPolicy,
         on_progress: OnProgress,
     ) -> None:
-        api = internals(client)
+        api = internals(client).api
         self.api: Api = api.with_options({"on_event": (self._count_event, *api.options.on_event)})
         self._source = PageSource.of(self.api, MAX_PER_PAGE, tolerant=on_bad_record == "reject")
         self._journal = journal

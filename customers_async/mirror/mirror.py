@@ -14,7 +14,7 @@ from typing import Self
 import attrs
 
 from customers_async.checks import check_not_negative, check_uuid, is_plain_function
-from customers_async.client import CustomersClient, without_cache
+from customers_async.client import CustomersClient, internals
 from customers_async.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -176,7 +176,8 @@ class Mirror:
         if newest is not None:
             return newest
         try:
-            customer = await without_cache(client.with_options(keep_unknown=True)).get_customer(uuid)
+            look_ups = internals(client.with_options(keep_unknown=True))
+            customer = await attrs.evolve(look_ups, cache=None).get_customer(uuid, "interactive")
         except NotFoundError as error:
             self._recent.put(uuid, copy.copy(error))
             raise

@@ -34,7 +34,7 @@ async def run_sync(
     on_progress: OnProgress,
 ) -> SyncReport:
     """Bring the store up to date; see `Mirror.sync` for arguments and errors."""
-    api = internals(client)
+    api = internals(client).api
     facts = {"base_url": api.base_url, "account": await api.account()}
     _check_facts(facts, await store.read_facts())
     async with store.start_sync() as staging:

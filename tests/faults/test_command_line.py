@@ -230,7 +230,8 @@ def test_fault_63_piped_data_has_no_colours(
 @pytest.mark.parametrize("customers", [0, 1, 10**18])
 def test_fault_63_absurd_figures_do_not_break_the_progress(total: int | None, wait: float, customers: int) -> None:
     """It is one line in any case, and one page is singular."""
-    client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, wait), _api=SimpleNamespace(bulk_wait=lambda _: wait))
+    look_ups = SimpleNamespace(api=SimpleNamespace(bulk_wait=lambda _: wait))
+    client: Any = SimpleNamespace(rate_limit=RateLimit(500, 0, wait), _look_ups=look_ups)
     status = Status(client)
     for pages in (0, 1):
         status.update(ExportProgress("walk", 1, pages, customers * pages, total, 0))

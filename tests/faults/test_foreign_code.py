@@ -425,7 +425,7 @@ async def test_fault_54_expired_token_is_not_sent_after_a_wait(emulator: Emulato
         return emulator.issue_token(45)
 
     async with CustomersClient(CallableToken(renew), base_url=emulator.url, max_rate_limit_wait=1_000) as client:
-        client._api.session._tokens._clock = emulator._clock  # waits take no real time
+        client._api.tokens._clock = emulator._clock  # waits take no real time
         assert len([found async for found in client.list_customers(per_page=5)]) == 250
     assert emulator.stats.statuses[401] == 0
 
@@ -438,7 +438,7 @@ async def test_fault_54_token_that_expires_while_waiting_for_a_slot_is_not_sent(
         return emulator.issue_token(40)
 
     async with CustomersClient(CallableToken(renew), base_url=emulator.url, concurrency=1) as client:
-        client._api.session._tokens._clock = emulator._clock
+        client._api.tokens._clock = emulator._clock
         await asyncio.gather(*(client.get_page(number) for number in range(1, 8)))
     assert emulator.stats.statuses[401] == 0
 

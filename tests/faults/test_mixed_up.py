@@ -307,7 +307,7 @@ async def test_fault_52_json_cut_at_the_connections_end_is_transient(body: bytes
 )
 def test_fault_52_redirect_names_its_host_and_no_more(location: str, named: str) -> None:
     """The host tells which login page or gateway is in between; the rest may hold anything."""
-    error = response_error(Response(302, {"Location": location}, b"", token=TOKEN))
+    error = response_error(Response(302, {"Location": location}, b"", secrets=[TOKEN]))
     assert error is not None
     assert named in str(error)
     assert not any(text in str(error) for text in ("password", "next", DATA, TOKEN))

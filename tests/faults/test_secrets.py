@@ -22,6 +22,7 @@ from customers_async import (
     CustomersClient,
     CustomersError,
     EnvToken,
+    Event,
     FileToken,
     NotFoundError,
     RetryPolicy,
@@ -303,6 +304,37 @@ async def test_fault_49_failing_bad_record_handler_leaks_nothing(emulator: Emula
 
     with pytest.raises(LookupError):
         [found async for found in client.list_customers(on_bad_record=refuse)]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "204 No", "302 Found", "404 No", "422 No", "429 Many", "500 Oh"])
+@pytest.mark.parametrize("body", [f'["{DATA}", NaN]', f'{{"a": "{DATA}", "a": 1}}', f'{{"x": "{DATA}"', f"<i>{DATA}"])
+async def test_fault_49_raw_calls_leak_nothing(status: str, body: str, impatient: RetryPolicy, canary: Canary) -> None:
+    """What the path and the parameters name, and what the body has, is in no error, repr, log or event."""
+    heard: list[Event] = []
+    reply = make_response(body.encode(), status, X_Echo=f"{DATA} {TOKEN}")
+    async with serve(reply, retry=impatient, max_rate_limit_wait=0, on_event=heard.append) as (client, _):
+        with pytest.raises(CustomersError):
+            response = await client.get_raw(f"/accounts/{DATA}/{DATA}%20é", params={DATA: [DATA, TOKEN]})
+            canary.scan(repr(response), "the repr of a response")
+            response.json()
+    canary.scan(repr(heard), "an event")
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        (f"/{DATA}/..", None),
+        (f"{DATA}", None),
+        (DATA.encode(), None),
+        (f"/{DATA}", {"x": {DATA: DATA}}),
+        (f"/{DATA}", {"x": f"{DATA}\ud800", 5: DATA}),
+        (f"/{DATA}", DATA),
+    ],
+)
+async def test_fault_49_refused_raw_calls_leak_nothing(client: CustomersClient, path: Any, params: Any) -> None:
+    """A path or a parameter of the wrong form is shown neither by its error nor by the locals of the frames."""
+    with pytest.raises((TypeError, ValueError)):
+        await client.get_raw(path, params=params)
 
 
 async def test_fault_49_failing_token_source_leaks_nothing(emulator: Emulator) -> None:

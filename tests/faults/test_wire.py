@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,7 @@ from customers_async import (
     APITimeoutError,
     CustomersClient,
     CustomersError,
+    Network,
     RateLimiter,
     RetryPolicy,
 )
@@ -295,28 +297,34 @@ async def test_fault_12_unknown_host_is_an_error(monkeypatch: pytest.MonkeyPatch
             await client.get_page(1)
 
 
-@pytest.mark.parametrize("fault", ["unknown authority", "another name", "expired", "not yet valid"])
-async def test_fault_12_invalid_certificate_is_not_retried(fault: str) -> None:
-    """A TLS failure is permanent: one attempt, and nothing is sent."""
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        ("unknown authority", r"with Network\(ca_file=...\), --ca-file or SSL_CERT_FILE"),
+        ("another name", "for another host name; check the host in base_url"),
+        ("expired", "has expired; the server needs a new one, or the clock of this machine is wrong"),
+        ("not yet valid", "is not valid yet; check the clock of this machine"),
+    ],
+)
+async def test_fault_12_invalid_certificate_is_not_retried(fault: str, remedy: str, tmp_path: Path) -> None:
+    """A TLS failure is permanent: one attempt, nothing is sent, and the message names the remedy."""
     authority, now, day = trustme.CA(), datetime.now(UTC), timedelta(days=1)
     not_before, not_after = {"expired": (now - 9 * day, now - day), "not yet valid": (now + day, now + 9 * day)}.get(
         fault, (now - day, now + day)
     )
     name = "customers.example" if fault == "another name" else "127.0.0.1"
     certificate = authority.issue_cert(name, not_before=not_before, not_after=not_after)
-    client_tls, server_tls = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(server_tls)
-    if fault != "unknown authority":
-        authority.configure_trust(client_tls)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    network = None if fault == "unknown authority" else Network(ca_file=tmp_path / "ca.pem")
     async with (
         raw_server(make_response(PAGE), tls=server_tls) as server,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_tls)) as trusting,
+        CustomersClient(TOKEN, base_url=server.url, network=network) as client,
     ):
-        session = None if fault == "unknown authority" else trusting
-        async with CustomersClient(TOKEN, base_url=server.url, session=session) as client:
-            with pytest.raises(APIConnectionError, match="TLS failed") as caught:
-                await client.get_page(1)
-        assert (caught.value.attempts, caught.value.transient) == (1, False)
+        with pytest.raises(APIConnectionError, match=f"^TLS failed: the certificate .*{remedy}") as caught:
+            await client.get_page(1)
+        assert (caught.value.attempts, caught.value.transient, caught.value.sent) == (1, False, False)
         assert server.requests == []
 
 
@@ -331,7 +339,8 @@ async def test_fault_12_server_without_tls_is_not_retried() -> None:
     listener = await asyncio.start_server(send_at_once, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     async with CustomersClient(TOKEN, base_url=url) as client:
-        with pytest.raises(APIConnectionError, match="TLS failed") as caught:
+        hint = "TLS failed: the server does not speak TLS there; check scheme and port in base_url"
+        with pytest.raises(APIConnectionError, match=hint) as caught:
             await client.get_page(1)
         assert (caught.value.attempts, caught.value.transient) == (1, False)
     listener.close()

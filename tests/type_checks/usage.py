@@ -22,12 +22,14 @@ from customers_async import (
     Found,
     Health,
     IncompleteListError,
+    Network,
     NotFoundError,
     Page,
     PageFetched,
     RateLimit,
     RateLimiter,
     RateLimitError,
+    RawResponse,
     RecordError,
     RequestAnswered,
     RetryPolicy,
@@ -48,6 +50,25 @@ class StoreToken:
     async def get(self, *, rejected: str | None = None) -> str:
         """Return the token."""
         return "new" if rejected else "old"
+
+
+async def call_other_endpoints(client: CustomersClient) -> None:
+    """Any path, with parameters as a mapping or as pairs, and for another account."""
+    response = await client.get_raw("/api/v1/accounts", params={"page": 2, "open": True, "id[]": ["a", 1, None]})
+    assert_type(response, RawResponse)
+    assert_type(response.headers, Mapping[str, str])
+    assert_type((response.status, response.body, response.attempts), tuple[int, bytes, int])
+    assert_type(response.json(), Any)
+    pairs = [("page", 2)]
+    tenant = client.with_token(StoreToken()).with_options(timeout=5)
+    assert_type(tenant, CustomersClient)
+    await tenant.get_raw("/api/v1/accounts", params=pairs, lane="bulk")
+
+
+def make_networks(path: Path) -> CustomersClient:
+    """Paths as strings or `Path`; host names in any sequence."""
+    Network(proxy="http://proxy.example:3128", ca_file=path, client_cert=("cert.pem", path), allow_http=["emulator"])
+    return CustomersClient("token", network=Network(trust_env=True, headers={"X-Key": "x"}, app="billing/2.1"))
 
 
 async def read_secret() -> str:
