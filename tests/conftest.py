@@ -45,10 +45,13 @@ async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
         yield client
 
 
+_EMULATOR = ("CUSTOMERS_EMULATOR_TOKENS", "CUSTOMERS_EMULATOR_CONTROL_TOKEN")
+
+
 @pytest.fixture(autouse=True)
 def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     # In development mode asyncio in a child process reports slow steps of a busy machine on stderr.
-    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL", "PYTHONDEVMODE"):
+    for name in ("CUSTOMERS_TOKEN", "CUSTOMERS_TOKEN_FILE", "CUSTOMERS_BASE_URL", "PYTHONDEVMODE", *_EMULATOR):
         monkeypatch.delenv(name, raising=False)
 
 
