@@ -10,9 +10,11 @@ from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
 from customers_async.checks import check_uuid
+from customers_async.cli.completion import add_completion
 from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.demo import demo
 from customers_async.cli.diff import diff
+from customers_async.cli.doctor import doctor
 from customers_async.cli.emulator import emulate
 from customers_async.cli.export import export, verify
 from customers_async.cli.mirror import changes, find, sync, watch
@@ -41,7 +43,9 @@ app.command(changes)
 app.command(find)
 app.command(watch)
 app.command(demo)
+app.command(doctor)
 app.command(emulate, name="emulator")
+add_completion(app)
 
 
 @app.command

@@ -10,12 +10,15 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from customers_async import ConfigurationError, CustomersClient, FileToken
+from customers_async import ConfigurationError, CustomersClient, FileToken, RateLimiter
 
-__all__ = ["Connection", "Flag", "UsageError", "translate_usage_errors"]
+__all__ = ["Connection", "Flag", "Reserve", "UsageError", "translate_usage_errors"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 """An option without a value, and without a ``--no-`` form."""
+
+Reserve = Annotated[int, Parameter(validator=Number(gte=0))]
+"""The option ``--reserve`` of commands that may run for long: see `RateLimiter`."""
 
 
 class UsageError(Exception):
@@ -52,8 +55,11 @@ class Connection:
     debug: Flag = False
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[CustomersClient]:
+    async def client(self, *, reserve: int = 0) -> AsyncIterator[CustomersClient]:
         """Yield a client with these options.
+
+        Args:
+            reserve: Requests of each rate-limit window that bulk work leaves to other processes.
 
         Raises:
             ConfigurationError: There is no token.
@@ -62,16 +68,17 @@ class Connection:
         if self.debug:
             logging.getLogger("customers_async").setLevel(logging.DEBUG)
         with translate_usage_errors():
-            client = self._make_client()
+            client = self._make_client(RateLimiter(reserve=reserve))
         async with client:
             yield client
 
-    def _make_client(self) -> CustomersClient:
+    def _make_client(self, rate_limiter: RateLimiter) -> CustomersClient:
         try:
             return CustomersClient(
                 FileToken(self.token_file) if self.token_file else None,
                 base_url=self.base_url,
                 timeout=self.timeout,
+                rate_limiter=rate_limiter,
                 max_rate_limit_wait=self.max_wait,
             )
         except ConfigurationError:
