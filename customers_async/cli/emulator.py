@@ -30,6 +30,7 @@ async def emulate(
     window: float = 60.0,
     edition: Literal["a", "b"] = "a",
     seed: int = 1,
+    shared_address: Flag = False,
     capped: Flag = False,
     latency: float = 0.0,
     token_lifetime: float | None = None,
@@ -50,6 +51,8 @@ async def emulate(
         window: Length of that window in seconds.
         edition: The edition of the vendor's documentation whose X-Api-* headers are sent.
         seed: The seed from which customers are generated.
+        shared_address: Count the requests of all clients together, as if they were behind one address. Each container
+            has an address of its own.
         capped: Serve only the first 10,000 customers, with a total that counts all.
         latency: Seconds before each response.
         token_lifetime: Seconds until the token expires; by default it never does.
@@ -67,6 +70,7 @@ async def emulate(
             window=window,
             edition=edition,
             seed=seed,
+            shared_address=shared_address,
             capped=capped,
             latency=latency,
             token_lifetime=token_lifetime,

@@ -110,7 +110,7 @@ class GivenCustomers:
     """
 
     def __init__(self, records: Mapping[str, bytes], seed: int | str) -> None:
-        self.size = len(records)
+        self.size: int = len(records)
         self._uuids = [*records]
         self._numbers = {uuid: number for number, uuid in enumerate(records)}
         self._records = records

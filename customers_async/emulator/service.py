@@ -197,6 +197,8 @@ class Service:
         return web.Response(body=msgspec.json.encode(account.owner), content_type="application/json")
 
     def _find_address(self, request: web.Request) -> str:
+        if self.settings.shared_address:
+            return "shared"
         forwarded = request.headers.get("X-Forwarded-For") if self.settings.trust_forwarded_for else None
         return forwarded.partition(",")[0].strip() if forwarded else request.remote or ""
 

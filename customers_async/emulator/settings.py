@@ -83,6 +83,7 @@ class Settings:
         unstable_order: Whether the order of customers with equal ``created_at`` changes with every request.
         whitelisted: Whether the client's address is allowed; if not, every request gets a 403.
         trust_forwarded_for: Whether to take the client's address from ``X-Forwarded-For``.
+        shared_address: Whether all clients count as one address, as behind a NAT; containers have one each.
         login_redirect: Whether a 401 becomes a redirect to a login page unless the request accepts JSON.
         ignore_per_page: A page size to apply whatever page size is requested.
         ignore_page: Whether to serve page 1 whatever page is requested.
@@ -115,6 +116,7 @@ class Settings:
     unstable_order: bool = attrs.field(default=False, validator=_FLAG)
     whitelisted: bool = attrs.field(default=True, validator=_FLAG)
     trust_forwarded_for: bool = attrs.field(default=False, validator=_FLAG)
+    shared_address: bool = attrs.field(default=False, validator=_FLAG)
     login_redirect: bool = attrs.field(default=False, validator=_FLAG)
     ignore_per_page: int | None = attrs.field(default=None, validator=_optional(at_least(1)))
     ignore_page: bool = attrs.field(default=False, validator=_FLAG)
