@@ -1,5 +1,6 @@
 """The emulator's control: its page, its JSON API, and who may use them."""
 
+import asyncio
 import base64
 import io
 import json
@@ -311,6 +312,17 @@ async def test_other_machines_need_the_controls_token() -> None:
         assert evil.status == 403
 
 
+@pytest.mark.parametrize("header", [b"Authorization: Bearer \xff\xfe", b"Authorization: Basic \xff", b"Origin: \xff"])
+async def test_header_that_is_no_text_is_refused(header: bytes) -> None:
+    """As any other that does not fit."""
+    async with Emulator(customers=3, host="0.0.0.0", control=True) as emulator:  # noqa: S104  # the address under test
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.rpartition(":")[2]))
+        writer.write(b"GET /_emulator HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + header + b"\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_no_token_is_shown() -> None:
     """Neither the service's nor the control's, in the page, the counts, a refusal or a repr."""
     async with Emulator(tokens={"a-service-token": 3}, control=True) as emulator, aiohttp.ClientSession() as session:
@@ -382,6 +394,16 @@ async def test_form_that_is_refused_shows_why(control: Control) -> None:
     reply = await control.submit("fail_next", "fault=%3Cscript%3E&times=null")
     assert reply.status == 422
     assert "unknown fault &#x27;&lt;script&gt;&#x27;" in reply.text
+
+
+@pytest.mark.parametrize(
+    "text", ["limit=%FF", "=", "limit", "limit=5&limit=x", "limit=1e9", "&" * 2000, "%", "limit=null"]
+)
+async def test_malformed_form_is_refused(control: Control, emulator: Emulator, text: str) -> None:
+    """Whatever it contains, and whatever charset it names."""
+    kind = "application/x-www-form-urlencoded; charset=nonsense"
+    assert (await control.submit("rate_limit", text, content_type=kind)).status == 422
+    assert emulator._service.windows.limit == 500
 
 
 async def test_page_escapes_what_clients_send(control: Control, emulator: Emulator) -> None:

@@ -9,7 +9,7 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from aiohttp import web
@@ -110,7 +110,9 @@ class _Control:
                 return False
         elif scheme.lower() != "bearer":
             return False
-        return hmac.compare_digest(secret.strip().encode(), self._emulator.control_token.encode())
+        return hmac.compare_digest(
+            secret.strip().encode(errors="surrogateescape"), self._emulator.control_token.encode()
+        )
 
     async def get_page(self, _: web.Request) -> web.Response:
         """Respond with the page for people."""
@@ -138,7 +140,7 @@ class _Control:
         if "Origin" not in request.headers:
             raise _RefusedError(403, f"forms are for the control's own page; send {_JSON}")
         try:
-            self._run(kind, _read_form(await request.post()))
+            self._run(kind, _read_form(await request.read()))
         except _RefusedError as error:
             return self._make_page(f"{error}", error.status)
         return web.Response(status=303, headers={"Location": request.path.rpartition("/")[0]})
@@ -196,12 +198,10 @@ def _decode(body: bytes) -> Any:
     raise _RefusedError(400, "the body is not JSON")
 
 
-def _read_form(form: Mapping[str, Any]) -> dict[str, Any]:
+def _read_form(body: bytes) -> dict[str, Any]:
     """Return the fields that were filled in: numbers as numbers, ``null`` as None."""
     fields: dict[str, Any] = {}
-    for name, text in form.items():
-        if not text:
-            continue
+    for name, text in parse_qsl(body.decode(errors="replace")):
         value = _parse(text)
         if name in _LISTS:
             fields.setdefault(name, []).append(value)
