@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cyclopts.completion import ShellDetectionError
 
 from tests.test_cli import Command, command
 
@@ -65,10 +66,15 @@ def test_output_leaves_the_startup_file_alone(command: Command, home: Path) -> N
 
 def test_unknown_shell_is_wrong_usage(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says which there are."""
-    monkeypatch.setattr("customers_async.cli.completion.detect_shell", lambda: "powershell")
-    outcome = command("--install-completion")
-    assert (outcome.code, outcome.out) == (2, "")
-    assert "use --shell bash, zsh or fish" in outcome.err
+
+    def fail() -> str:
+        raise ShellDetectionError
+
+    for detect in (fail, lambda: "powershell"):
+        monkeypatch.setattr("customers_async.cli.completion.detect_shell", detect)
+        outcome = command("--install-completion")
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "use --shell bash, zsh or fish" in outcome.err
     assert command("--install-completion", "--shell", "tcsh").code == 2
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from customers_async import AuthenticationError, CustomersClient, NotFoundError, customer_from_dict
-from customers_async.emulator import Emulator
+from customers_async.emulator import Emulator, addresses
 from customers_async.emulator.positions import Positions
 
 FIRST = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
@@ -276,7 +276,59 @@ def test_many_customers_take_little_memory() -> None:
         tracemalloc.stop()
 
 
+# Reset
+
+
+@pytest.mark.parametrize("part", ["list", "faults", "tokens", "rate_limit", "stats"])
+async def test_reset_of_one_part_leaves_the_others(part: Any) -> None:
+    """Each can be reset by itself."""
+    async with Emulator(tokens={"one": 3}) as emulator:
+        emulator.insert(2)
+        emulator.fail_next(500)
+        emulator.revoke("one")
+        emulator.rate_limit(7)
+        emulator.stats.requests = 9
+        emulator.reset(part)
+        state = {
+            "list": emulator.total == 3,
+            "faults": not emulator.pending,
+            "tokens": emulator.token == "one",
+            "rate_limit": emulator._service.windows.limit == 500,
+            "stats": emulator.stats.requests == 0,
+        }
+        assert [name for name, is_reset in state.items() if is_reset] == [part]
+
+
+def test_unknown_part_is_not_reset() -> None:
+    """Nothing else is, either."""
+    emulator = Emulator(customers=3)
+    emulator.insert(1)
+    with pytest.raises(ValueError, match="there is nothing called 'everything' to reset"):
+        emulator.reset("list", "everything")  # type: ignore[arg-type]  # the mistake under test
+    assert emulator.total == 4
+
+
 # Addresses
+
+
+@pytest.mark.parametrize(
+    ("host", "local", "reached_by"),
+    [
+        ("127.0.0.1", "127.0.0.1", "this machine"),
+        ("localhost", "localhost", "this machine"),
+        ("::1", "::1", "this machine"),
+        ("0.0.0.0", "127.0.0.1", "all"),  # noqa: S104  # the addresses under test
+        ("::", "::1", "all"),
+        ("", "localhost", "all"),
+        ("192.0.2.1", "192.0.2.1", "some"),
+        ("emulator", "emulator", "some"),
+    ],
+)
+def test_addresses_to_listen_on(host: str, local: str, reached_by: str) -> None:
+    """How this machine reaches it, and who else does."""
+    assert addresses.find_local_host(host) == local
+    assert addresses.is_loopback(host) == (reached_by == "this machine")
+    assert addresses.is_unspecified(host) == (reached_by == "all")
 
 
 @pytest.mark.parametrize(
