@@ -102,6 +102,7 @@ def composed(services: dict[str, Any], folder: Path) -> Iterator[tuple[str, str,
     """Run the emulator and the web service, then the export; yield both URLs and the export."""
     (folder / "sitecustomize.py").write_text(RESOLVER, encoding="utf-8")
     ports = {"8000": str(free_port()), "8080": str(free_port())}
+    inherited = os.environ.get("PYTHONPATH")
     name = "emulator" if hasattr(customers_async, "Network") else "127.0.0.1"  # which allows http to another name
 
     def start(service: str) -> "subprocess.Popen[str]":
@@ -116,7 +117,7 @@ def composed(services: dict[str, Any], folder: Path) -> Iterator[tuple[str, str,
         return subprocess.Popen(  # noqa: S603  # our own programs
             [sys.executable, "-m", module, *words[1:]],
             cwd=RECIPES,
-            env={**os.environ, **variables, "PYTHONPATH": f"{folder}"},
+            env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join([f"{folder}", *filter(None, [inherited])])},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
