@@ -296,7 +296,7 @@ async def test_server_that_never_accepts(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(asyncio, "open_connection", hang)
     found = report(await probe(StaticToken("token"), "http://127.0.0.1:1", url_problem=None, timeout=5))
-    assert found.findings["tcp"].message == "no connection: no answer within 5 s"
+    assert found.findings["tcp"].message == "no connection: nothing arrived within 5 s"
 
 
 @asynccontextmanager

@@ -141,7 +141,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 def _explain(error: Exception, timeout: float) -> str:
     if isinstance(error, TimeoutError) and not error.args:
-        return f"no answer within {timeout:g} s"
+        return f"nothing arrived within {timeout:g} s"
     return (getattr(error, "strerror", None) or type(error).__name__).lower()
 
 

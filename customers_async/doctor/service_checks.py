@@ -27,7 +27,7 @@ def _check_response(facts: Facts) -> Finding:
         if problem := _find_response_problem(exchange, is_beyond=exchange is facts.beyond):
             message, remedy = problem
             return Finding("response", "failed", message, remedy, API)
-    return Finding("response", "ok", "the server answers as the API does")
+    return Finding("response", "ok", "the server responds as the API does")
 
 
 def _find_response_problem(exchange: Exchange, *, is_beyond: bool) -> tuple[str, str] | None:
