@@ -45,11 +45,14 @@ async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
         yield client
 
 
+_EMULATOR = ("CUSTOMERS_EMULATOR_TOKENS", "CUSTOMERS_EMULATOR_CONTROL_TOKEN")
+
+
 @pytest.fixture(autouse=True)
 def _clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     # In development mode asyncio in a child process reports slow steps of a busy machine on stderr.
     settings = ("TOKEN", "TOKEN_FILE", "BASE_URL", "LOG", "ALLOW_HTTP", "PROXY", "CA_FILE")
-    for name in (*(f"CUSTOMERS_{setting}" for setting in settings), "PYTHONDEVMODE"):
+    for name in (*(f"CUSTOMERS_{setting}" for setting in settings), "PYTHONDEVMODE", *_EMULATOR):
         monkeypatch.delenv(name, raising=False)
 
 

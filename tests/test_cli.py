@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -594,7 +595,7 @@ def test_emulator_serves_until_interrupted(command: Command, monkeypatch: pytest
             counted.append(await client.count_customers())
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("customers_async.cli.commands.write", paste)
+    monkeypatch.setattr("customers_async.cli.emulator.write", paste)
     outcome = command("emulator", "--customers", "12", "--edition", "b", "--token-lifetime", "60")
     assert outcome.code == 130
     assert counted == [12]
@@ -607,6 +608,66 @@ def test_port_in_use_exits_1(command: Command, service: Emulator) -> None:
     outcome = command("emulator", "--port", service.url.rpartition(":")[2])
     assert outcome.code == 1
     assert "address already in use" in outcome.err
+
+
+@pytest.fixture
+def announced(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Run the emulator, and interrupt it when it has printed its line."""
+
+    async def interrupt(text: str) -> None:
+        sys.stdout.write(text)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("customers_async.cli.emulator.write", interrupt)
+    return partial(command, "emulator")
+
+
+def test_emulator_serves_given_records(announced: Command, service: Emulator, tmp_path: Path) -> None:
+    """A file such as an export."""
+    path = tmp_path / "customers.jsonl"
+    path.write_text(f'{{"uuid": "{DOCUMENTED}"}}\n{{"uuid": "{UNKNOWN}"}}\n', encoding="utf-8")
+    assert "2 customers at http://" in announced("--records", f"{path}").err
+
+
+def test_emulator_takes_tokens_of_a_file_or_the_environment(
+    announced: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each with a number of customers or without; not on the command line, where other users see them."""
+    path = tmp_path / "tokens"
+    path.write_text("first=12\n\nsecond=3 padded==\n", encoding="utf-8")
+    outcome = announced("--tokens-file", f"{path}")
+    assert "12 customers at http://" in outcome.err
+    assert outcome.out.endswith(" CUSTOMERS_TOKEN=first\n")
+    monkeypatch.setenv("CUSTOMERS_EMULATOR_TOKENS", "other=")
+    outcome = announced("--customers", "7")
+    assert "7 customers at http://" in outcome.err
+    assert outcome.out.endswith(" CUSTOMERS_TOKEN=other=\n")
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff"])
+def test_emulator_refuses_a_file_without_tokens(command: Command, tmp_path: Path, content: bytes) -> None:
+    """Wrong usage, and the file is named."""
+    path = tmp_path / "tokens"
+    path.write_bytes(content)
+    outcome = command("emulator", "--tokens-file", f"{path}")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"there is no token in {path}" in outcome.err
+
+
+def test_emulator_for_other_machines_says_how_to_reach_it(announced: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL that works here, one for other machines, and the control's token, which they need."""
+    monkeypatch.setenv("CUSTOMERS_EMULATOR_CONTROL_TOKEN", "for-the-control")
+    outcome = announced("--host", "0.0.0.0", "--control")  # noqa: S104  # the address under test
+    host = socket.gethostname()
+    assert re.search(r"CUSTOMERS_BASE_URL=http://127\.0\.0\.1:\d+ ", outcome.out)
+    assert re.search(rf"from other machines: http://{host}:\d+, with CUSTOMERS_ALLOW_HTTP={host}\n", outcome.err)
+    assert re.search(r"control: http://127\.0\.0\.1:\d+/_emulator, with the token for-the-control\n", outcome.err)
+
+
+def test_emulator_on_loopback_needs_no_control_token(announced: Command) -> None:
+    """So none is printed."""
+    assert re.search(r"control: http://127\.0\.0\.1:\d+/_emulator\n", announced("--control").err)
+    assert "control" not in announced().err
 
 
 # On a terminal

@@ -211,7 +211,7 @@ def test_the_design_page_lists_every_module() -> None:
     first, *others = re.split(r"^`(\w+)/`", design, flags=re.MULTILINE)
     tables = {"": first, **dict(zip(others[::2], others[1::2], strict=True))}
     rows = {folder: re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) for folder, table in tables.items()}
-    assert set(rows) == {"", "calls", "listing", "export", "mirror", "cli", "emulator"}
+    assert set(rows) == {"", "calls", "listing", "export", "mirror", "doctor", "cli", "emulator"}
     for folder, modules in rows.items():
         paths = (ROOT / "customers_async" / folder).iterdir()
         found = {path.stem for path in paths if path.suffix in ("", ".py") and not path.name.startswith("_")}
@@ -238,10 +238,9 @@ def test_the_table_of_verdicts_has_the_rows_that_its_command_prints(capsys: pyte
 def test_every_command_is_documented() -> None:
     """The guide names every command, and only options that exist."""
     guide = (ROOT / "docs/howto/command-line.md").read_text(encoding="utf-8")
-    commands = {name for name in app if not name.startswith("-")}
-    options = {"--help"}
-    for name in commands:
-        assert f"| `customers-async {name}" in guide
+    options = {name for name in app if name.startswith("-")}
+    for name in {"--install-completion", *app} - {"--help", "-h", "--version"}:
+        assert name in options or f"| `customers-async {name}" in guide
         options |= {flag for argument in app[name].assemble_argument_collection() for flag in argument.names}
     assert set(re.findall(r"--[a-z][a-z-]*", guide)) <= options
 

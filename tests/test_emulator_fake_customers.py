@@ -291,7 +291,7 @@ async def test_unstable_order_makes_pages_overlap() -> None:
 )
 def test_unstable_order_permutes_ties_only(start: int, length: int, draw: int, at: int, inserted: int) -> None:
     """Each page is a slice of one list, the same for the same draw, still sorted by created_at."""
-    customer_list = CustomerList(300, seed=3, clock=lambda: 2e9)
+    customer_list = CustomerList(FakeCustomers(300, seed=3), seed=3, clock=lambda: 2e9)
     customer_list.delete(20, at=at)
     customer_list.insert(inserted, at=0)
     whole = customer_list.shuffled_rows(0, 400, draw)

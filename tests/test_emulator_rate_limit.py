@@ -162,3 +162,11 @@ def test_rate_limit_is_a_fixed_window(limit: int, pauses: list[tuple[float, str]
             times.append(now)
         assert windows.remaining(address) == limit - len(times)
         assert windows.retry_after(address) == int(times[0] + 10) - int(now)
+
+
+async def test_shared_address_counts_all_clients_together() -> None:
+    """As behind a NAT, whatever their own addresses are."""
+    async with run_emulator(shared_address=True, trust_forwarded_for=True) as (_, caller):
+        for remaining in ("499", "498"):
+            response = await caller.get(AUTH, headers={"X-Forwarded-For": f"192.0.2.{remaining[-1]}"})
+            assert response.headers["X-RateLimit-Remaining"] == remaining

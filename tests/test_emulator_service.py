@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from customers_async.emulator.service import OWNER
+from customers_async.emulator.accounts import OWNER
 from tests.test_emulator import AUTH, CUSTOMERS, DOCUMENTED, read_claims, run_emulator
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -278,7 +279,7 @@ async def test_concurrent_iterations_of_one_pager_are_refused(client: CustomersC
     ],
 )
 async def test_proven_listing_is_described_against_its_first_total(
-    emulator: Emulator, client: CustomersClient, change: dict[str, int], description: str
+    emulator: Emulator, client: CustomersClient, change: dict[str, Any], description: str
 ) -> None:
     """Customers that were added while the list was read do not look as if they were missing."""
     emulator.on_page(2, **change)

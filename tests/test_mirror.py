@@ -203,11 +203,11 @@ async def test_customer_that_comes_back_is_restored(
     """Removed by a 404, and listed again later."""
     await mirror.sync(client)
     uuid = next(iter(emulator.uuids()))
-    number = emulator._service.customer_list._fake_customers.number(uuid)
+    number = emulator._service.accounts[0].customer_list._customers.number(uuid)
     assert number is not None
     emulator.delete(1)
     assert counts(await mirror.sync(client)) == {"removed": 1}
-    emulator._service.customer_list._positions.insert(range(number, number + 1), 100)
+    emulator._service.accounts[0].customer_list._positions.insert(range(number, number + 1), 100)
     assert counts(await mirror.sync(client)) == {"restored": 1}
     (change,) = await read_changes(mirror, since=2)
     assert (change.kind, change.uuid, change.before) == ("restored", uuid, None)
@@ -846,7 +846,7 @@ async def follow(mirror: Mirror, client: CustomersClient, emulator: Emulator, sy
     """Sync while customers join, leave, change and move, requests fail and syncs are cancelled; check each version."""
     emulator.rate_limit(10**9)
     chance = random.Random(syncs)
-    positions = emulator._service.customer_list._positions
+    positions = emulator._service.accounts[0].customer_list._positions
     since: set[str] | None = None  # who was there when the listing began, in this sync or an interrupted one before it
     for _ in range(syncs):
         for _ in range(chance.randrange(3)):

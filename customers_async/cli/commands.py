@@ -1,10 +1,8 @@
 """The commands. Each returns its exit code, or None for 0."""
 
-import asyncio
-import shlex
 import sys
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import attrs
 from cyclopts import App, Parameter
@@ -12,12 +10,14 @@ from cyclopts.validators import Number
 
 from customers_async import CustomerPager, Verdict, __version__, customer_to_dict
 from customers_async.checks import check_uuid
+from customers_async.cli.completion import add_completion
 from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.demo import demo
 from customers_async.cli.diff import diff
+from customers_async.cli.doctor import doctor
+from customers_async.cli.emulator import emulate
 from customers_async.cli.export import export, verify
 from customers_async.cli.mirror import changes, find, sync, watch
-from customers_async.cli.output import count as count_of
 from customers_async.cli.output import (
     format_json_line,
     make_customers_table,
@@ -28,7 +28,6 @@ from customers_async.cli.output import (
 )
 from customers_async.cli.progress import OnProgress, show_live_line, show_nothing
 from customers_async.converter import to_unix_seconds
-from customers_async.emulator import Emulator
 from customers_async.export import ExportProgress
 
 __all__ = ["app"]
@@ -44,6 +43,9 @@ app.command(changes)
 app.command(find)
 app.command(watch)
 app.command(demo)
+app.command(doctor)
+app.command(emulate, name="emulator")
+add_completion(app)
 
 
 @app.command
@@ -141,56 +143,3 @@ async def whoami(*, json: Flag = False, connection: Connection = _CONNECTION) ->
 
 def _serialize(_: object, __: object, value: Any) -> Any:
     return to_unix_seconds(value) if isinstance(value, datetime) else value
-
-
-@app.command(name="emulator")
-async def emulate(
-    *,
-    customers: int = 1000,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    limit: int = 500,
-    window: float = 60.0,
-    edition: Literal["a", "b"] = "a",
-    seed: int = 1,
-    capped: Flag = False,
-    latency: float = 0.0,
-    token_lifetime: float | None = None,
-) -> None:
-    """Run an emulator of the service on this machine until Ctrl-C.
-
-    Args:
-        customers: Customers on the list.
-        host: The address to listen on.
-        port: The port to listen on; 0 chooses a free one.
-        limit: Requests allowed in each rate-limit window.
-        window: Length of that window in seconds.
-        edition: The edition of the vendor's documentation whose X-Api-* headers are sent.
-        seed: The seed from which customers are generated.
-        capped: Serve only the first 10,000 customers, with a total that counts all.
-        latency: Seconds before each response.
-        token_lifetime: Seconds until the token expires; by default it never does.
-    """
-    with translate_usage_errors():
-        emulator = Emulator(
-            customers=customers,
-            host=host,
-            port=port,
-            limit=limit,
-            window=window,
-            edition=edition,
-            seed=seed,
-            capped=capped,
-            latency=latency,
-            token_lifetime=token_lifetime,
-        )
-    async with emulator:
-        served = count_of(customers, "customer")
-        print_message(f"{served} at {emulator.url}; run this line in another terminal, and stop with Ctrl-C")
-        url, token = shlex.quote(emulator.url), shlex.quote(emulator.token)
-        await write(f"export CUSTOMERS_BASE_URL={url} CUSTOMERS_TOKEN={token}\n")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stats = emulator.stats
-            print_message(f"{count_of(stats.requests, 'request')}, {stats.statuses[429]:,} answered with 429")

@@ -11,12 +11,15 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from customers_async import ConfigurationError, CustomersClient, FileToken, Network
+from customers_async import ConfigurationError, CustomersClient, FileToken, Network, RateLimiter
 
-__all__ = ["Connection", "Flag", "UsageError", "translate_usage_errors"]
+__all__ = ["Connection", "Flag", "Reserve", "UsageError", "translate_usage_errors"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 """An option without a value, and without a ``--no-`` form."""
+
+Reserve = Annotated[int, Parameter(validator=Number(gte=0))]
+"""The option ``--reserve`` of commands that may run for long: see `RateLimiter`."""
 
 
 class UsageError(Exception):
@@ -61,8 +64,11 @@ class Connection:
     debug: Flag = False
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[CustomersClient]:
+    async def client(self, *, reserve: int = 0) -> AsyncIterator[CustomersClient]:
         """Yield a client with these options.
+
+        Args:
+            reserve: Requests of each rate-limit window that bulk work leaves to other processes.
 
         Raises:
             ConfigurationError: There is no token.
@@ -71,22 +77,31 @@ class Connection:
         if self.debug:
             logging.getLogger("customers_async").setLevel(logging.DEBUG)
         with translate_usage_errors():
-            client = self._make_client()
+            client = self._make_client(RateLimiter(reserve=reserve))
         async with client:
             yield client
 
-    def _make_client(self) -> CustomersClient:
+    def make_network(self) -> Network:
+        """Return how requests reach the service.
+
+        Raises:
+            ValueError: An option or a variable is invalid.
+        """
+        return Network(
+            proxy=self.proxy or os.environ.get("CUSTOMERS_PROXY") or None,
+            ca_file=self.ca_file or os.environ.get("CUSTOMERS_CA_FILE") or None,
+            allow_http=self.allow_http,
+        )
+
+    def _make_client(self, rate_limiter: RateLimiter) -> CustomersClient:
         try:
             return CustomersClient(
                 FileToken(self.token_file) if self.token_file else None,
                 base_url=self.base_url,
                 timeout=self.timeout,
+                rate_limiter=rate_limiter,
                 max_rate_limit_wait=self.max_wait,
-                network=Network(
-                    proxy=self.proxy or os.environ.get("CUSTOMERS_PROXY") or None,
-                    ca_file=self.ca_file or os.environ.get("CUSTOMERS_CA_FILE") or None,
-                    allow_http=self.allow_http,
-                ),
+                network=self.make_network(),
             )
         except ConfigurationError:
             problem = "no token: use --token-file, or set CUSTOMERS_TOKEN or CUSTOMERS_TOKEN_FILE"

@@ -20,7 +20,7 @@ from customers_async import (
     ServerError,
     Verdict,
 )
-from customers_async.cli.connection import Connection, Flag, UsageError, translate_usage_errors
+from customers_async.cli.connection import Connection, Flag, Reserve, UsageError, translate_usage_errors
 from customers_async.cli.output import (
     count,
     escape,
@@ -62,6 +62,7 @@ async def export(
     rejected: Flag = False,
     resume_within: str = "1h",
     restart: Flag = False,
+    reserve: Reserve = 0,
     json: Flag = False,
     quiet: Flag = False,
     connection: Connection = _CONNECTION,
@@ -77,6 +78,7 @@ async def export(
         rejected: Write records that do not fit to PATH.rejected.jsonl, and continue.
         resume_within: Use pages of an earlier run up to this age: a number with the unit s, m, h or d.
         restart: Discard what an earlier run left.
+        reserve: Requests of each minute to leave to other processes behind the same address, such as a web service.
         json: Print the report as one JSON document.
         quiet: Print failures only.
         connection: How to connect to the service.
@@ -93,7 +95,7 @@ async def export(
         raise UsageError("--json needs a file: stdout is for the customers")
     # An export to stdout leaves no journal from which a second call could write an incomplete list.
     on_incomplete: OnIncomplete = "ignore" if allow_incomplete and path == "-" else "reconcile"
-    async with connection.client() as client, choose_display(quiet=quiet)(client) as on_progress:
+    async with connection.client(reserve=reserve) as client, choose_display(quiet=quiet)(client) as on_progress:
         run = partial(
             export_customers,
             client,

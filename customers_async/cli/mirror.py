@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from customers_async import Customer, Verdict, customer_to_dict
-from customers_async.cli.connection import Connection, Flag, UsageError, translate_usage_errors
+from customers_async.cli.connection import Connection, Flag, Reserve, UsageError, translate_usage_errors
 from customers_async.cli.export import announce_resuming, choose_display, parse_duration
 from customers_async.cli.output import (
     escape,
@@ -40,6 +40,7 @@ async def sync(
     max_removals: Removals = None,
     resume_within: str = "1h",
     restart: Flag = False,
+    reserve: Reserve = 0,
     json: Flag = False,
     quiet: Flag = False,
     connection: Connection = _CONNECTION,
@@ -52,6 +53,7 @@ async def sync(
             20.
         resume_within: Use pages of an interrupted sync up to this age: a number with the unit s, m, h or d.
         restart: Discard what an interrupted sync left.
+        reserve: Requests of each minute to leave to other processes behind the same address, such as a web service.
         json: Print the report as one JSON document.
         quiet: Print failures only.
         connection: How to connect to the service.
@@ -59,7 +61,7 @@ async def sync(
     with translate_usage_errors():
         resume = not restart and parse_duration("--resume-within", resume_within)
         mirror = open_mirror(target)
-    async with connection.client() as client, mirror, choose_display(quiet=quiet)(client) as on_progress:
+    async with connection.client(reserve=reserve) as client, mirror, choose_display(quiet=quiet)(client) as on_progress:
         progress = on_progress if quiet else announce_resuming(on_progress)
         report = await mirror.sync(client, max_removals=max_removals, resume=resume, progress=progress)
     if json:
@@ -129,6 +131,7 @@ async def watch(
     every: str = "15m",
     since: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     max_removals: Removals = None,
+    reserve: Reserve = 0,
     json: Flag = False,
     connection: Connection = _CONNECTION,
 ) -> None:
@@ -139,6 +142,7 @@ async def watch(
         every: The time from one sync to the next: a number with the unit s, m, h or d.
         since: Show the changes after this version. Default: those of the first sync, and all later ones.
         max_removals: Customers that one sync may remove. Default: 5 % of the mirror, and at least 20.
+        reserve: Requests of each minute to leave to other processes behind the same address, such as a web service.
         json: Print JSON Lines: one change a line, with the customer before and after in the service's form.
         connection: How to connect to the service.
     """
@@ -147,7 +151,7 @@ async def watch(
         if not seconds:
             raise ValueError("--every must be above 0")
         mirror = open_mirror(target)
-    async with connection.client() as client, mirror:
+    async with connection.client(reserve=reserve) as client, mirror:
         watching = mirror.watch(client, every=seconds, since=since, max_removals=max_removals, on_sync=_print_sync)
         async with aclosing(watching):
             async for change in watching:

@@ -25,6 +25,7 @@ __all__ = [
     "format_json_line",
     "format_time",
     "format_value",
+    "is_narrow",
     "make_customers_table",
     "make_fields_table",
     "print_message",
@@ -104,12 +105,17 @@ def _make_console() -> Console:
     return Console(width=1000, force_terminal=False, color_system=None)  # whatever FORCE_COLOR says
 
 
+def is_narrow() -> bool:
+    """Whether the terminal has too few columns for tables."""
+    return _make_console().width < _NARROW
+
+
 def make_customers_table(customers: Iterable[Customer], *, header: bool) -> Table:
     """Make a table of customers. All columns but the last have a fixed width, so that several pages align.
 
     On a narrow terminal each customer takes two lines or more instead: the uuid, and the whole name below it.
     """
-    if _make_console().width < _NARROW:
+    if is_narrow():
         return _make_list((customer.uuid, customer.name) for customer in customers)
     table = Table(box=None, pad_edge=False, expand=True, show_header=header, header_style="bold")
     for title, width in {"UUID": 36, "Type": 10, "Country": 7}.items():
@@ -124,7 +130,7 @@ def make_customers_table(customers: Iterable[Customer], *, header: bool) -> Tabl
 def make_fields_table(fields: Mapping[str, Any]) -> Table:
     """Make a table of names and values; on a narrow terminal each value is below its name."""
     pairs = ((name.replace("_", " "), value) for name, value in fields.items())
-    if _make_console().width < _NARROW:
+    if is_narrow():
         return _make_list(pairs)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)

@@ -94,7 +94,11 @@ def _exit_code(error: CustomersError) -> int:
 
 def _call_command(argv: Sequence[str], interruption: Interruption) -> int | None:
     command, arguments, _ = app.parse_args(argv, print_error=False, exit_on_error=False)
-    result: int | Coroutine[Any, Any, int | None] | None = command(*arguments.args, **arguments.kwargs)
+    result: int | Coroutine[Any, Any, int | None] | None
+    try:
+        result = command(*arguments.args, **arguments.kwargs)
+    except SystemExit:  # raised by rich if nothing reads the help
+        return 0
     return interruption.run(result) if isinstance(result, Coroutine) else result
 
 

@@ -3,7 +3,7 @@
 import math
 import sys
 
-__all__ = ["check_duration", "check_whole_number"]
+__all__ = ["check_duration", "check_secret", "check_whole_number"]
 
 
 def check_whole_number(name: str, value: object, minimum: int, maximum: int = sys.maxsize) -> None:
@@ -22,3 +22,11 @@ def check_duration(name: str, value: object, *, positive: bool = True) -> None:
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     if not math.isfinite(value) or value < 0 or (positive and value == 0):
         raise ValueError(f"{name} must be {'above' if positive else 'at least'} 0, not {value}")
+
+
+def check_secret(name: str, value: object) -> None:
+    """Raise TypeError or ValueError unless ``value`` can be a token. The errors do not repeat it."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not (value and value.isascii() and value.isprintable()) or " " in value:
+        raise ValueError(f"{name} must be of visible ASCII characters only")

@@ -10,29 +10,37 @@ import msgspec
 
 from customers_async.emulator.fake_customers import TIES, FakeCustomers, Record
 from customers_async.emulator.positions import Positions
+from customers_async.emulator.records import GivenCustomers
 
 __all__ = ["CustomerList"]
 
-_CACHED_ROWS = 16_384
-
 
 class CustomerList:
-    """Fake customers in list order. They can be inserted, deleted and changed.
+    """Customers in list order. They can be inserted, deleted, moved and changed.
 
     Args:
-        size: Number of customers at first.
-        seed: Selects the customers.
+        customers: The customers by number.
+        seed: Selects the order under ``unstable_order``.
         clock: Returns the current Unix time in seconds.
+        cached: Records that are kept encoded.
     """
 
-    def __init__(self, size: int, seed: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, customers: FakeCustomers | GivenCustomers, seed: int, clock: Callable[[], float], cached: int = 16_384
+    ) -> None:
+        self._customers = customers
         self._seed = seed
         self._clock = clock
-        self._fake_customers = FakeCustomers(size, seed)
-        self._positions = Positions(size)
-        self._changed: dict[int, Record] = {}
         self._encoder = msgspec.json.Encoder()
-        self._encode_unchanged = lru_cache(_CACHED_ROWS)(self._encode)
+        self._encode_unchanged = lru_cache(cached)(self._encode)
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to the list as it was at first."""
+        self._customers.reset()
+        self._positions = Positions(self._customers.size)
+        self._changed: dict[int, Record] = {}
+        self._encode_unchanged.cache_clear()
 
     def delete(self, count: int, at: int) -> None:
         """Delete ``count`` customers from position ``at`` on, or as many as there are."""
@@ -43,11 +51,11 @@ class CustomerList:
 
     def uuids(self, start: int, stop: int) -> Iterator[str]:
         """Yield the uuids at the positions from ``start`` up to ``stop``."""
-        return map(self._fake_customers.uuid, self._positions.numbers(start, stop))
+        return map(self._customers.uuid, self._positions.numbers(start, stop))
 
     def find(self, uuid: str) -> bytes | None:
         """Return the customer with that uuid as JSON, or None if the list has none."""
-        number = self._fake_customers.number(uuid)
+        number = self._customers.number(uuid)
         return self._row(number) if number is not None and number in self._positions else None
 
     def rows(self, start: int, stop: int) -> list[bytes]:
@@ -63,18 +71,22 @@ class CustomerList:
 
     def insert(self, count: int, at: int) -> None:
         """Insert ``count`` customers created now before position ``at``; beyond the end means at the end."""
-        self._positions.insert(self._fake_customers.create(count, int(self._clock())), at)
+        self._positions.insert(self._customers.create(count, int(self._clock())), at)
+
+    def swap(self, first: int, second: int) -> None:
+        """Let the customers at two positions change places."""
+        self._positions.swap(first, second)
 
     def change(self, position: int, fields: dict[str, Any]) -> None:
         """Set ``fields`` of the customer at ``position``, and advance its ``updated_at``."""
         for number in self._positions.numbers(position, position + 1):
-            record = self._changed.get(number) or self._fake_customers.customer(number)
-            updated_at = max(int(self._clock()), record["updated_at"] + 1)
+            record = self._changed.get(number) or self._customers.customer(number)
+            updated_at = max(int(self._clock()), (record.get("updated_at") or 0) + 1)
             self._changed[number] = {**record, "updated_at": updated_at, **fields}
 
     def _tie(self, number: int) -> tuple[int, int]:
         # The second item keeps ties short: any number of customers can be inserted in one second.
-        return self._fake_customers.created_at(number), number // TIES
+        return self._customers.created_at(number), number // TIES
 
     def _shuffle(self, tied: Iterator[int], draw: str) -> list[int]:
         numbers = list(tied)
@@ -86,4 +98,4 @@ class CustomerList:
         return self._encoder.encode(changed) if changed else self._encode_unchanged(number)
 
     def _encode(self, number: int) -> bytes:
-        return self._encoder.encode(self._fake_customers.customer(number))
+        return self._encoder.encode(self._customers.customer(number))

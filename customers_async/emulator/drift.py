@@ -30,6 +30,10 @@ class Drift:
         """The pages that still have changes scheduled."""
         return sorted(self._changes)
 
+    def clear(self) -> None:
+        """Remove all scheduled changes."""
+        self._changes.clear()
+
     def apply(self, page: int) -> None:
         """Apply the changes scheduled for ``page``."""
         for change in self._changes.pop(page, ()):

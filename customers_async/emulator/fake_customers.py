@@ -43,6 +43,9 @@ class FakeCustomers:
         size: Number of customers at first.
         seed: Selects the customers.
 
+    Attributes:
+        size: Number of customers at first.
+
     Example:
         >>> fake_customers = FakeCustomers(size=1_000_000, seed=1)
         >>> record = fake_customers.customer(999_999)
@@ -50,10 +53,15 @@ class FakeCustomers:
         999999
     """
 
-    def __init__(self, size: int, seed: int) -> None:
-        self._size = self._total = size
+    def __init__(self, size: int, seed: int | str) -> None:
+        self.size = size
         self._key = blake2b(str(seed).encode(), digest_size=32).digest()
         self._uuids = Uuids(self._key)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the customers that `create` added."""
+        self._total = self.size
         # The first number and the time of each run of customers created in the same second.
         self._run_starts: list[int] = []
         self._run_times: list[int] = []
@@ -77,7 +85,7 @@ class FakeCustomers:
 
     def created_at(self, number: int) -> int:
         """Return when customer ``number`` was created, in Unix seconds."""
-        if number < self._size:
+        if number < self.size:
             return _NEWEST - number // TIES * 3607
         return self._run_times[bisect_right(self._run_starts, number) - 1]
 
@@ -90,7 +98,7 @@ class FakeCustomers:
         locale = LOCALES[draw[16] % len(LOCALES)]
         is_company = draw[17] < 64
         names = locale.company_names if is_company else locale.people_names
-        was_updated = number < self._size and draw[21] % 2
+        was_updated = number < self.size and draw[21] % 2
         registration = _draw_address(locale, draw[24:29])
         post = _draw_post_address(registration, draw[29:36])
         return {

@@ -13,7 +13,7 @@ from socket import SO_LINGER, SOL_SOCKET
 import attrs
 from aiohttp import web
 
-__all__ = ["Exchange", "Fault", "Faults", "compress", "make_login_redirect"]
+__all__ = ["NAMED_FAULTS", "Exchange", "Fault", "Faults", "compress", "make_login_redirect"]
 
 _HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
 _DRIP_INTERVAL = 1.0
@@ -147,7 +147,7 @@ def _read_body(response: web.Response) -> bytes:
     return response.body if isinstance(response.body, bytes) else b""
 
 
-_NAMED_FAULTS: Mapping[str, Fault] = {
+NAMED_FAULTS: Mapping[str, Fault] = {
     "html": partial(_html, 200),
     "maintenance": partial(_html, 503),
     "redirect": _redirect,
@@ -178,9 +178,9 @@ def _find_fault(fault: int | str | Fault) -> Fault:
         return partial(_status, fault)
     if html := re.fullmatch(r"html_([2-9]\d\d)", fault):
         return partial(_html, int(html[1]))
-    if fault not in _NAMED_FAULTS:
-        raise ValueError(f"unknown fault {fault!r}; known are a status, html_<status> and {', '.join(_NAMED_FAULTS)}")
-    return _NAMED_FAULTS[fault]
+    if fault not in NAMED_FAULTS:
+        raise ValueError(f"unknown fault {fault!r}; known are a status, html_<status> and {', '.join(NAMED_FAULTS)}")
+    return NAMED_FAULTS[fault]
 
 
 @attrs.define
@@ -191,6 +191,19 @@ class _ScriptedFault:
     path: str
     page: int | None
     after: int
+
+    @property
+    def label(self) -> str:
+        """The fault as its script names it."""
+        return getattr(self.name, "__name__", repr(self.name))
+
+    def describe(self) -> str:
+        """Return a sentence about what is left of the script."""
+        times = "each request" if self.times == float("inf") else f"{self.times:g} of the next requests"
+        path = "" if self.path == "*" else f" for {self.path}"
+        page = "" if self.page is None else f" for page {self.page}"
+        after = f", after {self.after} others" if self.after else ""
+        return f"{self.label}: {times}{path}{page}{after}"
 
     def matches(self, request: web.Request) -> bool:
         if not self.times or not fnmatchcase(request.path, self.path):
@@ -216,7 +229,12 @@ class Faults:
     """
 
     def __init__(self, seed: int) -> None:
-        self._random = Random(seed)  # noqa: S311  # a seed must give the same failures again; it is no secret
+        self._seed = seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Remove all faults, and begin the random ones again."""
+        self._random = Random(self._seed)  # noqa: S311  # a seed must give the same failures again; it is no secret
         self._scripted: list[_ScriptedFault] = []
         self._rates: dict[Fault, float] = {}
 
@@ -238,14 +256,15 @@ class Faults:
         self._scripted.clear()
         self._rates.clear()
 
+    def describe(self) -> list[str]:
+        """Describe the faults that may still occur, each in a sentence."""
+        scripted = [fault.describe() for fault in self._scripted if fault.times]
+        return [*scripted, *(f"{rate:.0%} of requests fail" for rate in [sum(self._rates.values())] if rate)]
+
     @property
     def pending(self) -> list[str]:
         """The scripted faults that have not occurred as often as they should."""
-        return [
-            getattr(scripted.name, "__name__", repr(scripted.name))
-            for scripted in self._scripted
-            if 0 < scripted.times < float("inf")
-        ]
+        return [scripted.label for scripted in self._scripted if 0 < scripted.times < float("inf")]
 
     def has_path_of(self, request: web.Request) -> bool:
         """Whether a fault is scripted for the path of this request, and not for all paths."""

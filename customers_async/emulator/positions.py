@@ -48,6 +48,14 @@ class Positions:
         first = self._split(at)
         del self._runs[first : self._split(at + count)]
 
+    def swap(self, first: int, second: int) -> None:
+        """Let the numbers at two positions change places."""
+        for position in (first, second):
+            self._split(position + 1)
+            self._split(position)
+        one, other = self._split(first), self._split(second)
+        self._runs[one], self._runs[other] = self._runs[other], self._runs[one]
+
     def _split(self, position: int) -> int:
         """Make a run begin at ``position``; return its index."""
         for index, run in enumerate(self._runs):

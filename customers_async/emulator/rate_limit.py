@@ -43,6 +43,15 @@ class RateLimitWindows:
         """Requests in one window."""
         return self._limit
 
+    @property
+    def window(self) -> float:
+        """Length of a window in seconds."""
+        return self._window
+
+    def addresses(self) -> list[str]:
+        """The client addresses that have an open window."""
+        return [address for address in self._windows if self._open_window(address)]
+
     def change(self, limit: int, window: float) -> None:
         """Apply another limit and discard all open windows."""
         self._limit, self._window = limit, window

@@ -1,44 +1,31 @@
 """The emulator: a server, and the methods that change its behaviour."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import attrs
 from aiohttp import web
 
+from customers_async.emulator.accounts import Account, check_tokens, make_accounts
+from customers_async.emulator.addresses import find_local_host
 from customers_async.emulator.checks import check_duration, check_whole_number
+from customers_async.emulator.clock import Clock
+from customers_async.emulator.control import make_control
 from customers_async.emulator.customer_list import CustomerList
-from customers_async.emulator.drift import Drift
 from customers_async.emulator.faults import Fault, Faults
 from customers_async.emulator.rate_limit import RateLimitWindows
-from customers_async.emulator.service import OWNER, Service
-from customers_async.emulator.settings import Settings, at_least
+from customers_async.emulator.records import read_records
+from customers_async.emulator.service import Service
+from customers_async.emulator.settings import Part, Settings, at_least
 from customers_async.emulator.stats import Stats
 from customers_async.emulator.tokens import Tokens
 
 __all__ = ["Emulator"]
 
 _SHUTDOWN_TIMEOUT = 0.1
-
-
-class _Clock:
-    """Returns Unix time that advances with the event loop's clock."""
-
-    def __init__(self) -> None:
-        self._time: Callable[[], float] = time.monotonic
-        self._offset = time.time() - time.monotonic()
-
-    def __call__(self) -> float:
-        return self._offset + self._time()
-
-    def follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Advance with the clock of ``loop`` from now on."""
-        self._offset = self() - loop.time()
-        self._time = loop.time
 
 
 @attrs.define(slots=False, eq=False)
@@ -50,12 +37,20 @@ class Emulator(Settings):
     the seed, so a million of them take no memory. The first is the one in the API reference. The time in the
     responses' ``Date`` and in new records follows the event loop, so it also fits a ``VirtualTimeLoop``.
 
-    Nothing is opened before `start`, which ``async with`` calls. The arguments are ``customers``, the number of
-    customers at first, and those of ``Settings``.
+    Nothing is opened before `start`, which ``async with`` calls. The arguments are these and those of ``Settings``.
+
+    Args:
+        customers: The number of customers at first.
+        tokens: Tokens to accept, each with the number of customers on a list of its own; None means ``customers``, or
+            all ``records``. They do not expire by themselves. All of them share the rate limit of a client address.
+        records: Customers to serve instead of invented ones: a path of JSON Lines or of a JSON array, or dicts in the
+            service's form. They are kept in memory. Each list has the first of them.
 
     Raises:
+        OSError: The file of ``records`` cannot be read.
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range, or a record is not in the service's form. The message names its
+            position, never a value.
 
     Example:
         >>> import asyncio, aiohttp
@@ -70,20 +65,37 @@ class Emulator(Settings):
 
     customers: int = attrs.field(default=1000, validator=at_least(0), on_setattr=attrs.setters.frozen)
 
+    tokens: Mapping[str, int | None] | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(check_tokens),
+        on_setattr=attrs.setters.frozen,
+        kw_only=True,
+        repr=False,
+    )
+    records: Mapping[str, bytes] | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(read_records),
+        on_setattr=attrs.setters.frozen,
+        kw_only=True,
+        repr=False,
+    )
+
     def __attrs_post_init__(self) -> None:
-        clock = _Clock()
-        customer_list = CustomerList(self.customers, self.seed, clock)
+        clock = Clock()
+        default = self.customers if self.records is None else None
+        sizes = [default] if self.tokens is None else [default if n is None else n for n in self.tokens.values()]
+        accounts = make_accounts(sizes, self.records, self.seed, clock)
         secret = sha256(str(self.seed).encode()).digest()
+        owner = str(accounts[0].owner["uuid"])
         self._clock = clock
         self._runner: web.AppRunner | None = None
         self._port = self.port
         self._service = Service(
             settings=self,
             clock=clock,
-            customer_list=customer_list,
-            drift=Drift(customer_list),
+            accounts=accounts,
             windows=RateLimitWindows(self.limit, self.window, clock),
-            tokens=Tokens(secret, self.token_lifetime, clock, owner=str(OWNER["uuid"])),
+            tokens=Tokens(secret, self.token_lifetime, clock, owner, given=self.tokens or ()),
             faults=Faults(self.seed),
             stats=Stats(),
         )
@@ -107,7 +119,7 @@ class Emulator(Settings):
             return
         self._clock.follow(asyncio.get_running_loop())
         self._runner = runner = web.AppRunner(
-            self._service.make_application(),
+            self._service.make_application(make_control(self, self._service) if self.control else None),
             access_log=None,
             handler_cancellation=True,
             shutdown_timeout=_SHUTDOWN_TIMEOUT,
@@ -129,15 +141,15 @@ class Emulator(Settings):
 
     @property
     def url(self) -> str:
-        """Base URL, such as ``"http://127.0.0.1:49152"``.
+        """Base URL for this machine, such as ``"http://127.0.0.1:49152"``, also if it listens on all addresses.
 
         Raises:
             RuntimeError: The emulator was never started, so its port is not known.
         """
         if not self._port:
             raise RuntimeError("the emulator has no URL before it is started")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self._port}"
+        host = find_local_host(self.host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
     @property
     def token(self) -> str:
@@ -156,18 +168,25 @@ class Emulator(Settings):
         requests = service.tokens.requests_left
         return [
             *(f"fail_next({fault})" for fault in service.faults.pending),
-            *(f"on_page({page})" for page in service.drift.pending),
+            *(f"on_page({page})" for account in service.accounts for page in account.drift.pending),
             *([] if requests is None else [f"expire_token(after={requests})"]),
         ]
 
     @property
     def total(self) -> int:
-        """The number of customers on the list now."""
-        return len(self._service.customer_list)
+        """The number of customers on the list now; on the first token's if there are several."""
+        return len(self._account(None).customer_list)
 
-    def uuids(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
-        """Yield the customers' uuids in list order, from position ``start`` up to ``stop``."""
-        return self._service.customer_list.uuids(start, self.total if stop is None else stop)
+    def uuids(self, start: int = 0, stop: int | None = None, *, token: str | None = None) -> Iterator[str]:
+        """Yield the customers' uuids in list order, from position ``start`` up to ``stop``.
+
+        Args:
+            start: The first position.
+            stop: The position after the last one; None means the end.
+            token: Whose list to use, here and in the other methods with this argument; None means the first token's.
+        """
+        customer_list = self._account(token).customer_list
+        return customer_list.uuids(start, len(customer_list) if stop is None else stop)
 
     def issue_token(self, lifetime: float | None = None) -> str:
         """Return one more valid token. A ``lifetime`` in seconds makes it expire, and sets its ``exp`` claim."""
@@ -190,31 +209,47 @@ class Emulator(Settings):
         check_duration("window", window)
         self._service.windows.change(limit, window)
 
-    def insert(self, n: int = 1, at: int = 0) -> None:
+    def insert(self, n: int = 1, at: int = 0, *, token: str | None = None) -> None:
         """Insert ``n`` customers before position ``at``. Their ``created_at`` is the emulator's time now."""
         check_whole_number("n", n, 0)
         check_whole_number("at", at, 0)
-        self._service.customer_list.insert(n, at)
+        self._account(token).customer_list.insert(n, at)
 
-    def delete(self, n: int = 1, at: int = 0) -> None:
+    def delete(self, n: int = 1, at: int = 0, *, token: str | None = None) -> None:
         """Delete ``n`` customers from position ``at`` on."""
         check_whole_number("n", n, 0)
         check_whole_number("at", at, 0)
-        self._service.customer_list.delete(n, at)
+        self._account(token).customer_list.delete(n, at)
 
-    def touch(self, position: int = 0, **fields: Any) -> None:
+    def touch(self, position: int = 0, *, token: str | None = None, **fields: Any) -> None:
         """Advance ``updated_at`` of the customer at ``position``, and set any other ``fields`` to JSON values."""
-        check_whole_number("position", position, 0)
-        if position >= self.total:
-            raise ValueError(f"there is no position {position} in a list of {self.total}")
-        self._service.customer_list.change(position, fields)
+        self._find_position("position", position, token).change(position, fields)
 
-    def on_page(self, page: int, *, insert: int = 0, delete: int = 0, at: int = 0) -> None:
+    def swap(self, first: int, second: int, *, token: str | None = None) -> None:
+        """Let the customers at two positions change places."""
+        self._find_position("first", first, token)
+        self._find_position("second", second, token).swap(first, second)
+
+    def on_page(self, page: int, *, insert: int = 0, delete: int = 0, at: int = 0, token: str | None = None) -> None:
         """Delete, then insert customers at position ``at``, once, right before ``page`` is read."""
         check_whole_number("page", page, 1)
         for name, value in {"insert": insert, "delete": delete, "at": at}.items():
             check_whole_number(name, value, 0)
-        self._service.drift.script(page, insert, delete, at)
+        self._account(token).drift.script(page, insert, delete, at)
+
+    def _account(self, token: str | None) -> Account:
+        number = 0 if token is None else self._service.tokens.account_of(token)
+        if number is None:
+            raise ValueError("the emulator has no such token")
+        return self._service.accounts[number]
+
+    def _find_position(self, name: str, position: int, token: str | None) -> CustomerList:
+        """Return the list of ``token``, if it has that position."""
+        check_whole_number(name, position, 0)
+        customer_list = self._account(token).customer_list
+        if position >= len(customer_list):
+            raise ValueError(f"there is no position {position} in a list of {len(customer_list)}")
+        return customer_list
 
     def fail_next(
         self,
@@ -261,3 +296,32 @@ class Emulator(Settings):
     def recover(self) -> None:
         """Remove all faults."""
         self._service.faults.clear()
+
+    def reset(self, *parts: Part) -> None:
+        """Return to the state before the first request; the settings stay as they are.
+
+        Args:
+            parts: What to reset: ``"list"`` (every list, and the changes scripted for it), ``"faults"``, ``"tokens"``
+                (revoked tokens are valid again), ``"rate_limit"``, ``"stats"``. None of them means all.
+
+        Raises:
+            ValueError: There is no such part.
+        """
+        service = self._service
+        resets: dict[str, Callable[[], None]] = {
+            "list": self._reset_lists,
+            "faults": service.faults.reset,
+            "tokens": service.tokens.reset,
+            "rate_limit": lambda: service.windows.change(self.limit, self.window),
+            "stats": service.stats.reset,
+        }
+        for part in parts:
+            if part not in resets:
+                raise ValueError(f"there is nothing called {part!r} to reset; there is {', '.join(resets)}")
+        for part in parts or get_args(Part):
+            resets[part]()
+
+    def _reset_lists(self) -> None:
+        for account in self._service.accounts:
+            account.customer_list.reset()
+            account.drift.clear()

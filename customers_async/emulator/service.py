@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from email.utils import formatdate
 from functools import partial
 from itertools import count
@@ -13,8 +13,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from customers_async.emulator.accounts import Account
 from customers_async.emulator.customer_list import CustomerList
-from customers_async.emulator.drift import Drift
 from customers_async.emulator.envelope import error_response
 from customers_async.emulator.faults import Exchange, Faults, compress, make_login_redirect
 from customers_async.emulator.pagination import (
@@ -29,23 +29,16 @@ from customers_async.emulator.settings import Settings
 from customers_async.emulator.stats import Stats
 from customers_async.emulator.tokens import Tokens
 
-__all__ = ["OWNER", "Service"]
+__all__ = ["CONTROL_PATH", "Service"]
 
-OWNER = {
-    "uuid": "0f0e0d0c-0b0a-4908-8706-050403020100",
-    "is_active": 1,
-    "name": "API user",
-    "email": "api@example.com",
-    "created_at": 1744373843,
-    "updated_at": 1744373843,
-}
+CONTROL_PATH = "/_emulator"
 
 _DESCRIPTION_PATH = "/openapi.yaml"
 _GZIP = re.compile(r"(^|[,\s])(gzip|\*)(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 _SMALLEST_COMPRESSED = 256
 _LIST_PATH = "/api/v1/customers"
 
-_Endpoint = Callable[[web.Request], web.Response]
+_Endpoint = Callable[[web.Request, Account], web.Response]
 
 
 @attrs.frozen
@@ -59,8 +52,7 @@ class Service:
 
     settings: Settings
     clock: Callable[[], float]
-    customer_list: CustomerList
-    drift: Drift
+    accounts: Sequence[Account]
     windows: RateLimitWindows
     tokens: Tokens
     faults: Faults
@@ -68,8 +60,8 @@ class Service:
     connections: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     draws: Iterator[int] = attrs.field(factory=count, init=False)
 
-    def make_application(self) -> web.Application:
-        """Return a new web application for this service."""
+    def make_application(self, control: web.Application | None = None) -> web.Application:
+        """Return a new web application for this service, and for its control if there is one."""
         application = web.Application(middlewares=[self._add_date, self._count])
         routes = {
             _LIST_PATH: self._list_customers,
@@ -79,6 +71,8 @@ class Service:
         for path, endpoint in routes.items():
             application.router.add_get(path, partial(self._handle, endpoint))
         application.router.add_get(_DESCRIPTION_PATH, _get_description)
+        if control is not None:
+            application.add_subapp(CONTROL_PATH, control)
         application.on_response_prepare.append(self._prepare)
         return application
 
@@ -96,7 +90,7 @@ class Service:
 
     @web.middleware
     async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == _DESCRIPTION_PATH:
+        if not self._belongs_to_service(request):
             return await handler(request)
         connection = request.task
         self.connections.add(connection)
@@ -109,6 +103,11 @@ class Service:
                 return _make_unrouted_response(unrouted) if unrouted else await handler(request)
         finally:
             self.connections.discard(connection)
+
+    def _belongs_to_service(self, request: web.Request) -> bool:
+        """Whether the real service would receive such a request, so that it counts."""
+        is_control = self.settings.control and f"{request.path}/".startswith(f"{CONTROL_PATH}/")
+        return request.path != _DESCRIPTION_PATH and not is_control
 
     def _note_unexpected(self, request: web.Request, *, routed: bool) -> None:
         """Record what the service does not have: an unknown route, or unknown parameters of a known one."""
@@ -123,8 +122,8 @@ class Service:
         """Count the status of a response that is about to be sent, and remove its date if the settings say so."""
         if any(name.lower() == "date" and override is None for name, override in self.settings.headers.items()):
             response.headers.popall("Date", None)  # aiohttp adds a date to a response without one
-        if request.path != _DESCRIPTION_PATH:
-            self.stats.statuses[response.status] += 1
+        if self._belongs_to_service(request):
+            self.stats.note_status(request.method, request.path, response.status)
 
     async def _handle(self, endpoint: _Endpoint, request: web.Request) -> web.StreamResponse:
         """Respond to a request: with a 429 if the rate limit is used up."""
@@ -152,20 +151,21 @@ class Service:
     def _authorize(self, endpoint: _Endpoint, request: web.Request) -> web.Response:
         if not self.settings.whitelisted:
             return error_response(403)
-        if self.tokens.accept(request.headers.get("Authorization")):
-            return endpoint(request)
+        account = self.tokens.accept(request.headers.get("Authorization"))
+        if account is not None:
+            return endpoint(request, self.accounts[account])
         if self.settings.login_redirect and "json" not in request.headers.get("Accept", ""):
             return make_login_redirect()
         return error_response(401)
 
-    def _list_customers(self, request: web.Request) -> web.Response:
+    def _list_customers(self, request: web.Request, account: Account) -> web.Response:
         """Respond with a page of the list, which is empty or refused past the end of a capped list."""
         try:
             requested = parse_query(request.query.items())
         except InvalidQueryError as error:
             return error_response(422, error.errors)
         settings = self.settings
-        self.drift.apply(requested.number)
+        account.drift.apply(requested.number)
         page = PageRequest(
             number=1 if settings.ignore_page else requested.number,
             size=settings.ignore_per_page or requested.size,
@@ -173,32 +173,34 @@ class Service:
         if settings.capped and settings.cap_refuses and (page.number - 1) * page.size >= settings.cap:
             last = -(-settings.cap // page.size)
             return error_response(422, {"page": [f"The page must not be greater than {last}."]})
-        rows = self._rows(page)
+        rows = self._rows(page, account.customer_list)
         return web.Response(
             body=b"[" + b",".join(rows) + b"]",
             content_type="application/json",
-            headers=make_page_headers(settings.edition, len(self.customer_list), page, len(rows)),
+            headers=make_page_headers(settings.edition, len(account.customer_list), page, len(rows)),
         )
 
-    def _rows(self, page: PageRequest) -> list[bytes]:
+    def _rows(self, page: PageRequest, customer_list: CustomerList) -> list[bytes]:
         """The records of a page; none if it is past the end."""
-        served = len(self.customer_list)
+        served = len(customer_list)
         if self.settings.capped:
             served = min(served, self.settings.cap)
         start = min((page.number - 1) * page.size, served)
         stop = min(start + page.size, served)
         if self.settings.unstable_order:
-            return self.customer_list.shuffled_rows(start, stop, draw=next(self.draws))
-        return self.customer_list.rows(start, stop)
+            return customer_list.shuffled_rows(start, stop, draw=next(self.draws))
+        return customer_list.rows(start, stop)
 
-    def _get_customer(self, request: web.Request) -> web.Response:
-        row = self.customer_list.find(request.match_info["uuid"])
+    def _get_customer(self, request: web.Request, account: Account) -> web.Response:
+        row = account.customer_list.find(request.match_info["uuid"])
         return error_response(404) if row is None else web.Response(body=row, content_type="application/json")
 
-    def _get_owner(self, _: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(OWNER), content_type="application/json")
+    def _get_owner(self, _: web.Request, account: Account) -> web.Response:
+        return web.Response(body=msgspec.json.encode(account.owner), content_type="application/json")
 
     def _find_address(self, request: web.Request) -> str:
+        if self.settings.shared_address:
+            return "shared"
         forwarded = request.headers.get("X-Forwarded-For") if self.settings.trust_forwarded_for else None
         return forwarded.partition(",")[0].strip() if forwarded else request.remote or ""
 
@@ -252,7 +254,7 @@ async def _get_description(_: web.Request) -> web.Response:
     return web.Response(body=get_data(__package__, "openapi.yaml"), content_type="application/yaml")
 
 
-def _refuse_unknown_path(_: web.Request) -> web.Response:
+def _refuse_unknown_path(_: web.Request, __: Account) -> web.Response:
     return error_response(404)
 
 

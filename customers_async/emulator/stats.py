@@ -1,6 +1,6 @@
 """What the emulator received and sent, counted at the server."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +11,7 @@ __all__ = ["Stats"]
 
 @attrs.define
 class Stats:
-    """Counts of all requests, except those for the description ``/openapi.yaml``.
+    """Counts of all requests, except those for the description ``/openapi.yaml`` and those of the control.
 
     Attributes:
         requests: Requests received, whatever their outcome.
@@ -24,6 +24,7 @@ class Stats:
         paths: How many requests each path received, without its query.
         unexpected: Requests with a path, a method or a parameter that the service does not have, such as
             ``"GET /api/v1/customers: no parameter perpage"``.
+        latest: The last 20 responses, such as ``"GET /api/v1/auth: 200"``.
 
     Example:
         >>> stats = Stats()
@@ -42,6 +43,7 @@ class Stats:
     statuses: Counter[int] = attrs.field(factory=Counter)
     paths: Counter[str] = attrs.field(factory=Counter)
     unexpected: list[str] = attrs.field(factory=list)
+    latest: deque[str] = attrs.field(factory=lambda: deque(maxlen=20))
 
     @contextmanager
     def counting(self, path: str) -> Iterator[None]:
@@ -54,3 +56,15 @@ class Stats:
             yield
         finally:
             self.in_flight -= 1
+
+    def note_status(self, method: str, path: str, status: int) -> None:
+        """Count a response that is about to be sent."""
+        self.statuses[status] += 1
+        self.latest.append(f"{method} {path}: {status}")
+
+    def reset(self) -> None:
+        """Return to 0, except for the requests being processed now."""
+        self.requests = self.admitted = self.rejected = 0
+        self.peak_in_flight = self.in_flight
+        for counts in (self.statuses, self.paths, self.unexpected, self.latest):
+            counts.clear()

@@ -3,7 +3,7 @@
 import hmac
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 
 __all__ = ["Tokens"]
 
-_BEARER = re.compile(r"Bearer +([\w-]+\.[\w-]+\.[\w-]+) *", re.ASCII | re.IGNORECASE)
+_BEARER = re.compile(r"Bearer +([!-~]+) *", re.IGNORECASE)
 
 
 def _encode(data: bytes) -> bytes:
@@ -20,25 +20,35 @@ def _encode(data: bytes) -> bytes:
 
 
 class Tokens:
-    """Issues tokens and checks them.
+    """Issues tokens and checks them. Each token belongs to an account, which is a number from 0.
 
-    Only a token with a lifetime has an ``exp`` claim: the API does not promise that claim.
+    Only an issued token with a lifetime has an ``exp`` claim: the API does not promise that claim.
 
     Args:
         secret: Key of the HS256 signatures.
         lifetime: Seconds for which `current` tokens are valid; None means forever.
         clock: Returns the current Unix time in seconds.
-        owner: The ``sub`` claim.
+        owner: The ``sub`` claim: the owner of account 0, to which issued tokens belong.
+        given: Tokens that are valid from the start, one for each account.
     """
 
-    def __init__(self, secret: bytes, lifetime: float | None, clock: Callable[[], float], owner: str) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        lifetime: float | None,
+        clock: Callable[[], float],
+        owner: str,
+        given: Iterable[str] = (),
+    ) -> None:
         self._secret = secret
         self._lifetime = lifetime
         self._clock = clock
         self._owner = owner
         self._serials = count(1)
-        self._expiries: dict[str, float | None] = {}
-        self._current = ""
+        self._accounts = {token: number for number, token in enumerate(given)}
+        self._expiries: dict[str, float | None] = dict.fromkeys(self._accounts)
+        self._current = next(iter(self._accounts), "")
+        self._revoked: set[str] = set()
         self._expiring: set[str] = set()
         self._requests_left: int | None = None
 
@@ -57,11 +67,27 @@ class Tokens:
             claims["exp"] = int(now + lifetime)
         token = self._sign(claims)
         self._expiries[token] = None if lifetime is None else now + lifetime
+        self._accounts[token] = 0
         return token
 
     def revoke(self, token: str) -> None:
         """Stop accepting ``token``; unknown tokens are ignored."""
-        self._expiries.pop(token, None)
+        self._revoked.add(token)
+
+    def reset(self) -> None:
+        """Accept the tokens again that were revoked."""
+        self._revoked.clear()
+        self._expiring.clear()
+        self._requests_left = None
+
+    @property
+    def valid(self) -> int:
+        """The number of tokens that are accepted now."""
+        return sum(map(self._is_valid, self._expiries))
+
+    def account_of(self, token: str) -> int | None:
+        """Return the account of a token, valid or not; None if it is unknown."""
+        return self._accounts.get(token)
 
     def expire(self, after: int) -> None:
         """Revoke all currently valid tokens after ``after`` more requests."""
@@ -74,14 +100,14 @@ class Tokens:
         """Requests left until `expire` takes effect; None if no expiry is pending."""
         return self._requests_left
 
-    def accept(self, authorization: str | None) -> bool:
-        """Return whether a request's ``Authorization`` header holds a valid token."""
+    def accept(self, authorization: str | None) -> int | None:
+        """Return the account of the valid token in a request's ``Authorization`` header; None if there is none."""
         match = _BEARER.fullmatch(authorization or "")
-        accepted = match is not None and self._is_valid(match[1])
+        account = self._accounts[match[1]] if match is not None and self._is_valid(match[1]) else None
         if self._requests_left is not None:
             self._requests_left -= 1
             self._revoke_if_due()
-        return accepted
+        return account
 
     def _revoke_if_due(self) -> None:
         if self._requests_left == 0:
@@ -91,7 +117,7 @@ class Tokens:
 
     def _is_valid(self, token: str) -> bool:
         expiry = self._expiries.get(token, 0.0)
-        return expiry is None or self._clock() < expiry
+        return (expiry is None or self._clock() < expiry) and token not in self._revoked
 
     def _sign(self, claims: dict[str, Any]) -> str:
         header = {"alg": "HS256", "typ": "JWT"}

@@ -17,6 +17,7 @@ from customers_async._version import __version__
 from customers_async.errors import ExportError
 from customers_async.export.compact_set import CompactSet
 from customers_async.export.formats import FORMATS, Format
+from customers_async.export.journal_file import journal_path
 from customers_async.export.records import Record
 from customers_async.export.target import check_file, follow_link, manifest_path, rejected_path
 from customers_async.models import Completeness
@@ -127,10 +128,16 @@ class ExportReport:
             check_file(manifest)
             return cls.from_dict(json.loads(manifest.read_bytes()))
         except FileNotFoundError:
-            problem = f"{manifest} is missing"
+            problem = _explain_missing(follow_link(path), manifest)
         except (TypeError, ValueError, RecursionError):
             problem = f"{manifest} is not a manifest"
         raise ExportError(problem)
+
+
+def _explain_missing(target: Path, manifest: Path) -> str:
+    if journal_path(target).exists():
+        return f"the export {target} is unfinished: run it again to resume"
+    return f"{manifest} is missing"
 
 
 def verify_export(path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:

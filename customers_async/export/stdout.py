@@ -16,6 +16,8 @@ from customers_async.export.formats import Format
 __all__ = ["prepare_stdout"]
 
 _SEVERAL_SCRIPTS = "ž日😀"
+_PIECE = 2**16
+"""Bytes that are written at once."""
 
 
 def prepare_stdout(format_: Format) -> Callable[[Path], None]:
@@ -62,11 +64,18 @@ def _copy(data: io.BufferedReader, stdout: Any, buffer: Any) -> None:
         with io.TextIOWrapper(data, encoding="utf-8", newline="") as text:
             shutil.copyfileobj(text, stdout)
     elif isinstance(buffer, io.RawIOBase):  # of python -u; it may write less than it is given
-        whole = io.BufferedWriter(buffer)
-        shutil.copyfileobj(data, whole)
-        whole.detach()
+        while piece := memoryview(data.read(_PIECE)):
+            while piece:
+                piece = piece[_write_some(buffer, piece) :]
     else:
         shutil.copyfileobj(data, buffer)
+
+
+def _write_some(buffer: io.RawIOBase, piece: memoryview) -> int:
+    written = buffer.write(piece)
+    if written is None:
+        raise BlockingIOError(errno.EAGAIN, "stdout does not wait for its reader")
+    return written
 
 
 def _is_closed(stdout: Any) -> bool:

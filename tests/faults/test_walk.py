@@ -110,7 +110,7 @@ async def test_fault_33_insertions_at_the_front_hide_no_customer(emulator: Emula
 
 @pytest.mark.parametrize("change", [{"delete": 3}, {"insert": 3, "delete": 5}])
 async def test_fault_33_moved_rows_are_reported(
-    emulator: Emulator, client: CustomersClient, change: dict[str, int], caplog: pytest.LogCaptureFixture
+    emulator: Emulator, client: CustomersClient, change: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Deletions on pages that were read cause DRIFTED, and one warning without customer data."""
     emulator.on_page(3, **change)

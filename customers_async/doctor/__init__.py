@@ -1,0 +1,1 @@
+"""Finds out what stands between this machine and the first customer."""

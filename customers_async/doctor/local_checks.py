@@ -1,0 +1,136 @@
+"""The checks of what is needed before a request: the token, the URL, the way to the server. No I/O."""
+
+import math
+
+from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
+from customers_async.doctor.facts import Facts
+from customers_async.doctor.finding import (
+    API,
+    CREDENTIALS,
+    DAY,
+    RENEW,
+    USAGE,
+    Finding,
+    format_duration,
+    format_seconds,
+    format_time,
+    skip,
+)
+
+__all__ = ["LOCAL_CHECKS"]
+
+_UNTRUSTED, _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = (18, 19, 20, 21), 10, 9, (62, 64)
+"""OpenSSL's codes for certificates that are refused."""
+
+
+def _check_token(facts: Facts) -> Finding:
+    token = facts.token
+    if token.problem is not None:
+        remedy = "put the token into CUSTOMERS_TOKEN, or into a file that --token-file or CUSTOMERS_TOKEN_FILE names"
+        return Finding("token", "failed", token.problem, remedy, CREDENTIALS)
+    if not token.is_jwt and not facts.accepted:
+        message = f"a token from {token.origin}, which is no JWT, as the vendor's tokens are"
+        return Finding("token", "warning", message, "check that all of it was copied, and nothing else")
+    return Finding("token", "ok", f"{'a JWT' if token.is_jwt else 'a token'} from {token.origin}")
+
+
+def _check_expiry(facts: Facts) -> Finding:
+    token = facts.token
+    if token.problem is not None:
+        return skip("expiry", "there is no token")
+    if math.isinf(token.expires):
+        return Finding("expiry", "ok", "the token does not say when it expires")
+    left = token.expires - facts.now - (facts.skew or 0.0)
+    when = format_time(token.expires)
+    if left <= 0 and facts.accepted:
+        return Finding("expiry", "warning", f"the token expired at {when}, and the service still accepts it", RENEW)
+    if left <= 0:
+        return Finding("expiry", "failed", f"the token expired at {when}", RENEW, CREDENTIALS)
+    if left < 7 * DAY:
+        return Finding("expiry", "warning", f"the token expires at {when}, in {format_duration(left)}", RENEW)
+    return Finding("expiry", "ok", f"the token expires at {when}")
+
+
+def _check_base_url(facts: Facts) -> Finding:
+    if facts.url_problem is not None:
+        return Finding("base_url", "failed", facts.url_problem, "correct --base-url or CUSTOMERS_BASE_URL", USAGE)
+    known = {PRODUCTION_URL: "production", VENDOR_SANDBOX_URL: "the vendor's sandbox"}
+    return Finding("base_url", "ok", f"{facts.url} ({known.get(facts.url, 'another server')})")
+
+
+def _check_proxy(facts: Facts) -> Finding:
+    if not facts.url:
+        return skip("proxy", "there is no valid base URL")
+    if facts.proxy:
+        return Finding("proxy", "ok", f"requests pass {facts.proxy}")
+    if not facts.ignored_proxies:
+        return Finding("proxy", "ok", "none: the client connects directly")
+    names = " and ".join(facts.ignored_proxies)
+    message = f"none: the client connects directly, and does not use the proxy in {names}"
+    is_unreachable = any(step is not None and step.problem is not None for step in (facts.dns, facts.tcp))
+    return Finding("proxy", "warning" if is_unreachable else "ok", message, "try --proxy" if is_unreachable else None)
+
+
+def _check_dns(facts: Facts) -> Finding:
+    if facts.dns is None:
+        return skip("dns", "there is no valid base URL")
+    if facts.dns.problem is not None:
+        remedy = "check the base URL; in a container, check that the server is on the same network"
+        if facts.proxy:
+            remedy = "check --proxy or CUSTOMERS_PROXY"
+        name = "the proxy's name" if facts.proxy else "the server's name"
+        return Finding("dns", "failed", f"{name} is not known here: {facts.dns.problem}", remedy, API)
+    return Finding("dns", "ok", facts.dns.detail)
+
+
+def _check_tcp(facts: Facts) -> Finding:
+    if facts.tcp is None:
+        return skip("tcp", "the server's address is not known")
+    if facts.tcp.problem is not None:
+        server = "proxy" if facts.proxy else "server"
+        remedy = f"check that the {server} runs, and that no firewall is in between"
+        return Finding("tcp", "failed", f"no connection to the {server}: {facts.tcp.problem}", remedy, API)
+    return Finding("tcp", "ok", f"{facts.tcp.detail} in {format_seconds(facts.tcp.seconds)}")
+
+
+def _check_tls(facts: Facts) -> Finding:
+    if facts.tls is None and facts.proxy:
+        return skip("tls", "a proxy is in between; the response shows whether it works")
+    if facts.tls is None:
+        is_plain = facts.url.startswith("http://")
+        return skip("tls", "the base URL is plain http" if is_plain else "there is no connection")
+    if facts.tls.failure is not None:
+        if facts.tls.is_local:
+            return Finding("tls", "failed", facts.tls.failure, "correct --ca-file or CUSTOMERS_CA_FILE", CREDENTIALS)
+        message, remedy = _explain_tls(facts.tls.failure, facts.tls.code)
+        return Finding("tls", "failed", message, remedy, API)
+    left, when = facts.tls.expires - facts.now, format_time(facts.tls.expires)
+    if left < 14 * DAY:
+        message = f"{facts.tls.version}; the server's certificate expires at {when}"
+        return Finding("tls", "warning", message, "tell the operator of the server")
+    return Finding("tls", "ok", f"{facts.tls.version}; the certificate is valid until {when}")
+
+
+def _explain_tls(failure: str, code: int | None) -> tuple[str, str]:
+    """Return what is wrong with the server's certificate, and what to do."""
+    own_authority = "if your network has an authority of its own, name its file by --ca-file or SSL_CERT_FILE"
+    if code in _UNTRUSTED:
+        return "the certificate is not of an authority that this machine trusts", own_authority
+    if code in (_EXPIRED, _NOT_YET_VALID):
+        state = "has expired" if code == _EXPIRED else "is not valid yet"
+        return f"the certificate {state}", "check this machine's clock; else tell the operator of the server"
+    if code in _WRONG_NAME:
+        return "the certificate is for another name", "check the base URL; a proxy or a login page may be in between"
+    return f"TLS failed: {failure}", "check that the port of the base URL speaks https"
+
+
+LOCAL_CHECKS = (
+    _check_token,
+    _check_expiry,
+    _check_base_url,
+    _check_proxy,
+    _check_dns,
+    _check_tcp,
+    _check_tls,
+)
+"""In the order in which a request passes them."""

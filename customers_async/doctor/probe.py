@@ -1,0 +1,224 @@
+"""Collects facts: reads the token, resolves the name, connects, and sends at most three requests."""
+
+import asyncio
+import math
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from customers_async.calls import endpoints
+from customers_async.calls.credentials import Credential
+from customers_async.calls.endpoints import Request
+from customers_async.calls.network import Network, proxy_address
+from customers_async.calls.responses import Response, response_error
+from customers_async.calls.routes import load_route
+from customers_async.calls.tokens import EnvToken, FileToken, TokenSource, check_token, token_source
+from customers_async.calls.transport import Transport
+from customers_async.checks import MAX_PER_PAGE, RESULT_CAP
+from customers_async.converter import stripped
+from customers_async.doctor.facts import Certificate, Exchange, Facts, Step, TokenFacts
+from customers_async.errors import APIConnectionError, ConfigurationError, CustomersError
+
+__all__ = ["probe"]
+
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_MAX_BODY = 4 * 2**20
+
+
+async def probe(
+    token: TokenSource | None, base_url: str, network: Network, *, url_problem: str | None, timeout: float
+) -> Facts:
+    """Collect the facts, as far as they can be collected.
+
+    Args:
+        token: The token source; None means the environment.
+        network: How requests reach the service.
+        base_url: The base URL, checked; anything if ``url_problem`` says that it is not valid.
+        url_problem: What is wrong with the base URL.
+        timeout: Seconds for each step and each request.
+    """
+    clock = _start_clock()
+    credential, token_facts = await _read_token(token)
+    facts = Facts(now=clock(), token=token_facts, url_problem=url_problem)
+    facts.ignored_proxies = tuple(name for name in _PROXIES if os.environ.get(name))
+    if url_problem is None:
+        facts.url = base_url
+        facts.proxy = "" if network.proxy is None else proxy_address(network.proxy)
+        if await _reach(facts, network, timeout) and credential is not None:
+            await _ask(facts, network, credential, timeout, clock)
+    return facts
+
+
+def _start_clock() -> Callable[[], float]:
+    """Return this machine's time, which advances with the event loop's clock."""
+    loop = asyncio.get_running_loop()
+    offset = time.time() - loop.time()
+    return lambda: offset + loop.time()
+
+
+async def _read_token(source: TokenSource | None) -> tuple[Credential | None, TokenFacts]:
+    origin = ""
+    try:
+        source = token_source(source)
+        origin = _describe_source(source)
+        credential = Credential.of(check_token(await source.get(), origin), 0)
+    except ConfigurationError as error:
+        return None, TokenFacts(origin, problem=f"{error}" if origin else "there is no token")
+    parts = credential.token.split(".")
+    return credential, TokenFacts(origin, is_jwt=len(parts) == 3 and all(parts), expires=credential.expires)
+
+
+def _describe_source(source: TokenSource) -> str:
+    match source:
+        case EnvToken():
+            return f"${source.name}"
+        case FileToken():
+            return f"the file {source.path}"
+    return "a source of its own"
+
+
+async def _reach(facts: Facts, network: Network, timeout: float) -> bool:
+    """Resolve the name, connect, and check the certificate; return whether all of it succeeded.
+
+    Of a proxy only the first two are checked: the requests show what comes behind it.
+    """
+    parts = urlsplit(facts.url if network.proxy is None else network.proxy)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    facts.dns = await _resolve(host, port, timeout)
+    if facts.dns.problem is None:
+        facts.tcp = await _connect(host, port, timeout)
+        if facts.tcp.problem is None:
+            if facts.proxy or parts.scheme == "http":
+                return True
+            facts.tls = await _check_certificate(host, port, network, timeout)
+            return facts.tls.failure is None
+    return False
+
+
+async def _resolve(host: str, port: int, timeout: float) -> Step:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        async with asyncio.timeout(timeout):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return Step(_explain(error, timeout))
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+    return Step(detail=f"{addresses[0]}{more}", seconds=loop.time() - started)
+
+
+async def _connect(host: str, port: int, timeout: float) -> Step:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:
+        return Step(_explain(error, timeout))
+    seconds = loop.time() - started
+    await _close(writer)
+    return Step(detail=f"port {port}", seconds=seconds)
+
+
+async def _check_certificate(host: str, port: int, network: Network, timeout: float) -> Certificate:
+    try:
+        context = (await asyncio.to_thread(load_route, network, "")).tls
+        if isinstance(context, bool):
+            context = ssl.create_default_context()
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except ConfigurationError as error:
+        return Certificate(failure=f"{error}", is_local=True)
+    except ssl.SSLCertVerificationError as error:
+        return Certificate(failure="certificate verify failed", code=error.verify_code)
+    except OSError as error:  # ssl.SSLError is one
+        reason = getattr(error, "reason", None) or _explain(error, timeout)
+        return Certificate(failure=str(reason).replace("_", " ").lower())
+    session: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    end = (session.getpeercert() or {}).get("notAfter")
+    expires = float(ssl.cert_time_to_seconds(end)) if isinstance(end, str) else math.inf
+    certificate = Certificate(session.version() or "", expires)
+    await _close(writer)
+    return certificate
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()  # an orderly end of TLS may take long
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+def _explain(error: Exception, timeout: float) -> str:
+    if isinstance(error, TimeoutError) and not error.args:
+        return f"nothing arrived within {timeout:g} s"
+    return (getattr(error, "strerror", None) or type(error).__name__).lower()
+
+
+async def _ask(
+    facts: Facts, network: Network, credential: Credential, timeout: float, clock: Callable[[], float]
+) -> None:
+    """Send the requests, each only if its predecessor does not make it pointless."""
+    transport = Transport(facts.url, None, network)
+
+    async def send(request: Request, read: Callable[[Response], object]) -> Exchange:
+        return await _send(transport, request, read, credential, timeout, clock)
+
+    try:
+        facts.owner = await send(endpoints.owner_request(), endpoints.read_owner)
+        if _ends_it_all(facts.owner):
+            return
+        page = endpoints.page_request(1, MAX_PER_PAGE)
+        facts.page = await send(page, lambda response: _read_page(response, 1))
+        total = endpoints.read_total(facts.page.response) if facts.page.response is not None else None
+        if facts.page.error is None and not _ends_it_all(facts.page) and total is not None and total > RESULT_CAP:
+            number = RESULT_CAP // MAX_PER_PAGE + 1
+            page = endpoints.page_request(number, MAX_PER_PAGE)
+            facts.beyond = await send(page, lambda response: _read_page(response, number))
+    finally:
+        await transport.close()
+
+
+def _read_page(response: Response, number: int) -> None:
+    endpoints.read_page(response, number, keep_unknown=False, tolerant=True)
+
+
+def _ends_it_all(exchange: Exchange) -> bool:
+    """Whether no other request can succeed: the connection broke, or the token, address or rate limit is refused."""
+    if exchange.response is None:
+        return isinstance(exchange.error, APIConnectionError)
+    return exchange.response.status in (401, 403, 429)
+
+
+async def _send(
+    transport: Transport,
+    request: Request,
+    read: Callable[[Response], object],
+    credential: Credential,
+    timeout: float,
+    clock: Callable[[], float],
+) -> Exchange:
+    started = clock()
+    response: Response | None = None
+    error: CustomersError | None = None
+    try:
+        await transport.prepare(timeout)
+        response = await transport.send(request, credential, timeout=timeout, max_body=_MAX_BODY)
+    except CustomersError as failure:
+        error = stripped(failure)
+    received_at = clock()
+    if response is not None and response.status < 400:
+        error = response_error(response) or _find_error(read, response)
+    return Exchange(request.path, received_at - started, received_at, response, error)
+
+
+def _find_error(read: Callable[[Response], object], response: Response) -> CustomersError | None:
+    try:
+        read(response)
+    except CustomersError as error:
+        return stripped(error)
+    return None
