@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -16,9 +17,18 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from starlette.responses import JSONResponse
 from starlette.testclient import TestClient as StarletteClient
 
-from customers_async import AuthenticationError, CustomersClient, ServerError
+from customers_async import (
+    APITimeoutError,
+    AuthenticationError,
+    CustomerList,
+    CustomerPager,
+    CustomersClient,
+    CustomersError,
+    ServerError,
+)
 from customers_async.emulator import Emulator
 from tests.processes import run_uvicorn
 from tests.test_pytest_plugin import run_pytest
@@ -89,7 +99,7 @@ def test_fastapi_under_uvicorn_serves_two_thousand_requests(monkeypatch: pytest.
 
 @pytest.mark.customers_emulator(limit=3)
 def test_starlette_service(recipe: Recipe, customers_emulator: Emulator) -> None:
-    """200, 404, 422, 502, and 503 with Retry-After."""
+    """200, 404, 422, 502, and 429 with Retry-After."""
     uuid = next(customers_emulator.uuids())
     with StarletteClient(recipe("starlette_app").app) as http:
         assert http.get(f"/customers/{uuid}").json() == {"uuid": uuid, "name": "John Doe"}
@@ -98,7 +108,7 @@ def test_starlette_service(recipe: Recipe, customers_emulator: Emulator) -> None
         customers_emulator.fail_next("html")
         assert http.get(f"/customers/{uuid}").status_code == 502
         busy = http.get(f"/customers/{uuid}")
-        assert (busy.status_code, busy.json()) == (503, {"detail": "busy"})
+        assert (busy.status_code, busy.json()) == (429, {"detail": "RateLimitError"})
         assert 50 <= int(busy.headers["Retry-After"]) <= 61
 
 
@@ -116,21 +126,48 @@ async def test_aiohttp_service(recipe: Recipe, customers_emulator: Emulator) -> 
         async with http.get(f"/customers/{uuid}") as response:
             assert response.status == 502
         async with http.get(f"/customers/{uuid}") as busy:
-            assert (busy.status, await busy.text()) == (503, "busy")
+            assert (busy.status, await busy.json()) == (429, {"detail": "RateLimitError"})
             assert 50 <= int(busy.headers["Retry-After"]) <= 61
 
 
 async def test_web_services_agree_on_the_status(recipe: Recipe, customers_emulator: Emulator) -> None:
-    """An unreachable service is 503 with Retry-After, a rejected token 502, as in the FastAPI recipe."""
-    starlette, aiohttp_app = recipe("starlette_app"), recipe("aiohttp_app")
-    for error, status in ((ServerError("x", status=500), 503), (AuthenticationError("x", status=401), 502)):
-        assert (await starlette.handle_error(None, error)).status_code == status
+    """Each passes on what the errors say."""
+    starlette, aiohttp_app, fastapi_app = recipe("starlette_app"), recipe("aiohttp_app"), recipe("fastapi_app")
+    errors = (ServerError("x", status=500), AuthenticationError("x", status=401), APITimeoutError("x"))
+    for error, status in zip(errors, (503, 502, 504), strict=True):
+        for recipe_ in (starlette, fastapi_app):
+            assert (await recipe_.failed(None, error)).status_code == status
     async with TestClient(TestServer(aiohttp_app.make_app())) as http:
         for fault, expected in (("reset", 503), (401, 502)):
             customers_emulator.fail_next(fault, times=None)
             async with http.get(f"/customers/{next(customers_emulator.uuids())}") as response:
                 assert response.status == expected
+                assert ("Retry-After" in response.headers) is (expected == 503)
             customers_emulator.recover()
+
+
+def test_requests_have_ids_deadlines_and_json_logs(recipe: Recipe, caplog: pytest.LogCaptureFixture) -> None:
+    """A given id is passed on if it is harmless; a request that takes too long ends in 504."""
+    operations = recipe("operations")
+    logger, formatter = logging.getLogger("service"), operations.JsonFormatter()
+    lines = []
+
+    async def respond(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await asyncio.sleep(60)
+        logger.error("Žinutė", exc_info=ServerError("down", status=500))
+        lines.append(formatter.format(caplog.records[-1]))
+        await JSONResponse({})(scope, receive, send)
+
+    http = StarletteClient(operations.operate(respond, deadline=0.05))
+    for given, kept in (("abc-1", True), ("x" * 65, False), ("a b", False)):
+        response = http.get("/", headers={"X-Request-Id": given})
+        assert (response.headers["X-Request-Id"] == given) is kept
+        entry = json.loads(lines[-1])
+        assert entry["correlation_id"] == response.headers["X-Request-Id"]
+        assert (entry["message"], entry["error"]) == ("Žinutė", "ServerError")
+    response = http.get("/slow")
+    assert (response.status_code, len(response.headers["X-Request-Id"])) == (504, 36)
 
 
 async def test_refresher(
@@ -164,12 +201,32 @@ def test_workers_read_each_page_once(customers_emulator: Emulator) -> None:
     assert customers_emulator.stats.statuses == {200: 1 + 3}
 
 
-async def test_tokens_share_one_rate_limit(recipe: Recipe, customers_emulator: Emulator) -> None:
-    """Thirty accounts share twenty requests a minute; none is rejected, because they share a limiter."""
-    customers_emulator.rate_limit(20)
-    tokens = {f"account {number}": customers_emulator.issue_token() for number in range(30)}
-    assert await recipe("many_tokens").count_all(tokens) == dict.fromkeys(tokens, 250)
-    assert customers_emulator.stats.statuses == {200: 30}
+async def test_hundreds_of_accounts_share_connections_and_rate_limit(recipe: Recipe, monkeypatch: Any) -> None:
+    """No 429, 40 connections at most, and small accounts do not wait for large ones; a revoked token is alone."""
+    sizes = {f"token-of-account-{number}": 3_000 if number < 5 else 60 + number % 90 for number in range(300)}
+    ended: dict[str, float] = {}
+    clock = asyncio.get_running_loop().time
+    async with Emulator(tokens=sizes, latency=0.02) as emulator:
+        monkeypatch.setenv("CUSTOMERS_BASE_URL", emulator.url)
+        emulator.revoke("token-of-account-7")
+        module = recipe("many_tokens")
+        collect = CustomerPager.collect
+
+        async def note_the_end(pager: CustomerPager) -> CustomerList:
+            customers = await collect(pager)
+            ended[f"{len(ended)}"] = clock()
+            return customers
+
+        monkeypatch.setattr(CustomerPager, "collect", note_the_end)
+        started = clock()
+        results = await module.read_all({name: name for name in sizes})
+        whole = clock() - started
+        assert emulator.stats.rejected == 0
+        assert emulator.stats.peak_in_flight <= module.CONNECTIONS
+    failed = {name for name, result in results.items() if isinstance(result, CustomersError)}
+    assert failed == {"token-of-account-7"}
+    assert all(len(result) == sizes[name] for name, result in results.items() if name not in failed)
+    assert sorted(ended.values())[len(ended) // 2] - started <= whole / 10
 
 
 def test_script_without_async(recipe: Recipe, customers_emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

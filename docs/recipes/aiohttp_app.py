@@ -6,14 +6,7 @@ from math import ceil
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from customers_async import (
-    APIConnectionError,
-    CustomersClient,
-    CustomersError,
-    NotFoundError,
-    RateLimitError,
-    ServerError,
-)
+from customers_async import CustomersClient, CustomersError
 
 CUSTOMERS = web.AppKey("CUSTOMERS", CustomersClient)
 
@@ -30,7 +23,7 @@ async def show(request: web.Request) -> web.Response:
     try:
         customer = await request.app[CUSTOMERS].get_customer(request.match_info["uuid"])
     except ValueError:
-        raise web.HTTPUnprocessableEntity(text="not a uuid") from None
+        return web.json_response({"detail": "not a uuid"}, status=422)
     return web.json_response({"uuid": customer.uuid, "name": customer.name})
 
 
@@ -39,15 +32,9 @@ async def handle_errors(request: web.Request, handler: Handler) -> web.StreamRes
     """Turn errors of the client into responses."""
     try:
         return await handler(request)
-    except NotFoundError:
-        raise web.HTTPNotFound(text="no such customer") from None
-    except RateLimitError as error:
-        seconds = ceil(error.retry_after)
-        raise web.HTTPServiceUnavailable(text="busy", headers={"Retry-After": str(seconds)}) from None
-    except (APIConnectionError, ServerError):
-        raise web.HTTPServiceUnavailable(text="unavailable", headers={"Retry-After": "5"}) from None
     except CustomersError as error:
-        raise web.HTTPBadGateway(text=type(error).__name__) from None
+        headers = {"Retry-After": f"{ceil(error.retry_after or 5)}"} if error.retryable else None
+        return web.json_response({"detail": type(error).__name__}, status=error.http_status, headers=headers)
 
 
 def make_app(_: Sequence[str] = ()) -> web.Application:

@@ -8,77 +8,49 @@ from typing import Annotated, TypedDict
 from fastapi import Depends, FastAPI, Path, Request
 from fastapi.responses import JSONResponse
 
-from customers_async import (
-    APIConnectionError,
-    Customer,
-    CustomersClient,
-    CustomersError,
-    NotFoundError,
-    RateLimitError,
-    RetryPolicy,
-    ServerError,
-)
+from customers_async import Customer, CustomersClient, CustomersError, RetryPolicy
 
 UUID = r"^[a-zA-Z0-9]{8}(-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12}$"
-RETRY_AFTER = 5
-"""Seconds to wait if the customers service is down."""
+PUBLISHED = {"uuid", "name", "post_address_country_code"}
 
 
 class State(TypedDict):
     """What the service keeps while it runs."""
 
-    lookups: CustomersClient
+    customers: CustomersClient
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[State]:
     """Keep one client open in each worker: it holds the connections and tracks the rate limit."""
-    async with CustomersClient() as client:
-        yield {"lookups": client.with_options(timeout=5, max_rate_limit_wait=1, retry=RetryPolicy(max_attempts=2))}
+    async with CustomersClient(timeout=5, max_rate_limit_wait=1, retry=RetryPolicy(max_attempts=2)) as client:
+        yield {"customers": client}
 
 
-def lookups(request: Request) -> CustomersClient:
-    """Return the client for requests that a person waits for: it fails fast."""
-    client: CustomersClient = request.state.lookups
+def customers(request: Request) -> CustomersClient:
+    """Return the client. It fails fast, because a person waits."""
+    client: CustomersClient = request.state.customers
     return client
 
 
+Client = Annotated[CustomersClient, Depends(customers)]
 app = FastAPI(lifespan=lifespan)
 
 
-@app.get("/customers/{uuid}")
-async def show(
-    uuid: Annotated[str, Path(pattern=UUID)], client: Annotated[CustomersClient, Depends(lookups)]
-) -> dict[str, str | None]:
-    """Return a customer's name and country."""
-    return summary(await client.get_customer(uuid))
+@app.get("/customers/{uuid}", response_model_include=PUBLISHED)
+async def show(uuid: Annotated[str, Path(pattern=UUID)], client: Client) -> Customer:
+    """Return the fields of a customer that this service publishes."""
+    return await client.get_customer(uuid)
 
 
-def summary(customer: Customer) -> dict[str, str | None]:
-    """Return the fields that this service publishes."""
-    return {"uuid": customer.uuid, "name": customer.name, "country": customer.post_address_country_code}
-
-
-@app.exception_handler(NotFoundError)
-async def not_found(_: Request, error: NotFoundError) -> JSONResponse:
-    """404: there is no such customer."""
-    return JSONResponse({"detail": "no such customer"}, 404)
-
-
-@app.exception_handler(RateLimitError)
-async def busy(_: Request, error: RateLimitError) -> JSONResponse:
-    """503: the rate limit is used up, for the seconds that the error names."""
-    return JSONResponse({"detail": "busy"}, 503, {"Retry-After": str(ceil(error.retry_after))})
-
-
-@app.exception_handler(APIConnectionError)
-@app.exception_handler(ServerError)
-async def unavailable(_: Request, error: CustomersError) -> JSONResponse:
-    """503: the customers service is down or unreachable."""
-    return JSONResponse({"detail": "unavailable"}, 503, {"Retry-After": str(RETRY_AFTER)})
+@app.get("/readyz")
+async def readyz(client: Client) -> None:
+    """200 if the customers service responds."""
+    await client.with_options(timeout=2, max_rate_limit_wait=0).count_customers()
 
 
 @app.exception_handler(CustomersError)
 async def failed(_: Request, error: CustomersError) -> JSONResponse:
-    """502: other errors, such as an expired token, need attention."""
-    return JSONResponse({"detail": type(error).__name__}, 502)
+    """Pass on what the error says: 404, 429, 503, 502 or 504, and when to try again."""
+    headers = {"Retry-After": f"{ceil(error.retry_after or 5)}"} if error.retryable else None
+    return JSONResponse({"detail": type(error).__name__}, error.http_status, headers)

@@ -9,14 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from customers_async import (
-    APIConnectionError,
-    CustomersClient,
-    CustomersError,
-    NotFoundError,
-    RateLimitError,
-    ServerError,
-)
+from customers_async import CustomersClient, CustomersError
 
 
 @asynccontextmanager
@@ -36,17 +29,11 @@ async def show(request: Request) -> Response:
     return JSONResponse({"uuid": customer.uuid, "name": customer.name})
 
 
-async def handle_error(_: Request, error: Exception) -> Response:
+async def failed(_: Request, error: CustomersError) -> Response:
     """Turn an error of the client into a response."""
-    if isinstance(error, NotFoundError):
-        return JSONResponse({"detail": "no such customer"}, 404)
-    if isinstance(error, RateLimitError):
-        return JSONResponse({"detail": "busy"}, 503, {"Retry-After": str(ceil(error.retry_after))})
-    if isinstance(error, APIConnectionError | ServerError):
-        return JSONResponse({"detail": "unavailable"}, 503, {"Retry-After": "5"})
-    return JSONResponse({"detail": type(error).__name__}, 502)
+    headers = {"Retry-After": f"{ceil(error.retry_after or 5)}"} if error.retryable else None
+    return JSONResponse({"detail": type(error).__name__}, error.http_status, headers)
 
 
-app = Starlette(
-    routes=[Route("/customers/{uuid}", show)], exception_handlers={CustomersError: handle_error}, lifespan=lifespan
-)
+app = Starlette(routes=[Route("/customers/{uuid}", show)], lifespan=lifespan)
+app.add_exception_handler(CustomersError, failed)  # type: ignore[arg-type]  # its annotation allows Exception only

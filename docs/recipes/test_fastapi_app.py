@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
-from fastapi_app import app, lookups
+from fastapi_app import app, customers
 
 from customers_async import Customer, ServerError
 from customers_async.emulator import Emulator
@@ -20,7 +20,8 @@ def http(customers_emulator: Emulator) -> Iterator[TestClient]:
 
 def test_shows_customer(http: TestClient, customers_emulator: Emulator) -> None:
     uuid = next(customers_emulator.uuids())
-    assert http.get(f"/customers/{uuid}").json() == {"uuid": uuid, "name": "John Doe", "country": "LT"}
+    published = {"uuid": uuid, "name": "John Doe", "post_address_country_code": "LT"}
+    assert http.get(f"/customers/{uuid}").json() == published
 
 
 def test_unknown_customer_is_404(http: TestClient) -> None:
@@ -33,18 +34,24 @@ def test_malformed_uuid_is_refused_without_a_request(http: TestClient, customers
 
 
 @pytest.mark.customers_emulator(limit=1)
-def test_used_up_rate_limit_is_503_with_retry_after(http: TestClient, customers_emulator: Emulator) -> None:
+def test_used_up_rate_limit_is_429_with_retry_after(http: TestClient, customers_emulator: Emulator) -> None:
     path = f"/customers/{next(customers_emulator.uuids())}"
     assert http.get(path).status_code == 200
     response = http.get(path)
-    assert response.status_code == 503
+    assert response.status_code == 429
     assert 55 <= int(response.headers["Retry-After"]) <= 61
 
 
-@pytest.mark.parametrize(("fault", "status"), [("reset", 503), (401, 502), ("html", 502)])
+@pytest.mark.parametrize(("fault", "status"), [("reset", 503), (500, 503), (401, 502), ("html", 502)])
 def test_other_errors(http: TestClient, customers_emulator: Emulator, fault: int | str, status: int) -> None:
     customers_emulator.fail_next(fault, times=None)
     assert http.get(f"/customers/{next(customers_emulator.uuids())}").status_code == status
+
+
+def test_is_ready_while_customers_service_responds(http: TestClient, customers_emulator: Emulator) -> None:
+    assert http.get("/readyz").status_code == 200
+    customers_emulator.fail_next("reset", times=None)
+    assert http.get("/readyz").status_code == 503
 
 
 class FakeClient:
@@ -60,7 +67,7 @@ class FakeClient:
 @pytest.fixture
 def http_with_fake(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """The service without its lifespan, and with the fake client."""
-    monkeypatch.setitem(app.dependency_overrides, lookups, FakeClient)
+    monkeypatch.setitem(app.dependency_overrides, customers, FakeClient)
     return TestClient(app)
 
 
