@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from customers_async import CustomersClient, RetryPolicy
+from customers_async.calls import bodies
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
 
@@ -46,6 +47,13 @@ async def client(emulator: Emulator) -> AsyncIterator[CustomersClient]:
 
 
 _EMULATOR = ("CUSTOMERS_EMULATOR_TOKENS", "CUSTOMERS_EMULATOR_CONTROL_TOKEN")
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def _with_and_without_isal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vars(bodies)["isal_zlib"] is not None
+    if request.param == "zlib":
+        monkeypatch.setattr(bodies, "isal_zlib", None)
 
 
 @pytest.fixture(autouse=True)

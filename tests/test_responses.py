@@ -160,6 +160,7 @@ def test_html_and_empty_bodies_are_errors() -> None:
     assert response_error(Response(200, headers(), b"[]", secrets=["s3cret"])) is None
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
@@ -176,6 +177,7 @@ def test_bodies_are_decompressed(encoding: str, body: bytes) -> None:
     assert decode_body(Response(200, headers(Content_Encoding=encoding), body), 100).body == b"[1]"
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 def test_truncated_gzip_body_is_a_connection_error() -> None:
     """Aiohttp would return the part received; a cut body is retried."""
     body = gzip.compress(b"[" + b"1," * 1000 + b"1]")[:-9]

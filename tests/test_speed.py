@@ -43,6 +43,6 @@ def test_page_is_as_fast_as_before() -> None:
 def test_benchmarks_run() -> None:
     """The benchmarks measure this client beside the baseline."""
     printed = _run("tests.benchmarks", "--rounds", "1", "--turns", "1", "--only", "pages", "--parts", "pages")
-    assert "| aiohttp + orjson, untyped (baseline) |" in printed
-    assert "| customers_async, page by page |" in printed
+    assert "| aiohttp + orjson, untyped (baseline), 8 in flight |" in printed
+    assert "| customers_async, page by page, 8 in flight |" in printed
     assert "pages a second" in printed

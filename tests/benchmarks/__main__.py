@@ -13,8 +13,10 @@ from tests.benchmarks import report
 from tests.benchmarks.contest import run_contest
 from tests.benchmarks.contestants import BASELINE, CONTESTANTS, PAGES
 from tests.benchmarks.imports import measure_imports
+from tests.benchmarks.instructions import describe_instructions
 from tests.benchmarks.latency import measure_listing
 from tests.benchmarks.memory import measure_memory
+from tests.benchmarks.nginx import is_installed, run_nginx
 from tests.benchmarks.service import measure_capacity, run_service
 
 DOCS = Path(__file__).parents[2] / "docs" / "explanation"
@@ -23,25 +25,25 @@ DOCS = Path(__file__).parents[2] / "docs" / "explanation"
 def measure_pages(arguments: argparse.Namespace) -> str:
     """Measure a page of 100 customers with every contestant."""
     names = [name for name in CONTESTANTS if name in arguments.only]
-    with run_service(pages=PAGES) as service:
-        capacity = measure_capacity(service)
-        cpu_before, sent_before = service.usage()
-        scores = run_contest(names, service, turns=arguments.turns, rounds=arguments.rounds)
-        cpu, sent = service.usage()
+    run, name = (run_nginx, "nginx") if is_installed() else (run_service, "a process that sends prepared bytes")
+    with run(pages=PAGES) as service:
+        capacity = measure_capacity(service.url)
+        scores = run_contest(names, service.url, turns=arguments.turns, rounds=arguments.rounds)
     if arguments.write:
         (DOCS / "speed.svg").write_text(report.draw_pages(scores), encoding="utf-8")
-    return report.describe_pages(scores, (cpu - cpu_before) / (sent - sent_before), capacity)
+    return report.describe_pages(scores, name, capacity)
 
 
 def measure_look_ups(arguments: argparse.Namespace) -> str:
     """Measure look-ups of single customers, one after another."""
     with run_service(pages=1) as service:
-        scores = run_contest(["get_customer"], service, turns=arguments.turns, rounds=arguments.rounds)
+        scores = run_contest(["get_customer"], service.url, turns=arguments.turns, rounds=arguments.rounds)
     return report.describe_look_ups(scores["get_customer"])
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "pages": measure_pages,
+    "instructions": lambda _: describe_instructions(),
     "look-ups": measure_look_ups,
     "latency": lambda arguments: report.describe_latency(measure_listing(arguments.rounds)),
     "memory": lambda _: report.describe_memory(measure_memory(unique=True), measure_memory(unique=False)),

@@ -16,13 +16,20 @@ from tempfile import TemporaryDirectory
 
 import attrs
 
-from tests.benchmarks.contestants import BASELINE, CONTESTANTS, GET_CUSTOMER, LOOK_UP_BASELINE, Contestant, Turn
-from tests.benchmarks.service import Service
+from tests.benchmarks.contestants import (
+    BASELINE,
+    BASELINES,
+    CONTESTANTS,
+    GET_CUSTOMER,
+    LOOK_UP_BASELINE,
+    Contestant,
+    Turn,
+)
 
 __all__ = ["Cost", "Score", "run_contest"]
 
 _DESCRIPTION = Path(__file__).parents[2] / "customers_async" / "emulator" / "openapi.yaml"
-_PAIRS = {name: (BASELINE, contestant) for name, contestant in CONTESTANTS.items()}
+_PAIRS = {name: (BASELINES.get(name, BASELINE), contestant) for name, contestant in CONTESTANTS.items()}
 _PAIRS["get_customer"] = (LOOK_UP_BASELINE, GET_CUSTOMER)
 
 
@@ -69,12 +76,12 @@ def _median(costs: Iterable[Cost]) -> Cost:
     return Cost(statistics.median(cost.cpu for cost in every), statistics.median(cost.elapsed for cost in every))
 
 
-def run_contest(names: Iterable[str], service: Service, *, turns: int, rounds: int) -> dict[str, Score | str]:
+def run_contest(names: Iterable[str], url: str, *, turns: int, rounds: int) -> dict[str, Score | str]:
     """Run the contestants, round after round; return each one's score, or why it has none.
 
     Args:
         names: Names of contestants.
-        service: The service to read.
+        url: The service to read.
         turns: Turns of each contestant in a round.
         rounds: Number of rounds.
     """
@@ -84,7 +91,7 @@ def run_contest(names: Iterable[str], service: Service, *, turns: int, rounds: i
         for _ in range(rounds):
             for name, score in scores.items():
                 if isinstance(score, Score):
-                    scores[name] = _run(name, score, service, turns, directory)
+                    scores[name] = _run(name, score, url, turns, directory)
     return scores
 
 
@@ -103,9 +110,9 @@ def _prepare(contestant: Contestant, directory: Path) -> str:
     return f"not generated: {_last_line(done)}" if done.returncode else ""
 
 
-def _run(name: str, score: Score, service: Service, turns: int, directory: Path) -> Score | str:
+def _run(name: str, score: Score, url: str, turns: int, directory: Path) -> Score | str:
     """Run one round in a fresh process; return the score with its turns."""
-    command = [sys.executable, "-m", __spec__.name, name, service.url, str(turns)]
+    command = [sys.executable, "-m", __spec__.name, name, url, str(turns)]
     environment = os.environ | {"PYTHONPATH": str(directory)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # a fixed command
     if done.returncode:

@@ -4,19 +4,23 @@ The hand-written ones are as fast as is sensible, the others as fast as their se
 no cookies, no proxies from the environment, validators created once.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 
 import aiohttp
 import attrs
 
 from customers_async import CustomersClient, RateLimiter
-from tests.benchmarks.service import LIMIT, PER_PAGE, TOKEN
+from tests.benchmarks.service import GZIP_PREFIX, LIMIT, PER_PAGE, TOKEN
 
 __all__ = [
-    *("BASELINE", "CONTESTANTS", "GET_CUSTOMER", "LOOK_UP_BASELINE", "PAGES", "Contestant", "Turn"),
+    *("BASELINE", "BASELINES", "CONTESTANTS", "GET_CUSTOMER", "LOOK_UP_BASELINE", "PAGES", "Contestant", "Turn"),
     *("aiohttp_session", "client", "read_bodies"),
 ]
 
@@ -63,12 +67,26 @@ def aiohttp_session(connector: aiohttp.BaseConnector | None = None) -> aiohttp.C
     return aiohttp.ClientSession(connector=connector, headers=_HEADERS, cookie_jar=aiohttp.DummyCookieJar())
 
 
-async def read_bodies(session: aiohttp.ClientSession, url: str, pages: int = PAGES) -> AsyncGenerator[bytes, None]:
-    """Yield the bodies of the pages, one request after another."""
-    for page in range(1, pages + 1):
+async def read_bodies(
+    session: aiohttp.ClientSession, url: str, pages: int = PAGES, in_flight: int = 1
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bodies of the pages in their order, with that many requests in flight."""
+
+    async def fetch(page: int) -> bytes:
         async with session.get(f"{url}{_PATH}?per_page={PER_PAGE}&page={page}") as response:
             response.raise_for_status()
-            yield await response.read()
+            return await response.read()
+
+    numbers = iter(range(1, pages + 1))
+    if in_flight == 1:
+        for number in numbers:
+            yield await fetch(number)
+        return
+    tasks = deque(asyncio.create_task(fetch(number)) for number in islice(numbers, in_flight))
+    while tasks:
+        body = await tasks.popleft()
+        tasks.extend(asyncio.create_task(fetch(number)) for number in islice(numbers, 1))
+        yield body
 
 
 @asynccontextmanager
@@ -82,20 +100,22 @@ async def aiohttp_bytes(url: str) -> AsyncIterator[Turn]:
 
 
 @asynccontextmanager
-async def aiohttp_orjson(url: str) -> AsyncIterator[Turn]:
+async def aiohttp_orjson(url: str, *, in_flight: int, prefix: str = "") -> AsyncIterator[Turn]:
     from orjson import loads
 
     async with aiohttp_session() as session:
 
         async def read() -> int:
-            return sum([len(loads(body)) async for body in read_bodies(session, url)])
+            bodies = read_bodies(session, url + prefix, in_flight=in_flight)
+            return sum([len(loads(body)) async for body in bodies])
 
         yield read
 
 
 @asynccontextmanager
-async def customers_by_page(url: str) -> AsyncIterator[Turn]:
-    async with client(url) as customers:
+async def customers_by_page(url: str, *, in_flight: int, prefix: str = "") -> AsyncIterator[Turn]:
+    async with client(url + prefix) as whole:
+        customers = whole.with_options(concurrency=in_flight)
 
         async def read() -> int:
             return sum([len(page.customers) async for page in customers.list_customers().pages()])
@@ -244,11 +264,21 @@ async def get_customer(url: str) -> AsyncIterator[Turn]:
         yield look_up
 
 
-BASELINE = Contestant("aiohttp + orjson, untyped (baseline)", aiohttp_orjson, needs=("orjson",))
+def _baseline(title: str, in_flight: int, prefix: str = "") -> Contestant:
+    return Contestant(title, partial(aiohttp_orjson, in_flight=in_flight, prefix=prefix), needs=("orjson",))
+
+
+BASELINE = _baseline("aiohttp + orjson, untyped (baseline), 1 in flight", 1)
+BASELINE_8 = _baseline("aiohttp + orjson, untyped (baseline), 8 in flight", 8)
+BASELINE_GZIP = _baseline("aiohttp + orjson, untyped (baseline), 8 in flight, gzip", 8, GZIP_PREFIX)
 CONTESTANTS = {
-    "bytes": Contestant("aiohttp, bytes only", aiohttp_bytes),
-    "pages": Contestant("customers_async, page by page", customers_by_page),
-    "customers": Contestant("customers_async, customer by customer", customers_one_by_one),
+    "bytes": Contestant("aiohttp, bytes only, 1 in flight", aiohttp_bytes),
+    "pages-1": Contestant("customers_async, page by page, 1 in flight", partial(customers_by_page, in_flight=1)),
+    "pages": Contestant("customers_async, page by page, 8 in flight", partial(customers_by_page, in_flight=8)),
+    "customers": Contestant("customers_async, customer by customer, 8 in flight", customers_one_by_one),
+    "pages-gzip": Contestant(
+        "customers_async, page by page, 8 in flight, gzip", partial(customers_by_page, in_flight=8, prefix=GZIP_PREFIX)
+    ),
     "aiohttp-pydantic": Contestant("aiohttp + pydantic", aiohttp_pydantic, needs=("pydantic",)),
     # Without sniffio, httpcore tries to import it for each request.
     "httpx-pydantic": Contestant("httpx + pydantic", httpx_pydantic, needs=("httpx", "pydantic", "sniffio")),
@@ -273,5 +303,7 @@ CONTESTANTS = {
     "dlt": Contestant("dlt's RESTClient", dlt_rest_client, needs=("dlt",)),
 }
 """The contestants that read pages, by their names on the command line."""
+BASELINES = {"pages": BASELINE_8, "customers": BASELINE_8, "pages-gzip": BASELINE_GZIP}
+"""The baselines of those that have more than one request in flight; `BASELINE` is that of the others."""
 LOOK_UP_BASELINE = Contestant("aiohttp + orjson, untyped", look_up_by_hand, needs=("orjson",))
 GET_CUSTOMER = Contestant("`get_customer`", get_customer)

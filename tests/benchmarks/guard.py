@@ -21,11 +21,11 @@ from customers_async import CustomersClient
 from tests.benchmarks.contestants import aiohttp_session, client, read_bodies
 from tests.benchmarks.service import PER_PAGE, Responses
 
-__all__ = ["Figures", "measure"]
+__all__ = ["PAGES", "URL", "Figures", "InProcessLoop", "make_session", "measure"]
 
 PAGES, LISTINGS = 40, 16
 SLOWER = 0.3
-_URL = "http://127.0.0.1"
+URL = "http://127.0.0.1"
 
 
 _respond = cache(Responses(PAGES).respond)
@@ -71,7 +71,7 @@ class _Connection(asyncio.Transport):
     resume_reading = pause_reading
 
 
-class _InProcessLoop(asyncio.SelectorEventLoop):
+class InProcessLoop(asyncio.SelectorEventLoop):
     """An event loop whose connections lead to a service in this process."""
 
     async def create_unix_connection(  # type: ignore[override]  # the arguments that aiohttp passes
@@ -83,12 +83,12 @@ class _InProcessLoop(asyncio.SelectorEventLoop):
         return connection, protocol
 
 
-def _session() -> aiohttp.ClientSession:
+def make_session() -> aiohttp.ClientSession:
     return aiohttp_session(aiohttp.UnixConnector("anywhere", limit=0))
 
 
 async def _read_by_hand(session: aiohttp.ClientSession) -> int:
-    return sum([len(loads(body)) async for body in read_bodies(session, _URL, PAGES)])
+    return sum([len(loads(body)) async for body in read_bodies(session, URL, PAGES)])
 
 
 async def _read(customers: CustomersClient, burden: float) -> int:
@@ -105,7 +105,7 @@ async def _read(customers: CustomersClient, burden: float) -> int:
 async def measure(listings: int = LISTINGS) -> Figures:
     """Return the figures of that many listings of each kind, after one that warms up."""
     costs: list[tuple[float, float, float]] = []
-    async with _session() as baseline, _session() as session, client(_URL, session) as customers:
+    async with make_session() as baseline, make_session() as session, client(URL, session) as customers:
         for _ in range(1 + listings):
             by_hand = await _measure_page(_read_by_hand(baseline))
             plain = await _measure_page(_read(customers, 0.0))
@@ -124,7 +124,7 @@ async def _measure_page(listing: Awaitable[int]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    with asyncio.Runner(loop_factory=_InProcessLoop) as runner:
+    with asyncio.Runner(loop_factory=InProcessLoop) as runner:
         figures = runner.run(measure())
     print(f"{figures.baseline:.0f} {figures.ratio:.3f} {figures.slowed_ratio:.3f}")
 

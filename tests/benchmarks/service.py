@@ -6,7 +6,7 @@ read them. Its rate limit is never reached. Each customer of the list has a uuid
 
 import argparse
 import asyncio
-import http.client
+import gzip
 import re
 import socket
 import subprocess
@@ -15,18 +15,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
+from functools import cache
 
 import attrs
 import msgspec
 
 from customers_async.emulator.fake_customers import FakeCustomers
 
-__all__ = ["LIMIT", "PER_PAGE", "TOKEN", "Service", "measure_capacity", "run_service"]
+__all__ = ["GZIP_PREFIX", "LIMIT", "PER_PAGE", "TOKEN", "Responses", "Service", "measure_capacity", "run_service"]
 
 PER_PAGE = 100
 LIMIT = 10**9
 TOKEN = "a-token-of-no-account"
-_USAGE = b"/usage"
+GZIP_PREFIX = "/gzip"
+"""Below this path bodies are compressed."""
 _PLACEHOLDER = b"@@@@@@@@"
 """A placeholder for the page number, in the first eight characters of each uuid, or for the requested uuid."""
 
@@ -36,15 +38,6 @@ class Service:
     """A running service."""
 
     url: str
-    port: int
-
-    def usage(self) -> tuple[float, int]:
-        """Return the seconds of CPU time that the service has used, and the responses it has sent."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.request("GET", _USAGE.decode())
-        seconds, responses = connection.getresponse().read().split()
-        connection.close()
-        return float(seconds), int(responses)
 
 
 @contextmanager
@@ -56,16 +49,19 @@ def run_service(*, pages: int, latency: float = 0.0) -> Iterator[Service]:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         try:
-            yield Service(f"http://127.0.0.1:{port}", port)
+            yield Service(f"http://127.0.0.1:{port}")
         finally:
             process.stdin.close()
 
 
-def measure_capacity(service: Service, pages: int = 2_000) -> float:
+def measure_capacity(url: str, pages: int = 2_000) -> float:
     """Return the pages a second for a client that repeatedly requests one page and only reads its socket."""
     request = b"GET /api/v1/customers?per_page=100&page=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     started = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", service.port)) as connection, connection.makefile("rb") as stream:
+    with (
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection,
+        connection.makefile("rb") as stream,
+    ):
         for _ in range(pages):
             connection.sendall(request)
             size = 0
@@ -91,22 +87,26 @@ class Responses:
         self._customer = msgspec.json.encode(records[1] | {"uuid": _PLACEHOLDER.decode()})
         self._date = formatdate(usegmt=True)
         self._sent = 0
+        self._make_gzip = cache(lambda number: gzip.compress(self.make_body(number)))
 
     def respond(self, target: bytes) -> bytes:
         """Return the whole response to a GET."""
         self._sent += 1
-        if target == _USAGE:
-            return self._add_head(f"{time.process_time()} {self._sent}".encode())
         found = self._page_of(target)
         if found is None:
             return self._add_head(self._customer.replace(_PLACEHOLDER, target.rpartition(b"/")[2]))
-        number = int(found[1])
-        body = self._page.replace(_PLACEHOLDER, b"%08d" % number) if number <= self._pages else b"[]"
+        number, is_zipped = int(found[1]), target.startswith(GZIP_PREFIX.encode())
+        encoding = "Content-Encoding: gzip\r\n" if is_zipped else ""
         return self._add_head(
-            body,
-            f"X-Api-Total: {self._pages * PER_PAGE}\r\nX-Api-Per-Page: {PER_PAGE}\r\nX-Api-Current-Page: {number}\r\n"
+            self._make_gzip(number) if is_zipped else self.make_body(number),
+            f"{encoding}X-Api-Total: {self._pages * PER_PAGE}\r\nX-Api-Per-Page: {PER_PAGE}\r\n"
+            f"X-Api-Current-Page: {number}\r\n"
             f"X-Api-Has-More-Pages: {'true' if number < self._pages else 'false'}\r\n",
         )
+
+    def make_body(self, number: int) -> bytes:
+        """Return the body of a page."""
+        return self._page.replace(_PLACEHOLDER, b"%08d" % number) if number <= self._pages else b"[]"
 
     def _add_head(self, body: bytes, more: str = "") -> bytes:
         head = (

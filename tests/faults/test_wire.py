@@ -174,6 +174,7 @@ async def test_fault_05_cut_body_is_never_a_partial_page(start: bytes, end: Any,
     await check_retried(send_then(start, end), impatient)
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize("cut", [1, 4, 9, 30])
 async def test_fault_06_truncated_compressed_body_is_retried(cut: int, encoding: str, impatient: RetryPolicy) -> None:
@@ -267,6 +268,7 @@ async def test_fault_10_invalid_http_is_an_error(fault: bytes, impatient: RetryP
         assert len(server.requests) <= 8
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -380,6 +382,7 @@ async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 async def test_fault_13_decompression_bomb_stops_at_max_body() -> None:
     """1 MB that decompresses to 1 GB is refused within 64 MB of memory, and is not retried."""
     packed = make_response(bomb(), Content_Encoding="gzip")
@@ -398,6 +401,7 @@ async def test_fault_13_endless_body_stops_at_max_body() -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 @pytest.mark.parametrize("reply", [flood, make_response(bomb(), Content_Encoding="gzip")])
 async def test_fault_13_lower_max_body_uses_less_memory(reply: Any) -> None:
     """With ``max_body`` of a megabyte a few megabytes are enough."""
@@ -407,6 +411,7 @@ async def test_fault_13_lower_max_body_uses_less_memory(reply: Any) -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 async def test_fault_13_body_of_exactly_max_body_is_read() -> None:
     """A body of exactly ``max_body`` is allowed, compressed or not."""
     whole = page(*[customer()] * 9)
@@ -417,6 +422,7 @@ async def test_fault_13_body_of_exactly_max_body_is_read() -> None:
                 await client.with_options(max_body=len(whole) - 1).get_page(1)
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
@@ -440,6 +446,7 @@ async def test_fault_14_wrong_content_encoding_is_an_error(reply: bytes, problem
         assert len(server.requests) == 1
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 async def test_fault_14_gzip_of_several_members_is_read() -> None:
     """Several members are one body; other bytes after them are an error."""
     members = gzip.compress(PAGE[:9]) + gzip.compress(b"") + gzip.compress(PAGE[9:])
@@ -450,6 +457,7 @@ async def test_fault_14_gzip_of_several_members_is_read() -> None:
             await client.get_page(1)
 
 
+@pytest.mark.usefixtures("_with_and_without_isal")
 async def test_fault_14_gzip_of_many_members_does_not_block() -> None:
     """50,000 empty members in a megabyte are refused within a second of CPU time."""
     members = gzip.compress(b"") * 50_000
