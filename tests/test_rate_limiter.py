@@ -866,6 +866,44 @@ async def test_listing_delays_a_look_up_by_at_most_one_round_trip() -> None:
         assert emulator.stats.peak_in_flight == 8
 
 
+@pytest.mark.slow
+async def test_look_ups_are_quick_beside_an_endless_listing_of_another_process() -> None:
+    """With a reserve in the process that lists 30,000 customers, none fails, and the slowest ones are hardly slower."""
+    clock = asyncio.get_running_loop().time
+    async with Emulator(customers=30_000, latency=0.1) as emulator:
+        uuids = list(emulator.uuids(0, 300))
+        async with (
+            CustomersClient(emulator.token, base_url=emulator.url, max_rate_limit_wait=1) as service,
+            CustomersClient(
+                emulator.token,
+                base_url=emulator.url,
+                rate_limiter=RateLimiter(reserve=100),
+                max_rate_limit_wait=10_000,
+            ) as job,
+        ):
+
+            async def measure_look_ups() -> float:
+                durations = []
+                for uuid in uuids:
+                    started = clock()
+                    await service.get_customer(uuid)
+                    durations.append(clock() - started)
+                    await asyncio.sleep(0.7)
+                return sorted(durations)[len(durations) * 99 // 100]
+
+            async def list_endlessly() -> None:
+                while True:
+                    await collect(job.list_customers(on_incomplete="ignore"))
+
+            alone = await measure_look_ups()
+            listing = asyncio.create_task(list_endlessly())
+            beside = await measure_look_ups()
+            assert not listing.done()
+            listing.cancel()
+    assert emulator.stats.statuses[200] > 900
+    assert beside <= 1.5 * alone
+
+
 async def test_reserve_is_available_to_look_ups(emulator: Emulator) -> None:
     """A listing sends 25 of 30 requests in a window; five look-ups that may not wait get the rest."""
     emulator.rate_limit(30)
