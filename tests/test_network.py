@@ -103,6 +103,14 @@ S = "s3cret-of-a-header"
                 *(f"http://u:{S}@proxy/path", "http://proxy?x", "http://proxy#", "http://pro xy", "http://proxy:0"),
                 *("http://proxy:70000", "http://prôxy", f"http://u:{S}%0d%0a@proxy", f"http://u%3A:{S}@proxy"),
                 *("http://proxy\r\nX: y", "http://[::1", "http://x..y"),
+                *(
+                    "http://pro^xy",
+                    f"http://u:{S}@pro\\xy",
+                    "http://pro%41xy",
+                    "http://*",
+                    "http://-x",
+                    "http://[::1]x",
+                ),
             )
         ),
         ({"trust_env": 1}, TypeError, "trust_env must be a bool"),

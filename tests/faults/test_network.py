@@ -255,7 +255,13 @@ async def test_fault_66_file_that_appears_later_is_read(emulator: Emulator, tmp_
 
 
 @pytest.mark.parametrize(
-    "url", ["socks5://proxy.example:1080", f"http://billing:{PASSWORD}@proxy.example/path", "http://"]
+    "url",
+    [
+        "socks5://proxy.example:1080",
+        f"http://billing:{PASSWORD}@proxy.example/path",
+        f"http://billing:{PASSWORD}@pro^xy",
+        "http://",
+    ],
 )
 async def test_fault_66_bad_proxy_of_the_environment_is_an_error(
     monkeypatch: pytest.MonkeyPatch, canary: Canary, url: str
