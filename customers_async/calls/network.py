@@ -67,8 +67,12 @@ def _check_path(_: object, attribute: "attrs.Attribute[Any]", path: object) -> N
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise TypeError(f"{attribute.name} must be a path, not {type(path).__name__}")
-    if not text or "\0" in text:
-        raise ValueError(f"{attribute.name} must not be empty or have null characters")
+    try:
+        is_path = bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise ValueError(f"{attribute.name} must not be empty, and have only characters that a file name can have")
 
 
 def _check_client_cert(network: object, attribute: "attrs.Attribute[Any]", paths: object) -> None:

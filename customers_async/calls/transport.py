@@ -78,6 +78,7 @@ class Transport:
         self._in_flight: Counter[aiohttp.ClientSession] = Counter()
         self.timeouts: Timeouts = Timeouts()
         self._network = network
+        self._preparing = asyncio.Lock()
         self._is_prepared = not network.needs_io
         self._route = load_route(network, base_url) if self._is_prepared else Route()
         user_agent = f"customers-async/{__version__}"
@@ -101,6 +102,8 @@ class Transport:
     async def prepare(self, timeout: float) -> None:
         """Read the files and the environment that the network names, before the first request.
 
+        One call at a time reads them: a disk that hangs must not occupy all threads, which also resolve host names.
+
         Args:
             timeout: Seconds that this may take.
 
@@ -112,8 +115,10 @@ class Transport:
             return
         try:
             with self.timeouts.limit(timeout):
-                self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
-                self._is_prepared = True
+                async with self._preparing:
+                    if not self._is_prepared:
+                        self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
+                        self._is_prepared = True
         except TimeoutError:
             failure = APITimeoutError(f"the files of network were not read within {timeout:g} s", sent=False)
         else:
@@ -152,7 +157,7 @@ class Transport:
                     **(self._proxy_options(proxy, headers, attempt) if proxy is not None else {}),
                 )
                 try:
-                    if proxy is not None and response.status == 407:
+                    if response.status == 407 and self._base.scheme == "http" and proxy is not None:
                         raise ProxyRefusal(407)
                     head = Response(
                         response.status,
