@@ -113,6 +113,10 @@ S = "s3cret-of-a-header"
                 ),
             )
         ),
+        *(
+            ({"proxy": f"http://u:{S}{character}x@proxy"}, ValueError, "in user name and password, percent-encode")
+            for character in "/?#"
+        ),
         ({"trust_env": 1}, TypeError, "trust_env must be a bool"),
         ({"proxy": f"http://u:{S}@proxy", "trust_env": True}, ValueError, "exclude each other"),
         ({"ssl_context": True}, TypeError, "ssl_context must be an ssl.SSLContext, not bool"),

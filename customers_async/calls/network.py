@@ -265,7 +265,7 @@ def find_proxy_problem(url: str) -> str | None:
     try:
         parts = split_url(url)
     except ValueError:
-        return "is not a URL"
+        return "is not a URL; in user name and password, percent-encode special characters"
     if parts.scheme not in ("http", "https"):
         return "must begin with http:// or https://"
     if not parts.hostname or parts.port == 0:
