@@ -11,7 +11,7 @@ from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from ipaddress import ip_address
 from typing import Any, TypeGuard, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
@@ -31,9 +31,11 @@ __all__ = [
     "check_seconds",
     "check_uuid",
     "check_uuids",
+    "is_host",
     "is_loopback",
     "is_plain_function",
     "is_uuid",
+    "split_url",
 ]
 
 PRODUCTION_URL = "https://public-api.gurupay.eu"
@@ -49,6 +51,13 @@ is_uuid: Callable[[str], re.Match[str] | None] = re.compile(
     r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}"
 ).fullmatch
 """Whether a string has the service's uuid form: letters and digits, not hex only."""
+
+
+_MAX_HOST = 254
+"""Characters of the longest host name, with a dot at its end."""
+_is_host_name = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?").fullmatch
+_has_host = re.compile(r"([^@]*@)*([^][]*|\[[^][]*\](:[0-9]*)?)").fullmatch
+"""Whether the brackets of an IPv6 address, if there are any, enclose the whole host."""
 
 
 def check_base_url(url: str, http_hosts: Container[str] = ()) -> str:
@@ -75,11 +84,10 @@ def _find_url_problem(url: str, http_hosts: Container[str]) -> str | None:
     if not url.isascii() or not url.isprintable() or " " in url:
         return "must be printable ASCII without spaces"
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        (host or "").encode("idna")  # refuses empty and overlong labels, as the resolver would
+        parts = split_url(url)
     except ValueError:
         return "is not a URL"
+    host = parts.hostname
     if parts.scheme not in ("http", "https"):
         return "must begin with https://"
     if not host:
@@ -94,6 +102,30 @@ def _find_url_problem(url: str, http_hosts: Container[str]) -> str | None:
             "--allow-http or CUSTOMERS_ALLOW_HTTP names"
         )
     return None
+
+
+def split_url(url: str) -> SplitResult:
+    """Split a URL whose host, if it has one, is a name or an IP address.
+
+    Raises:
+        ValueError: It is not such a URL.
+    """
+    parts = urlsplit(url)
+    host, _ = parts.hostname, parts.port
+    if host and not (_has_host(parts.netloc) and is_host(host)):
+        raise ValueError("the URL has an impossible host")
+    return parts
+
+
+def is_host(text: str) -> bool:
+    """Whether this is a host name in lower case or an IP address; neither brackets nor a port belong to it."""
+    if len(text) <= _MAX_HOST and _is_host_name(text):
+        return True
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

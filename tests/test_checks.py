@@ -14,6 +14,9 @@ from customers_async.checks import check_base_url
         "http://127.0.0.1:80",
         "http://[::1]:8080",
         "http://localhost/api",
+        "https://example.com./",
+        "https://my_host-1:443",
+        "https://[::ffff:192.0.2.1]",
     ],
 )
 def test_good_base_urls_are_accepted(url: str) -> None:
@@ -44,6 +47,8 @@ def test_good_base_urls_are_accepted(url: str) -> None:
         "https://[::1",
         "https://x..example.com",
         "https://" + "x" * 64 + ".example.com",
+        "https://" + "x." * 127 + "com",
+        *(f"https://{host}" for host in ("x^y", "x\\y", "x|y", "x%41y", "*", "-x", "[::1]x", "[::1].example.com")),
     ],
 )
 def test_bad_base_urls_are_refused(url: str) -> None:

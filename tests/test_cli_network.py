@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
+from customers_async.cli.connection import Connection
 from customers_async.emulator import Emulator
 from tests.proxy import Proxy, run_proxy
 from tests.test_cli import Command, command
@@ -120,3 +121,9 @@ def test_bad_options_are_named(
     assert outcome.code == code
     assert message in outcome.err
     assert "s3cret" not in outcome.err
+
+
+def test_options_show_no_password() -> None:
+    """A traceback with locals shows the repr of the options, and URLs may hold a password."""
+    shown = repr(Connection(proxy=f"http://{LOGIN}@proxy.example", base_url=f"https://{LOGIN}@service.example"))
+    assert LOGIN not in shown

@@ -103,7 +103,19 @@ S = "s3cret-of-a-header"
                 *(f"http://u:{S}@proxy/path", "http://proxy?x", "http://proxy#", "http://pro xy", "http://proxy:0"),
                 *("http://proxy:70000", "http://prôxy", f"http://u:{S}%0d%0a@proxy", f"http://u%3A:{S}@proxy"),
                 *("http://proxy\r\nX: y", "http://[::1", "http://x..y"),
+                *(
+                    "http://pro^xy",
+                    f"http://u:{S}@pro\\xy",
+                    "http://pro%41xy",
+                    "http://*",
+                    "http://-x",
+                    "http://[::1]x",
+                ),
             )
+        ),
+        *(
+            ({"proxy": f"http://u:{S}{character}x@proxy"}, ValueError, "in user name and password, percent-encode")
+            for character in "/?#"
         ),
         ({"trust_env": 1}, TypeError, "trust_env must be a bool"),
         ({"proxy": f"http://u:{S}@proxy", "trust_env": True}, ValueError, "exclude each other"),
@@ -113,7 +125,11 @@ S = "s3cret-of-a-header"
         ({"ssl_context": ssl.create_default_context(), "client_cert": "x"}, ValueError, "ssl_context excludes"),
         *(({name: 5}, TypeError, f"{name} must be a path, not int") for name in ("ca_file", "client_cert")),
         *(({name: b"x"}, TypeError, f"{name} must be a path") for name in ("ca_file", "client_cert")),
-        *(({name: bad}, ValueError, f"{name} must not") for name in ("ca_file", "client_cert") for bad in ("", "\0")),
+        *(
+            ({name: bad}, ValueError, f"{name} must not")
+            for name in ("ca_file", "client_cert")
+            for bad in ("", "\0", "\ud800")
+        ),
         ({"client_cert": ("x", 5)}, TypeError, "client_cert must be a path"),
         ({"client_cert": ("x", None)}, TypeError, "client_cert must be paths"),
         ({"client_cert": ("x", "y", "z")}, ValueError, "client_cert must be a path, or the paths"),
@@ -332,7 +348,7 @@ async def test_loopback_is_reached_without_the_proxy_of_the_environment(
 async def test_files_are_read_once_and_off_the_event_loop(
     server_tls: ssl.SSLContext, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first request reads the files in a thread; the constructor and later requests do not."""
+    """One of the first requests reads the files in a thread; the constructor and other requests do not."""
     reads: list[bool] = []
     load = ssl.create_default_context
 
@@ -346,6 +362,6 @@ async def test_files_are_read_once_and_off_the_event_loop(
         CustomersClient(TOKEN, base_url=server.url, network=Network(ca_file=ca_file)) as client,
     ):
         assert reads == []
-        for _ in range(3):
-            await client.get_customer(EXAMPLE)
+        await asyncio.gather(*(client.get_raw(f"/{number}") for number in range(8)))
+        await client.get_customer(EXAMPLE)
         assert reads == [True]

@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import pickle
+import time
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,6 +18,7 @@ from customers_async import (
     CallFinished,
     CallStarted,
     CustomersClient,
+    CustomersError,
     Event,
     NotFoundError,
     RateLimiter,
@@ -27,6 +29,7 @@ from customers_async import (
     RetryPolicy,
     RetryScheduled,
     ServerError,
+    UnprocessableEntityError,
 )
 from customers_async.emulator import Emulator, Exchange
 from tests.wire import TOKEN, hang_up, make_response, send_then, serve
@@ -129,6 +132,49 @@ async def test_anything_else_is_an_error(reply: Any, kind: type[Exception], prob
         with pytest.raises(kind, match=problem) as caught:
             await client.get_raw("/a/LT601010012345678901/b", params={"iban": "LT60"})
         assert "LT60" not in f"{caught.value!r}{vars(caught.value)}"
+
+
+IBAN, PERSON = "LT601010012345678901", "IVAN_PETROV"
+
+
+@pytest.mark.parametrize("status", ["302 Found", "401 No", "404 No", "418 No", "422 No", "429 No", "500 No"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": IBAN},
+        {"message": PERSON},
+        {"message": f"NO_{IBAN}", "errors": [f"{IBAN.lower()} is unknown", f"no {PERSON}"]},
+        {"message": "NOT_FOUND", "errors": {IBAN: [PERSON]}},
+    ],
+)
+async def test_error_does_not_repeat_what_the_service_repeats(status: str, body: Any) -> None:
+    """An id of the path or a value of a parameter in the text of an error is replaced."""
+    reply = make_response(json.dumps(body).encode(), status, X_Request_Id=f"a-{IBAN}", Location=f"https://{IBAN}.com")
+    options: Any = {"retry": RetryPolicy(max_attempts=1), "max_rate_limit_wait": 0}
+    async with serve(reply, **options) as (client, _):
+        with pytest.raises(CustomersError) as caught:
+            await client.get_raw(f"/ibans/{IBAN}", params={"page": 2, "owner": [PERSON]})
+    shown = f"{caught.value!r}{vars(caught.value)}".upper()
+    assert IBAN not in shown
+    assert PERSON not in shown
+
+
+async def test_validation_messages_are_kept() -> None:
+    """The texts of a 422 say what is wrong with the parameters; short values, such as a number, are part of them."""
+    body = b'{"message":"VALIDATION_ERROR","errors":{"per_page":["The per_page must not exceed 100."]}}'
+    async with serve(make_response(body, "422 No")) as (client, _):
+        with pytest.raises(UnprocessableEntityError, match=r"per_page: The per_page must not exceed 100\.$"):
+            await client.get_raw("/api/v1/accounts", params={"per_page": 100, "page": 1})
+
+
+async def test_long_parameters_do_not_slow_an_error_down() -> None:
+    """The search for values in the texts of an error is bounded."""
+    body = json.dumps({"errors": ["x" * 200] * 20}).encode()
+    async with serve(make_response(body, "422 No"), max_rate_limit_wait=0) as (client, _):
+        started = time.process_time()
+        with pytest.raises(UnprocessableEntityError):
+            await client.get_raw("/a", params={"id": [f"{n:08}" for n in range(5_000)]})
+        assert time.process_time() - started < 1
 
 
 async def test_raw_calls_are_retried_and_share_the_rate_limit(emulator: Emulator) -> None:

@@ -59,6 +59,7 @@ class Request:
         uuid: The requested customer, or None.
         page: The requested page, or None.
         per_page: The requested page size, or 0.
+        data: Ids and values in a raw request, which no error may repeat.
         is_raw: Whether the response may be anything; see `raw`.
     """
 
@@ -68,6 +69,7 @@ class Request:
     uuid: str | None = None
     page: int | None = None
     per_page: int = 0
+    data: tuple[str, ...] = attrs.field(default=(), repr=False)
     is_raw: bool = False
 
     @property

@@ -4,7 +4,6 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -12,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from customers_async.calls.tokens import Secret, hide
-from customers_async.checks import check_base_url, is_loopback
+from customers_async.checks import check_base_url, is_host, is_loopback, split_url
 
 __all__ = ["Network", "StrPath", "check_route", "find_proxy_problem", "proxy_address"]
 
@@ -21,7 +20,6 @@ StrPath: TypeAlias = str | os.PathLike[str]
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105  # a token of RFC 9110
 _APP = re.compile(rf"{_TOKEN}(/{_TOKEN})?( {_TOKEN}(/{_TOKEN})?)*")
-_is_host_name = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_][a-z0-9_-]{0,62})*").fullmatch
 _OWN = {
     "accept": "the client sets it",
     "accept-encoding": "the client sets it",
@@ -69,8 +67,12 @@ def _check_path(_: object, attribute: "attrs.Attribute[Any]", path: object) -> N
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise TypeError(f"{attribute.name} must be a path, not {type(path).__name__}")
-    if not text or "\0" in text:
-        raise ValueError(f"{attribute.name} must not be empty or have null characters")
+    try:
+        is_path = bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise ValueError(f"{attribute.name} must not be empty, and have only characters that a file name can have")
 
 
 def _check_client_cert(network: object, attribute: "attrs.Attribute[Any]", paths: object) -> None:
@@ -136,16 +138,8 @@ def _check_hosts(_: object, __: object, names: Any) -> None:
         raise TypeError(f"allow_http must be a tuple of host names, such as ('emulator',), not {type(names).__name__}")
     if not all(isinstance(name, str) for name in names):
         raise TypeError("allow_http must be host names, each a str")
-    if not all(_is_host_name(name) or _is_address(name) for name in names):
+    if not all(is_host(name) for name in names):
         raise ValueError("allow_http must be exact host names, such as 'emulator': no URL, no port, no wildcard")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _show_proxy(proxy: str | None) -> str:
@@ -269,15 +263,13 @@ def find_proxy_problem(url: str) -> str | None:
     if not url.isascii() or not url.isprintable() or " " in url:
         return "must be printable ASCII without spaces"
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-        (host or "").encode("idna")
+        parts = split_url(url)
     except ValueError:
-        return "is not a URL"
+        return "is not a URL; in user name and password, percent-encode special characters"
     if parts.scheme not in ("http", "https"):
         return "must begin with http:// or https://"
-    if not host or port == 0:
-        return "has no host" if not host else "has an impossible port"
+    if not parts.hostname or parts.port == 0:
+        return "has an impossible port" if parts.hostname else "has no host"
     if parts.path not in ("", "/") or "?" in url or "#" in url:
         return "must have nothing after host and port"
     login = unquote(f"{parts.username or ''}{parts.password or ''}")

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from customers_async.calls.bodies import to_utf8
 from customers_async.calls.endpoints import Request
 from customers_async.calls.responses import Response, with_location
+from customers_async.calls.tokens import Secret
 from customers_async.checks import is_uuid
 from customers_async.converter import stripped
 from customers_async.errors import APIResponseError
@@ -29,6 +30,9 @@ _MAX_ENCODINGS = 2
 """How often a path may be percent-encoded: each server on the way may decode it once."""
 _FIXED_SEGMENT = re.compile(r"[A-Za-z._-]{0,32}|v[0-9]{1,3}")
 """A segment that is probably a part of the route, such as ``statement-lines`` or ``v1``, and not an id."""
+
+_MAX_DATA, _MAX_DATUM = 100, 64
+"""How many ids and values an error is searched for, and how many characters of each."""
 
 
 @attrs.frozen(eq=False)
@@ -93,7 +97,9 @@ def _make_request(path: str, params: Params | None) -> Request:
         raise TypeError(f"path must be a str, not {type(path).__name__}")
     if problem := _find_path_problem(path):
         raise ValueError(f"path {problem}")
-    return Request(quote(path, safe=_SAFE), _make_route(path), _encode(params), is_raw=True)
+    pairs = _read_params(params)
+    query = urlencode(pairs, quote_via=quote)
+    return Request(quote(path, safe=_SAFE), _make_route(path), query, data=_find_data(path, pairs), is_raw=True)
 
 
 def _find_path_problem(path: str) -> str | None:
@@ -136,13 +142,20 @@ def _mask(segment: str) -> str:
     return segment if _FIXED_SEGMENT.fullmatch(segment) else "{id}"
 
 
-def _encode(params: Params | None) -> str:
+def _find_data(path: str, pairs: list[tuple[str, str]]) -> tuple[Secret, ...]:
+    """The ids in the path and the values of the parameters, as far as comparing them with a response is quick."""
+    ids = [unquote(segment) for segment in path.split("/") if _mask(segment) != segment]
+    return tuple(Secret(text[:_MAX_DATUM]) for text in [*ids, *(text for _, text in pairs)][:_MAX_DATA])
+
+
+def _read_params(params: Params | None) -> list[tuple[str, str]]:
+    """Name and text of each parameter."""
     if params is None:
-        return ""
+        return []
     if isinstance(params, str | bytes) or not isinstance(params, Iterable):
         raise TypeError(f"params must be a mapping, or pairs of names and values, not {type(params).__name__}")
     pairs = params.items() if isinstance(params, Mapping) else params
-    return urlencode([text for pair in pairs for text in _texts_of(pair)], quote_via=quote)
+    return [text for pair in pairs for text in _texts_of(pair)]
 
 
 def _texts_of(pair: Any) -> list[tuple[str, str]]:

@@ -111,8 +111,8 @@ def _load_certificate(context: ssl.SSLContext, path: Path, key_path: Path | None
         context.load_cert_chain(path, key_path, password=_refuse_passphrase)
     except _PassphraseError:
         problem = f"the key in {key_path or path} has a passphrase: remove it, or pass ssl_context"
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
+    except OSError as error:  # an SSLError, or the file was removed a moment ago
+        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             problem = f"the key in {key_path or path} is not that of the certificate in {path}"
         elif not _has_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path):
             problem = f"{path} has no certificate in PEM form"
@@ -136,18 +136,19 @@ def _has_certificate(context: ssl.SSLContext, path: Path) -> bool:
     """Load the certificates of a file into the context; whether that succeeded."""
     try:
         context.load_verify_locations(cafile=path)
-    except ssl.SSLError:
+    except OSError:
         return False
     return True
 
 
 def _check_readable(name: str, path: Path) -> None:
-    """Check that a path is a file that can be read; a pipe or a device may block, or be endless."""
+    """Check that a path is a file whose first byte can be read; a pipe or a device may block, or be endless."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             problem: str | None = "it is not a file"
         else:
-            path.open("rb").close()
+            with path.open("rb") as file:
+                file.read(1)
             return
     except OSError as error:
         problem = error.strerror

@@ -29,7 +29,7 @@ from customers_async.errors import APITimeoutError
 __all__ = ["Transport"]
 
 _MIN_SECRET: Final = 8
-"""Characters: a shorter value of a header, such as ``eu``, is part of other words."""
+"""Characters: a shorter value of a header or a parameter, such as ``eu``, is part of other words."""
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout()
 _ERROR_BODY_TIMEOUT: Final = 2.0
 """Seconds to wait for the body of an error. Its status is enough, and a 429 must close the limiter soon."""
@@ -78,6 +78,7 @@ class Transport:
         self._in_flight: Counter[aiohttp.ClientSession] = Counter()
         self.timeouts: Timeouts = Timeouts()
         self._network = network
+        self._preparing = asyncio.Lock()
         self._is_prepared = not network.needs_io
         self._route = load_route(network, base_url) if self._is_prepared else Route()
         user_agent = f"customers-async/{__version__}"
@@ -91,15 +92,10 @@ class Transport:
             }
         )
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The secrets besides the token that a response may repeat, and an error must not."""
-        proxy = self._route.proxy
-        secrets = [*self._network.headers.values(), proxy and proxy.login, proxy and proxy.password]
-        return tuple(secret for secret in secrets if secret and len(secret) >= _MIN_SECRET)
-
     async def prepare(self, timeout: float) -> None:
         """Read the files and the environment that the network names, before the first request.
+
+        One call at a time reads them: a disk that hangs must not occupy all threads, which also resolve host names.
 
         Args:
             timeout: Seconds that this may take.
@@ -112,8 +108,10 @@ class Transport:
             return
         try:
             with self.timeouts.limit(timeout):
-                self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
-                self._is_prepared = True
+                async with self._preparing:
+                    if not self._is_prepared:
+                        self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
+                        self._is_prepared = True
         except TimeoutError:
             failure = APITimeoutError(f"the files of network were not read within {timeout:g} s", sent=False)
         else:
@@ -152,14 +150,14 @@ class Transport:
                     **(self._proxy_options(proxy, headers, attempt) if proxy is not None else {}),
                 )
                 try:
-                    if proxy is not None and response.status == 407:
+                    if response.status == 407 and self._base.scheme == "http" and proxy is not None:
                         raise ProxyRefusal(407)
                     head = Response(
                         response.status,
                         join_repeated(response.headers, response.raw_headers),
                         b"",
                         ends_at - timeout,
-                        secrets=(credential.token, *self.secrets),
+                        secrets=self._secrets_of(request, credential),
                         uuid=request.uuid,
                     )
                     if head.status < 400:
@@ -231,6 +229,12 @@ class Transport:
         if proxy.login is not None:
             (to_proxy if self._base.scheme == "https" else headers)["Proxy-Authorization"] = proxy.login
         return {"proxy": proxy.url, "proxy_headers": to_proxy, "trace_request_ctx": attempt}
+
+    def _secrets_of(self, request: Request, credential: Credential) -> tuple[str, ...]:
+        """What the response may repeat, and an error must not."""
+        proxy = self._route.proxy
+        values = [*self._network.headers.values(), proxy and proxy.login, proxy and proxy.password, *request.data]
+        return (credential.token, *(value for value in values if value and len(value) >= _MIN_SECRET))
 
     def _url_for(self, request: Request) -> URL:
         base, path = self._base, self._base.raw_path.rstrip("/") + request.path

@@ -174,7 +174,7 @@ class Window:
         self.in_flight -= 1
         if limit is not None:
             self.limit = limit
-        if remaining is not None and self.share is not None and facts.doubt(remaining, self.share, self.in_flight):
+        if remaining is not None and facts.doubt(remaining, self.share, self.in_flight):
             remaining = None
         is_present = snapshot.facts is facts
         is_higher = remaining is not None and snapshot.lowest is not None and remaining > snapshot.lowest

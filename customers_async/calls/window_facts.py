@@ -69,10 +69,16 @@ class Facts:
             return None
         return ours / fall if ours <= _ALONE * fall else 1.0
 
-    def doubt(self, remaining: int, share: float, in_flight: int) -> bool:
-        """Whether ``Remaining`` fell by far more than requests in flight explain, for the first or second time."""
+    def doubt(self, remaining: int, share: float | None, in_flight: int) -> bool:
+        """Whether ``Remaining`` fell by far more than requests in flight explain, for the first or second time.
+
+        While the share is unknown, only a 0 is doubted: other processes may have taken the rest, but then a success
+        seldom names exactly 0.
+        """
+        if share is None and remaining > 0:
+            return False
         explained = 2 * (1 + in_flight + len(self.unreported)) + _MEANINGFUL_FALL
-        is_doubtful = self.lowest is not None and (self.lowest - remaining) * share > explained
+        is_doubtful = self.lowest is not None and (self.lowest - remaining) * (share or 1.0) > explained
         self.doubts = self.doubts + 1 if is_doubtful else 0
         return is_doubtful and self.doubts <= _DOUBTS
 

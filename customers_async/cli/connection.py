@@ -54,11 +54,11 @@ class Connection:
         debug: Log each request on stderr.
     """
 
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, repr=False)  # may hold a password
     token_file: Path | None = None
     timeout: Annotated[float, Parameter(validator=Number(gt=0))] = 30.0
     max_wait: Annotated[float, Parameter(validator=Number(gte=0))] = 120.0
-    proxy: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
     ca_file: Path | None = None
     allow_http: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     debug: Flag = False

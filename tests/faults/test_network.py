@@ -121,6 +121,21 @@ async def test_fault_65_proxy_that_refuses_the_password_is_not_tried_again(base_
         assert len(proxy.requests) == 1
 
 
+async def test_fault_65_407_through_a_tunnel_is_the_response_of_the_service() -> None:
+    """The proxy has made the tunnel, so it has refused nothing, and the request was sent."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority, trusted = trustme.CA(), ssl.create_default_context()
+    authority.issue_cert(HOST).configure_cert(tls)
+    authority.configure_trust(trusted)
+    async with (
+        raw_server(make_response(b"{}", "407 No"), tls=tls) as server,
+        run_proxy({HOST: urlsplit(server.url).port or 0}) as proxy,
+    ):
+        error = await fail(HTTPS, Network(proxy=proxy.url, ssl_context=trusted))
+    assert isinstance(error, APIStatusError)
+    assert error.status == 407
+
+
 async def test_fault_65_requests_that_a_proxy_stops_do_not_count(refusing_url: str) -> None:
     """What never reached the service takes nothing of its rate limit; a request that may have reached it does."""
     network = Network(proxy=refusing_url)
@@ -199,6 +214,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({"ca_file": "missing"}, r"ca_file .*/missing cannot be read: No such file or directory"),
         *(({"ca_file": name}, "ca_file .* cannot be read: it is not a file") for name in ("pipe", ".")),
+        *(({name: "/proc/self/mem"}, f"{name} /proc/self/mem cannot be read: ") for name in ("ca_file", "client_cert")),
         ({"ca_file": "empty/x"}, r"ca_file .*/empty/x cannot be read: Not a directory"),
         *(
             ({"ca_file": name}, rf"ca_file .*/{name} has no certificate in PEM form")
@@ -255,7 +271,13 @@ async def test_fault_66_file_that_appears_later_is_read(emulator: Emulator, tmp_
 
 
 @pytest.mark.parametrize(
-    "url", ["socks5://proxy.example:1080", f"http://billing:{PASSWORD}@proxy.example/path", "http://"]
+    "url",
+    [
+        "socks5://proxy.example:1080",
+        f"http://billing:{PASSWORD}@proxy.example/path",
+        f"http://billing:{PASSWORD}@pro^xy",
+        "http://",
+    ],
 )
 async def test_fault_66_bad_proxy_of_the_environment_is_an_error(
     monkeypatch: pytest.MonkeyPatch, canary: Canary, url: str
