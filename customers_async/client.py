@@ -128,7 +128,7 @@ class CustomersClient:
     def with_token(self, token: str | TokenSource) -> Self:
         """Return a view of this client with another token, such as that of another account.
 
-        It shares connections, rate limiter, ``concurrency`` and retry budget with the client, but no look-ups and no
+        It shares connections, rate limiter and ``concurrency`` with the client, but no look-ups, no retry budget and no
         cache: if the client has one, the view has one of its own, with the same settings.
 
         Args:

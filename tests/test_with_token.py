@@ -12,6 +12,7 @@ from customers_async import (
     CustomersClient,
     Event,
     RateLimiter,
+    ServerError,
     StaticToken,
     TokenReloaded,
     TTLCache,
@@ -106,9 +107,23 @@ async def test_failures_of_one_tenant_do_not_disturb_the_others(emulator: Emulat
         assert {type(result) for result in results[1::3]} == {AuthenticationError}
         assert {type(result) for result in results[2::3]} == {ConfigurationError}
         assert not any(isinstance(result, BaseException) for result in results[::3])
-        assert internals(client).api.session._budget.points == 100
         assert (await client.whoami()).uuid
     assert emulator.stats.statuses == {200: 21, 401: 20}
+
+
+async def test_retries_of_one_tenant_are_not_those_of_another(emulator: Emulator) -> None:
+    """A tenant for whom the service always fails uses up its own retry budget."""
+    async with CustomersClient(emulator.token, base_url=emulator.url) as client:
+        tenant = client.with_token(emulator.issue_token())
+        emulator.fail_next(500, times=None)
+        await asyncio.gather(*(tenant.whoami() for _ in range(20)), return_exceptions=True)
+        emulator.recover()
+        assert internals(tenant.with_options(timeout=1)).api.budget.points < 5
+        emulator.fail_next(500)
+        assert (await client.whoami()).uuid
+        with pytest.raises(ServerError):
+            emulator.fail_next(500)
+            await tenant.whoami()
 
 
 async def test_renewed_token_is_reported_to_the_listener_of_its_view(emulator: Emulator) -> None:

@@ -15,6 +15,7 @@ from customers_async.calls.options import Options
 from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.raw import RawResponse, RawTarget, raw_request, read_raw
 from customers_async.calls.responses import Response
+from customers_async.calls.retry import RetryBudget
 from customers_async.calls.session import Call, Session
 from customers_async.calls.slots import Lane, Slots
 from customers_async.calls.tokens import TokenSource, hide, token_source
@@ -34,12 +35,14 @@ class Api:
         tokens: The token of this view; shared with the client unless the view has one of its own.
         options: The settings of this view.
         slots: Its requests in flight; shared with the client unless the view has a ``concurrency`` of its own.
+        budget: Its retries; shared with the client unless the view has a token of its own.
     """
 
     session: Session
     tokens: TokenKeeper
     options: Options
     slots: Slots
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
 
     def with_options(self, overrides: dict[str, Any]) -> Self:
         """The same session with other options.
@@ -56,8 +59,9 @@ class Api:
         return attrs.evolve(self, options=options, slots=slots)
 
     def with_token(self, source: TokenSource) -> Self:
-        """The same session, options and slots with the tokens of another source."""
-        return attrs.evolve(self, tokens=self.session.keep_tokens(source, self.options.on_event))
+        """The same session, options and slots with the tokens of another source, and with retries of its own."""
+        tokens = self.session.keep_tokens(source, self.options.on_event)
+        return attrs.evolve(self, tokens=tokens, budget=RetryBudget())
 
     @property
     def base_url(self) -> str:
@@ -109,7 +113,7 @@ class Api:
         return read_raw(await self._send(raw_request(target), lane))
 
     def _send(self, request: Request, lane: Lane) -> Awaitable[Response]:
-        return self.session.call(Call(request, self.tokens, self.options, self.slots, lane))
+        return self.session.call(Call(request, self.tokens, self.options, self.slots, lane, self.budget))
 
 
 def make_api(

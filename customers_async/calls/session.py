@@ -43,7 +43,7 @@ _log = logging.getLogger("customers_async")
 
 @attrs.define(eq=False)
 class Call:
-    """One call: the request, and the token, options, slots and lane to send it with.
+    """One call: the request, and the token, options, slots, lane and retry budget to send it with.
 
     Attributes:
         attempt: The number of the present attempt, from 1.
@@ -55,6 +55,7 @@ class Call:
     options: Options
     slots: Slots
     lane: Lane
+    budget: RetryBudget
     attempt: int = 1
     misnumbered: bool = False
 
@@ -70,7 +71,6 @@ class Session:
     def __init__(self, transport: Transport, limiter: RateLimiter) -> None:
         self._transport = transport
         self.limiter = limiter
-        self._budget = RetryBudget()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Call, asyncio.Task[Any]] = {}  # each with the task that awaits it
         self._closed = False
@@ -176,7 +176,8 @@ class Session:
         """The one retry loop. A 429 is not an attempt: it closes the limiter, which bounds the wait."""
         waited, renewed, timeout, tokens = 0.0, False, call.options.timeout, call.tokens
         rejection: RateLimitError | None = None
-        await self._transport.prepare(timeout)
+        if not self._transport.is_prepared:
+            await self._transport.prepare(timeout)
         credential = await tokens.current(timeout)
         while True:
             was_expiring = tokens.is_expiring(credential)
@@ -189,7 +190,7 @@ class Session:
                 waited += permit.waited
             outcome = await self._attempt(call, permit, credential, reporter)
             if isinstance(outcome, Response):
-                self._budget.credit(call.attempt - 1)
+                call.budget.credit(call.attempt - 1)
                 outcome.attempts = call.attempt
                 return outcome
             if isinstance(outcome, RateLimitError):
@@ -203,7 +204,7 @@ class Session:
                     credential, renewed = newer, True
                     continue
             delay = call.options.retry.delay(outcome, attempt=call.attempt)
-            if delay is None or not self._budget.spend():
+            if delay is None or not call.budget.spend():
                 raise outcome
             _log.info("%s failed with %s; retrying in %.2f s.", call.request.route, type(outcome).__name__, delay)
             reporter.retry_scheduled(call.attempt, outcome, delay)

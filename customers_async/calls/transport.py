@@ -68,6 +68,7 @@ class Transport:
     Attributes:
         base_url: The service's base URL.
         timeouts: The timer of all timeouts; `close` ends it.
+        is_prepared: Whether `prepare` has nothing to do.
     """
 
     def __init__(self, base_url: str, http: aiohttp.ClientSession | None, network: Network) -> None:
@@ -79,8 +80,8 @@ class Transport:
         self.timeouts: Timeouts = Timeouts()
         self._network = network
         self._preparing = asyncio.Lock()
-        self._is_prepared = not network.needs_io
-        self._route = load_route(network, base_url) if self._is_prepared else Route()
+        self.is_prepared: bool = not network.needs_io
+        self._route = load_route(network, base_url) if self.is_prepared else Route()
         user_agent = f"customers-async/{__version__}"
         self._headers = CIMultiDict(
             {
@@ -104,14 +105,12 @@ class Transport:
             APITimeoutError: It takes longer.
             ConfigurationError: A file, or the environment's proxy, cannot be used.
         """
-        if self._is_prepared:
-            return
         try:
             with self.timeouts.limit(timeout):
                 async with self._preparing:
-                    if not self._is_prepared:
+                    if not self.is_prepared:
                         self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
-                        self._is_prepared = True
+                        self.is_prepared = True
         except TimeoutError:
             failure = APITimeoutError(f"the files of network were not read within {timeout:g} s", sent=False)
         else:
@@ -233,6 +232,8 @@ class Transport:
     def _secrets_of(self, request: Request, credential: Credential) -> tuple[str, ...]:
         """What the response may repeat, and an error must not."""
         proxy = self._route.proxy
+        if proxy is None and not request.data and not self._network.headers:
+            return (credential.token,)
         values = [*self._network.headers.values(), proxy and proxy.login, proxy and proxy.password, *request.data]
         return (credential.token, *(value for value in values if value and len(value) >= _MIN_SECRET))
 
