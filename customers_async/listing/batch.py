@@ -176,6 +176,7 @@ class BatchReader:
 
     async def _read_page(self, walk: Walk, number: int) -> None:
         """Add the customers of a page. If it cannot be read, they are looked up later."""
+        epoch = self._look_ups.epoch
         try:
             page = self._source.decode(number, await self._source.fetch(number))
         except (AuthenticationError, ConfigurationError, PermissionDeniedError):
@@ -192,7 +193,7 @@ class BatchReader:
             self._walk = None
         for customer in page.customers:
             if customer.uuid in self._pending:  # the cache is for customers that were requested
-                self._add(Found(customer.uuid, self._look_ups.remember(customer.uuid, customer)))
+                self._add(Found(customer.uuid, self._look_ups.remember(customer.uuid, customer, epoch)))
         for record, problem in page.rejected:
             self._add(Failed(str(key_of(record)), problem))
 
