@@ -148,6 +148,14 @@ async def test_notes_say_when_to_try_again(emulator: Emulator, client: Customers
         assert notes_of(await fail(other.whoami())) == ["Try again after 900 s."]
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501])
+async def test_notes_advise_a_retry_only_if_it_may_help(status: int) -> None:
+    """Whatever headers come with it."""
+    async with serve(make_response(b"{}", f"{status} No", Retry_After="30")) as (client, _):
+        error = await fail(client.whoami())
+        assert (error.retryable, error.retry_after, notes_of(error)) == (False, 30.0, [])
+
+
 async def test_notes_are_not_repeated_and_not_shared(emulator: Emulator, client: CustomersClient) -> None:
     """Each of several waiters gets a copy with notes of its own; pickles and resumed listings keep them as they are."""
     emulator.fail_next(500, times=None)
