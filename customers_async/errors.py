@@ -231,6 +231,10 @@ class PermissionDeniedError(APIStatusError):
     """403: no permission. Production also sends it to addresses that are not on the IP whitelist."""
 
 
+ACCESS_ERRORS = (ConfigurationError, AuthenticationError, PermissionDeniedError)
+"""What says that this program may not read the data: no token, a rejected one, or no permission."""
+
+
 class NotFoundError(APIStatusError):
     """404: no such customer."""
 
