@@ -95,6 +95,8 @@ async def test_bad_records_and_cut_bodies_have_a_request_id() -> None:
         TOKEN[:12].upper(),
         EXAMPLE,
         f"id-{EXAMPLE.upper()}",
+        f"id:{EXAMPLE.replace('-', '')}",
+        EXAMPLE.replace("-", "/"),
         "a b",
         "a" * 129,
         "<b>",
