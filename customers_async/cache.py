@@ -147,7 +147,7 @@ class TTLCache:
                 del self._entries[uuid.lower(), keep_unknown]
         if self.remember_missing and epoch == self._epoch:
             remembered = copy.copy(error)  # without the traceback
-            remembered.attempts = 0
+            remembered.attempts, remembered.__notes__ = 0, []  # those are about the request
             self._put(uuid, None, remembered)
 
     def _lifetime(self, kind: bool | None) -> float:

@@ -354,6 +354,15 @@ async def test_404_is_remembered(emulator: Emulator, tolerant: CustomersClient) 
     assert emulator.stats.requests == 2
 
 
+async def test_remembered_404_has_no_notes_about_its_request(emulator: Emulator, tolerant: CustomersClient) -> None:
+    """There was no second attempt, because there was none at all."""
+    emulator.fail_next(503)
+    for notes in (["It failed at attempt 2 of at most 4."], []):
+        with pytest.raises(NotFoundError) as caught:
+            await tolerant.get_customer(UNKNOWN)
+        assert getattr(caught.value, "__notes__", []) == notes
+
+
 @pytest.mark.parametrize("forget", ["discard", "clear"])
 async def test_remembered_404_can_be_forgotten(emulator: Emulator, tolerant: CustomersClient, forget: str) -> None:
     """For a customer that you know has been created."""
