@@ -44,6 +44,7 @@ def _retry_note(error: CustomersError) -> str:
     return f"Try again after {math.ceil(error.retry_after)} s.{patience}"
 
 
-def resume_note(number: int) -> str:
-    """The note that says how to continue a listing."""
-    return f"To resume the listing, iterate the same pager again, or begin another one with first_page={number}."
+def resume_note(number: int, per_page: int) -> str:
+    """The note that says how to continue a listing; with another page size, page ``number`` begins elsewhere."""
+    arguments = f"first_page={number} and per_page={per_page}"
+    return f"To resume the listing, iterate the same pager again, or begin another one with {arguments}."
