@@ -104,7 +104,7 @@ class TTLCache:
 
     @property
     def epoch(self) -> int:
-        """Another number after each `discard` and `clear`. For `CustomersClient`: remember it with each request."""
+        """A number that each `discard` and `clear` changes. For `CustomersClient`, which notes it before a request."""
         return self._epoch
 
     def successor(self) -> "TTLCache":

@@ -49,7 +49,7 @@ class LookUps:
 
     @property
     def epoch(self) -> int:
-        """Another number after customers were removed from the cache; what was requested before is not cached."""
+        """A number that changes when customers are removed from the cache: what was requested before is not cached."""
         return 0 if self.cache is None else self.cache.epoch
 
     def find(self, uuid: str) -> Customer | NotFoundError | None:
@@ -93,10 +93,12 @@ class LookUps:
         return self.remember(uuid, customer, epoch)
 
     def remember(self, uuid: str, customer: Customer, epoch: int) -> Customer:
-        """Put a customer that was requested as ``uuid`` in that epoch into the cache, and return it or a copy."""
-        if self.cache is None:
-            return customer
-        self.cache.put(uuid, customer, keep_unknown=self.api.options.keep_unknown, epoch=epoch)
+        """Put a customer that was requested as ``uuid`` in that epoch into the cache; return it, or a copy.
+
+        The cache, and other callers that shared the request, have the same object.
+        """
+        if self.cache is not None:
+            self.cache.put(uuid, customer, keep_unknown=self.api.options.keep_unknown, epoch=epoch)
         return isolated(customer)
 
     def _find_stale(self, uuid: str) -> Customer | None:
