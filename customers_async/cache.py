@@ -70,6 +70,7 @@ class TTLCache:
     # ``keep_unknown``, or None for a customer that is missing.
     _entries: OrderedDict[tuple[str, bool | None], _Entry] = attrs.field(factory=OrderedDict, init=False, repr=False)
     _is_claimed: bool = attrs.field(default=False, init=False, repr=False)
+    _epoch: int = attrs.field(default=0, init=False, repr=False)
 
     def __reduce__(self) -> str:
         raise TypeError("a cache holds customers and belongs to one client, and does not pickle")
@@ -84,17 +85,27 @@ class TTLCache:
         loop.
         """
         now, entries = asyncio.get_running_loop().time(), self._entries
-        found = [entries[key] for kept in (False, True) if (key := (uuid.lower(), kept)) in entries]
-        return max((now - entry.received for entry in found), default=None)
+        ages = [now - entries[key].received for kept in (False, True) if (key := (uuid.lower(), kept)) in entries]
+        return max((age for age in ages if age < self._lifetime(kind=False)), default=None)
 
     def discard(self, uuid: str) -> None:
-        """Forget a customer, for example one that you know has changed, whatever the case of the letters."""
+        """Forget a customer, for example one that you know has changed, whatever the case of the letters.
+
+        Look-ups in progress are not cached, and later calls do not share them: they may return the customer as it was.
+        """
+        self._epoch += 1
         for kind in (False, True, None):
             self._entries.pop((uuid.lower(), kind), None)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, also what look-ups in progress return."""
+        self._epoch += 1
         self._entries.clear()
+
+    @property
+    def epoch(self) -> int:
+        """A number that each `discard` and `clear` changes. For `CustomersClient`, which notes it before a request."""
+        return self._epoch
 
     def successor(self) -> "TTLCache":
         """Make an empty cache with the same settings, for a view with another token. For `CustomersClient`."""
@@ -112,24 +123,36 @@ class TTLCache:
 
     def get_stale(self, uuid: str, *, keep_unknown: bool) -> Customer | None:
         """Return a customer that may take the place of an error, or None. For `CustomersClient`."""
-        found = self._find(uuid, keep_unknown, self.seconds + self.stale_if_error)
+        found = self._find(uuid, keep_unknown, self._lifetime(keep_unknown))
         return found if isinstance(found, Customer) else None
 
-    def put(self, uuid: str, customer: Customer, *, keep_unknown: bool) -> None:
-        """Cache the customer that was requested as ``uuid`` and decoded with this option. For `CustomersClient`."""
-        self._entries.pop((uuid.lower(), None), None)
-        self._put(uuid, keep_unknown, customer)
+    def put(self, uuid: str, customer: Customer, *, keep_unknown: bool, epoch: int) -> None:
+        """Cache a customer, unless it was requested before the last `discard` or `clear`. For `CustomersClient`.
 
-    def put_missing(self, uuid: str, error: NotFoundError) -> None:
+        Args:
+            uuid: As it was requested.
+            customer: The customer.
+            keep_unknown: The option with which it was decoded.
+            epoch: The `epoch` when it was requested.
+        """
+        if epoch == self._epoch:
+            self._entries.pop((uuid.lower(), None), None)
+            self._put(uuid, keep_unknown, customer)
+
+    def put_missing(self, uuid: str, error: NotFoundError, *, epoch: int) -> None:
         """Note that the service does not know ``uuid``: remove its customer, and remember the error for a while."""
         for keep_unknown in (False, True):
             entry = self._entries.get((uuid.lower(), keep_unknown))
             if entry is not None and entry.requested == uuid:
                 del self._entries[uuid.lower(), keep_unknown]
-        if self.remember_missing:
+        if self.remember_missing and epoch == self._epoch:
             remembered = copy.copy(error)  # without the traceback
-            remembered.attempts = 0
+            remembered.attempts, remembered.__notes__ = 0, []  # those are about the request
             self._put(uuid, None, remembered)
+
+    def _lifetime(self, kind: bool | None) -> float:
+        """For how many seconds an entry is of use."""
+        return self.remember_missing if kind is None else self.seconds + self.stale_if_error
 
     def _find(self, uuid: str, kind: bool | None, lifetime: float) -> Customer | NotFoundError | None:
         """Return what was received for this spelling within ``lifetime``; delete what is of no more use."""
@@ -138,7 +161,7 @@ class TTLCache:
         if entry is None or entry.requested != uuid:
             return None
         age = asyncio.get_running_loop().time() - entry.received
-        if age >= (self.remember_missing if kind is None else self.seconds + self.stale_if_error):
+        if age >= self._lifetime(kind):
             del self._entries[key]
             return None
         self._entries.move_to_end(key)

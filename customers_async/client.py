@@ -246,11 +246,12 @@ class CustomersClient:
         A page that failed in spite of the retries is requested again, at most twice, if four other pages arrived.
 
         Args:
-            limit: Yield at most this many customers, and request no more pages than that takes. The verdict is then
-                INCONSISTENT, and not logged, because nothing is known of the rest of the list.
+            limit: Yield at most this many customers, and request no more pages than that takes. If the list is longer,
+                the verdict is INCONSISTENT, and not logged, because nothing is known of the rest.
             per_page: Customers per page, from 1 to 100.
-            first_page: The page to begin with, such as an error's ``next_page``. The verdict is about the whole list,
-                so a listing that begins later is never COMPLETE; ``"reconcile"`` then yields the earlier pages, too.
+            first_page: The page to begin with, such as an error's ``next_page`` with the same ``per_page``. The verdict
+                is about the whole list, so a listing that begins later is never COMPLETE; ``"reconcile"`` then yields
+                the earlier pages, too.
             ordered: Yield in the list's order; False yields pages as they arrive.
             unique: Drop and count customers that appear twice, which keeps every uuid in memory. Of two records on one
                 page the one updated last is kept; on two pages, the first that arrived. False yields every record and

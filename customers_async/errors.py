@@ -52,8 +52,9 @@ __all__ = [
 ]
 
 
-_NEVER = frozenset({501, 505})
-"""The 5xx statuses that say that the service will never do it."""
+def may_pass(status: int) -> bool:
+    """Whether a request that failed with this status may succeed later; a 429 has rules of its own."""
+    return status in (408, 425) or (500 <= status < 600 and status not in (501, 505))
 
 
 class CustomersError(Exception):
@@ -77,7 +78,7 @@ class CustomersError(Exception):
             case RateLimitError():
                 return True
             case APIStatusError(status=status):
-                return status in (408, 425) or (500 <= status < 600 and status not in _NEVER)
+                return may_pass(status)
             case APIConnectionError(transient=transient) | APIResponseError(transient=transient):
                 return transient
             case IncompleteListError(completeness=completeness):
@@ -229,6 +230,10 @@ class TokenExpiredError(AuthenticationError):
 
 class PermissionDeniedError(APIStatusError):
     """403: no permission. Production also sends it to addresses that are not on the IP whitelist."""
+
+
+ACCESS_ERRORS = (ConfigurationError, AuthenticationError, PermissionDeniedError)
+"""What says that this program may not read the data: no token, a rejected one, or no permission."""
 
 
 class NotFoundError(APIStatusError):

@@ -24,6 +24,10 @@ class _LastHandler(logging.Handler):
             sys.stderr.write(f"{self.format(record)}\n")
 
 
+_handler = _LastHandler()
+_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+
 @cache
 def show_log() -> None:
     """Log from the level that ``$CUSTOMERS_LOG`` names, once for each process.
@@ -39,6 +43,4 @@ def show_log() -> None:
         return
     if _log.level == logging.NOTSET or _log.level > _LEVELS[value]:
         _log.setLevel(_LEVELS[value])
-    handler = _LastHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    _log.addHandler(handler)
+    _log.addHandler(_handler)  # one object, which is added once, even if two threads make their first client together

@@ -28,10 +28,8 @@ def call_notes(error: CustomersError, *, page: int | None, attempt: int = 1, max
         yield f"The request was for page {page} of the list."
     if attempt > 1:
         yield f"It failed at attempt {attempt} of at most {max_attempts}."
-    if error.retry_after is not None and math.isfinite(error.retry_after):
-        yield f"Try again after {math.ceil(error.retry_after)} s.{_patience(error)}"
-    elif error.retryable:
-        yield "The cause may pass: try again later."
+    if error.retryable:
+        yield _retry_note(error)
     elif isinstance(error, RecordError):
         if page is not None:
             yield "To set such records aside, pass on_bad_record to list_customers."
@@ -39,10 +37,14 @@ def call_notes(error: CustomersError, *, page: int | None, attempt: int = 1, max
         yield "Check what stands between this program and the service, such as a proxy, and the base URL."
 
 
-def _patience(error: CustomersError) -> str:
-    return " A larger max_rate_limit_wait would wait for it." if isinstance(error, RateLimitError) else ""
+def _retry_note(error: CustomersError) -> str:
+    if error.retry_after is None or not math.isfinite(error.retry_after):
+        return "The cause may pass: try again later."
+    patience = " A larger max_rate_limit_wait would wait for it." if isinstance(error, RateLimitError) else ""
+    return f"Try again after {math.ceil(error.retry_after)} s.{patience}"
 
 
-def resume_note(number: int) -> str:
-    """The note that says how to continue a listing."""
-    return f"To resume the listing, iterate the same pager again, or begin another one with first_page={number}."
+def resume_note(number: int, per_page: int) -> str:
+    """The note that says how to continue a listing; with another page size, page ``number`` begins elsewhere."""
+    arguments = f"first_page={number} and per_page={per_page}"
+    return f"To resume the listing, iterate the same pager again, or begin another one with {arguments}."

@@ -38,12 +38,14 @@ def listener(registry: CollectorRegistry | None = None) -> Callable[[Event], Non
     """Return a listener that counts calls for Prometheus. Pass it as ``on_event`` to one client or to several.
 
     All listeners of a registry use the same metrics. With several worker processes, set ``PROMETHEUS_MULTIPROC_DIR`` to
-    an empty directory before they start, and serve the metrics of all workers with ``MultiProcessCollector``.
+    an empty directory before they start, and serve the metrics of all workers with ``MultiProcessCollector``. When a
+    worker has died, call ``mark_process_dead`` of prometheus-client, or its calls stay in progress.
 
     Args:
         registry: Where the metrics are registered. None means the default registry of prometheus-client.
 
     Raises:
+        TypeError: It is no registry.
         ValueError: The registry has other metrics of these names.
 
     Example:
@@ -51,6 +53,8 @@ def listener(registry: CollectorRegistry | None = None) -> Callable[[Event], Non
         >>> client = CustomersClient(on_event=prometheus.listener())
     """
     registry = REGISTRY if registry is None else registry
+    if not isinstance(registry, CollectorRegistry):
+        raise TypeError(f"registry must be a CollectorRegistry, not {type(registry).__name__}")
     metrics = _registered.get(registry)
     if metrics is None:
         metrics = _registered[registry] = _Metrics(registry)

@@ -29,11 +29,11 @@ def make_core_schema(model: type[Any], make_schema: Callable[[Any], CoreSchema])
     """
     fields = [field for field in attrs.fields(model) if field.name != "extra"]
     names = [field.name for field in fields]
-    keeps_unknown = issubclass(model, Customer)
+    keeps_unknown = model is Customer or issubclass(model, CustomerWithExtra)
     values = core_schema.typed_dict_schema(
         {field.name: _make_field(field, make_schema) for field in fields},
         extra_behavior="allow" if keeps_unknown else "ignore",
-        config=core_schema.CoreConfig(title=Customer.__name__ if keeps_unknown else model.__name__),
+        config=core_schema.CoreConfig(),  # that of an enclosing model, such as str_to_lower, would change the values
     )
 
     def validate(value: Any, validate_values: Callable[[Any], dict[str, Any]]) -> Any:
@@ -53,17 +53,26 @@ def make_core_schema(model: type[Any], make_schema: Callable[[Any], CoreSchema])
 
 def _make_field(field: "attrs.Attribute[Any]", make_schema: Callable[[Any], CoreSchema]) -> core_schema.TypedDictField:
     is_required = field.default is attrs.NOTHING
-    if is_required:
-        schema: CoreSchema = core_schema.str_schema(pattern=_UUID)  # the uuid is the one required field
+    if is_required and field.name == "uuid":
+        schema: CoreSchema = core_schema.str_schema(pattern=_UUID)
     elif field.type == datetime | None:
         time = core_schema.datetime_schema(tz_constraint="aware")
-        in_utc = core_schema.no_info_after_validator_function(lambda time: time.astimezone(UTC), time)
-        schema = core_schema.nullable_schema(in_utc)
+        schema = core_schema.nullable_schema(core_schema.no_info_after_validator_function(_in_utc, time))
     else:
         schema = make_schema(field.type)
     return core_schema.typed_dict_field(schema, required=is_required)
 
 
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time must be from year 1 to 9999 in UTC") from None
+
+
 def _create(model: type[Any], names: list[str], values: dict[str, Any]) -> Any:
+    """Create an instance; what is left of the values are the unknown fields."""
     known = {name: values.pop(name) for name in names if name in values}
+    if issubclass(model, CustomerWithExtra):
+        return model(**known, extra=values)
     return CustomerWithExtra(**known, extra=values) if values else model(**known)

@@ -81,6 +81,7 @@ class Service:
     ) -> None:
         self.numbers, self.hidden, self.failing, self.size = numbers, hidden, failing, size
         self.cached, self.wanted = cached, wanted
+        self.epoch = 7
         self.chance = random.Random(seed)
         self.look_ups: Counter[str] = Counter()
         self.pages: Counter[int] = Counter()
@@ -102,7 +103,8 @@ class Service:
         known = number in self.numbers or number in self.hidden
         return Customer(uuid=uuid) if known else NotFoundError("no such customer", status=404)
 
-    def remember(self, uuid: str, customer: Customer) -> Customer:
+    def remember(self, uuid: str, customer: Customer, epoch: int) -> Customer:
+        assert epoch == self.epoch
         assert uuid in self.wanted
         return customer
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from customers_async import (
     Customer,
     CustomersClient,
     CustomersError,
+    Found,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
@@ -26,8 +27,8 @@ from customers_async import (
 )
 from customers_async.emulator import Emulator
 from customers_async.testing import VirtualTimeLoop
-from tests.faults.canary import EXAMPLE, customer
-from tests.wire import TOKEN, make_response, serve
+from tests.faults.canary import EXAMPLE, customer, page
+from tests.wire import TOKEN, make_response, serve, wait_then
 
 UNKNOWN = "00000000-0000-0000-0000-00000000000z"
 
@@ -149,6 +150,60 @@ def test_bad_times_of_a_cache_are_refused(name: str, value: Any, kind: type[Exce
     """A time in seconds is 0 or more."""
     with pytest.raises(kind, match=name):
         TTLCache(10, 3, **{name: value})
+
+
+async def read_batch(client: CustomersClient, **options: Any) -> Customer:
+    [result] = [result async for result in client.get_customers([EXAMPLE], **options)]
+    assert isinstance(result, Found)
+    return result.customer
+
+
+LOOK_UPS: dict[str, Callable[[CustomersClient], Coroutine[Any, Any, Customer]]] = {
+    "single": lambda client: client.get_customer(EXAMPLE),
+    "bulk": lambda client: read_batch(client, strategy="lookups"),
+    "list": lambda client: read_batch(client, strategy="list"),
+}
+
+
+@pytest.mark.parametrize("forget", [lambda cache: cache.discard(EXAMPLE), lambda cache: cache.clear()])
+@pytest.mark.parametrize("look_up", LOOK_UPS.values(), ids=LOOK_UPS.keys())
+async def test_discarded_customer_does_not_come_back(look_up: Any, forget: Any) -> None:
+    """A response on its way is older than the discard: it is neither cached nor shared with later calls."""
+    cache, is_list = TTLCache(60, 9), look_up is LOOK_UPS["list"]
+    replies = [page(customer(name=name)) if is_list else customer(name=name) for name in ("old", "new")]
+    late = [wait_then(1.0, make_response(reply, X_Api_Total="1")) for reply in replies]
+    async with serve(*late) as (_, server), CustomersClient(TOKEN, base_url=server.url, cache=cache) as client:
+        early = asyncio.ensure_future(look_up(client))
+        await asyncio.sleep(0.5)
+        forget(cache)
+        later = asyncio.ensure_future(look_up(client))
+        assert (await early).name == "old"
+        assert cache.age(EXAMPLE) is None
+        assert (await later).name == "new"
+        assert (await client.get_customer(EXAMPLE)).name == "new"
+        assert len(server.requests) == 2
+
+
+async def test_404_from_before_a_discard_is_not_remembered() -> None:
+    """The customer may have been created since."""
+    cache = TTLCache(60, 9, remember_missing=60)
+    replies = wait_then(1.0, make_response(b"{}", "404 No")), make_response(customer())
+    async with serve(*replies) as (_, server), CustomersClient(TOKEN, base_url=server.url, cache=cache) as client:
+        call = asyncio.ensure_future(client.get_customer(EXAMPLE))
+        await asyncio.sleep(0.5)
+        cache.discard(EXAMPLE)
+        with pytest.raises(NotFoundError):
+            await call
+        assert (await client.get_customer(EXAMPLE)).uuid == EXAMPLE
+
+
+async def test_age_ends_with_the_use_of_a_customer(cached: CustomersClient) -> None:
+    """What cannot be returned any more is not cached, even if it still takes a place."""
+    await cached.get_customer(EXAMPLE)
+    await asyncio.sleep(9)
+    assert cache_of(cached).age(EXAMPLE) == pytest.approx(9, abs=0.5)
+    await asyncio.sleep(1)
+    assert cache_of(cached).age(EXAMPLE) is None
 
 
 @pytest.mark.parametrize("requested", [EXAMPLE, EXAMPLE.upper(), EXAMPLE.title()])
@@ -299,6 +354,15 @@ async def test_404_is_remembered(emulator: Emulator, tolerant: CustomersClient) 
     assert emulator.stats.requests == 2
 
 
+async def test_remembered_404_has_no_notes_about_its_request(emulator: Emulator, tolerant: CustomersClient) -> None:
+    """There was no second attempt, because there was none at all."""
+    emulator.fail_next(503)
+    for notes in (["It failed at attempt 2 of at most 4."], []):
+        with pytest.raises(NotFoundError) as caught:
+            await tolerant.get_customer(UNKNOWN)
+        assert getattr(caught.value, "__notes__", []) == notes
+
+
 @pytest.mark.parametrize("forget", ["discard", "clear"])
 async def test_remembered_404_can_be_forgotten(emulator: Emulator, tolerant: CustomersClient, forget: str) -> None:
     """For a customer that you know has been created."""
@@ -342,12 +406,12 @@ class Model:
     def apply(self, cache: TTLCache, step: str, uuid: str, *, keep_unknown: bool) -> None:
         now = asyncio.get_running_loop().time()
         if step == "put":
-            cache.put(uuid, Customer(uuid=uuid), keep_unknown=keep_unknown)
+            cache.put(uuid, Customer(uuid=uuid), keep_unknown=keep_unknown, epoch=cache.epoch)
             self.received[uuid, keep_unknown] = now
             self.received.pop((uuid, None), None)
             return
         if step == "missing":
-            cache.put_missing(uuid, NotFoundError("404", status=404))
+            cache.put_missing(uuid, NotFoundError("404", status=404), epoch=cache.epoch)
         else:
             cache.discard(uuid)
         for kind in (True, False, None):

@@ -95,6 +95,8 @@ async def test_bad_records_and_cut_bodies_have_a_request_id() -> None:
         TOKEN[:12].upper(),
         EXAMPLE,
         f"id-{EXAMPLE.upper()}",
+        f"id:{EXAMPLE.replace('-', '')}",
+        EXAMPLE.replace("-", "/"),
         "a b",
         "a" * 129,
         "<b>",
@@ -126,7 +128,7 @@ async def test_notes_name_page_attempts_and_what_to_do(
         "The request was for page 2 of the list.",
         "It failed at attempt 4 of at most 4.",
         "The cause may pass: try again later.",
-        "To resume the listing, iterate the same pager again, or begin another one with first_page=2.",
+        "To resume the listing, iterate the same pager again, or begin another one with first_page=2 and per_page=100.",
     ]
     printed = "".join(traceback.format_exception(error))
     assert printed.endswith("\n".join(["", *notes_of(error), ""]))
@@ -146,6 +148,14 @@ async def test_notes_say_when_to_try_again(emulator: Emulator, client: Customers
     assert re.fullmatch(r"Try again after 6[01] s\. A larger max_rate_limit_wait would wait for it\.", note)
     async with serve(make_response(b"{}", "503 No", Retry_After="900")) as (other, _):
         assert notes_of(await fail(other.whoami())) == ["Try again after 900 s."]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501])
+async def test_notes_advise_a_retry_only_if_it_may_help(status: int) -> None:
+    """Whatever headers come with it."""
+    async with serve(make_response(b"{}", f"{status} No", Retry_After="30")) as (client, _):
+        error = await fail(client.whoami())
+        assert (error.retryable, error.retry_after, notes_of(error)) == (False, 30.0, [])
 
 
 async def test_notes_are_not_repeated_and_not_shared(emulator: Emulator, client: CustomersClient) -> None:
@@ -192,9 +202,19 @@ async def test_bad_record_says_how_to_continue(emulator: Emulator, client: Custo
     assert notes_of(error) == [
         "The request was for page 1 of the list.",
         "To set such records aside, pass on_bad_record to list_customers.",
-        "To resume the listing, iterate the same pager again, or begin another one with first_page=1.",
+        "To resume the listing, iterate the same pager again, or begin another one with first_page=1 and per_page=100.",
     ]
     assert notes_of(await fail(client.get_customer(next(emulator.uuids(3))))) == []
+
+
+@pytest.mark.parametrize(("options", "page"), [({"per_page": 25}, 2), ({"limit": 25}, 1)])
+async def test_resume_note_names_the_page_size(
+    emulator: Emulator, client: CustomersClient, options: dict[str, Any], page: int
+) -> None:
+    """With another size the page begins elsewhere: a listing with ``first_page`` alone would skip customers."""
+    emulator.fail_next(400, page=page)
+    error = await fail(client.list_customers(**options).collect())
+    assert notes_of(error)[-1].endswith(f" with first_page={page} and per_page=25.")
 
 
 async def test_incomplete_list_says_what_to_do(emulator: Emulator, client: CustomersClient) -> None:

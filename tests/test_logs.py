@@ -58,6 +58,18 @@ async def test_level_is_set_and_lines_have_a_time(
     assert emulator.token not in "".join(lines)
 
 
+def test_threads_that_start_together_add_one_handler(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each makes its first client while the other does; two handlers would each leave the message to the other."""
+    remove_root_handlers(monkeypatch)
+    monkeypatch.setenv("CUSTOMERS_LOG", "info")
+    for _ in range(2):
+        show_log.__wrapped__()
+    logging.getLogger("customers_async").info("a message")
+    assert re.fullmatch(LINE + "\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("where", ["customers_async", ""], ids=["the package", "the root"])
 async def test_other_handlers_come_first(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str

@@ -22,7 +22,9 @@ import pytest
 
 from customers_async import (
     APIConnectionError,
+    APIResponseError,
     AuthenticationError,
+    BadRequestError,
     Customer,
     CustomersClient,
     CustomersError,
@@ -491,7 +493,13 @@ async def test_get_customer_answers_for_a_service_that_does_not(
     """It says so, and how old the data is; without data the error is raised."""
     await mirror.sync(client)
     uuid = next(iter(emulator.uuids()))
-    for fault, kind in ((500, ServerError), ("reset", APIConnectionError)):
+    for fault, kind in (
+        (500, ServerError),
+        ("reset", APIConnectionError),
+        (501, ServerError),
+        (400, BadRequestError),
+        ("html", APIResponseError),
+    ):
         emulator.fail_next(fault, times=None)
         stale = await mirror.get_customer(uuid, client, max_age=0)
         assert (stale.customer, stale.stale) == (await mirror.get(uuid), True)
@@ -499,6 +507,17 @@ async def test_get_customer_answers_for_a_service_that_does_not(
         with pytest.raises(kind):
             await mirror.get_customer("00000000-0000-4000-8000-00000000000z", client, max_age=0)
         emulator.recover()
+
+
+@pytest.mark.parametrize(("fault", "kind"), [(401, AuthenticationError), (403, PermissionDeniedError)])
+async def test_get_customer_shows_nothing_without_access(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator, fault: int, kind: type[Exception]
+) -> None:
+    """An old copy is for a service that fails, not for one that refuses."""
+    await mirror.sync(client)
+    emulator.fail_next(fault, times=None)
+    with pytest.raises(kind):
+        await mirror.get_customer(next(iter(emulator.uuids())), client, max_age=0)
 
 
 async def test_get_customer_remembers_a_404(mirror: Mirror, client: CustomersClient, emulator: Emulator) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -72,6 +73,13 @@ async def test_clients_share_the_metrics_of_a_registry(client: CustomersClient) 
     assert samples(other)["calls_total", "", LIST] == 1
 
 
+@pytest.mark.parametrize("registry", ["default", 5, object(), CollectorRegistry])
+def test_only_a_registry_is_accepted(registry: Any) -> None:
+    """Anything else is refused before a client uses it."""
+    with pytest.raises(TypeError, match="registry must be a CollectorRegistry, not "):
+        prometheus.listener(registry)
+
+
 def test_metrics_of_others_are_not_taken() -> None:
     """A registry that has a metric of the same name is refused, as prometheus-client does."""
     registry = CollectorRegistry()
@@ -117,6 +125,50 @@ def test_four_workers_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert found["calls_total", "", LIST] == 100
     assert found["request_duration_seconds_count", LIST, "200"] == 100
     assert found["calls_in_progress",] == 0
+
+
+def test_calls_of_a_killed_worker_can_be_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As gunicorn's ``child_exit`` does. Workers that are forked after the listener was made count from 0."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    run = subprocess.run([sys.executable, "-c", WORKERS], capture_output=True, text=True, check=True)  # noqa: S603  # ours
+    before, after = (read_samples(text) for text in run.stdout.split("---\n"))
+    assert before["calls_in_progress",] == 2
+    assert after["calls_in_progress",] == 1
+    assert before["calls_total", "", LIST] == after["calls_total", "", LIST] == 3
+
+
+WORKERS = f"""
+import os
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+from customers_async import CallFinished, CallStarted, prometheus
+
+def call():
+    listener(CallStarted(1, "{LIST}", "http://localhost{LIST}"))
+
+def finish():
+    listener(CallFinished(1, "{LIST}", 0.1, None))
+
+def show():
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return generate_latest(registry).decode()
+
+listener = prometheus.listener()
+call()
+workers = []
+for ending in (finish, lambda: None):
+    workers.append(os.fork())
+    if not workers[-1]:
+        call()
+        finish()
+        call()
+        ending()
+        os._exit(0)
+    os.waitpid(workers[-1], 0)
+print(show(), end="---\\n")
+multiprocess.mark_process_dead(workers[-1])
+print(show(), end="")
+"""
 
 
 SERVICE = """

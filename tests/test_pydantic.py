@@ -6,14 +6,16 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import attrs
 import pytest
 from fastapi import Body, FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.testclient import TestClient
 
 from customers_async import Customer, TokenOwner, customer_from_dict
+from customers_async.models import CustomerWithExtra
 from customers_async.testing import make_customer
 
 CUSTOMERS: TypeAdapter[Customer] = TypeAdapter(Customer)
@@ -104,6 +106,9 @@ def test_times_become_utc(time: object, expected: datetime) -> None:
         ({"uuid": UUID, "name": 5}, "name"),
         ({"uuid": UUID, "created_at": "2025-04-11T12:17:23"}, "created_at"),
         ({"uuid": UUID, "created_at": "yesterday"}, "created_at"),
+        ({"uuid": UUID, "created_at": "9999-12-31T23:59:59-10:00"}, "created_at"),
+        ({"uuid": UUID, "created_at": "0001-01-01T00:00:00+10:00"}, "created_at"),
+        ({"uuid": UUID, "created_at": 1e300}, "created_at"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(value: Any, field: str) -> None:
@@ -118,6 +123,41 @@ def test_other_objects_are_refused(value: object) -> None:
     """Only customers and objects with their fields are customers."""
     with pytest.raises(ValidationError):
         CUSTOMERS.validate_python(value)
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Debtor(Customer):
+    """A user's own kind of customer."""
+
+    debt: int
+
+
+def test_kinds_of_customers_are_types_too() -> None:
+    """One with unknown fields has them, even if there are none; a user's own has its fields, and no others."""
+    kept = TypeAdapter(CustomerWithExtra)
+    for extra in ({}, {"vat_code": "LT1"}):
+        customer = kept.validate_python({"uuid": UUID, **extra})
+        assert customer == CustomerWithExtra(uuid=UUID, extra=extra)
+        assert kept.validate_json(kept.dump_json(customer)) == customer
+    debtors = TypeAdapter(Debtor)
+    debtor = debtors.validate_python({"uuid": UUID, "debt": "5", "unknown": 1})
+    assert debtor == Debtor(uuid=UUID, debt=5)
+    assert debtors.validate_json(debtors.dump_json(debtor)) == debtor
+    assert CUSTOMERS.validate_python(debtor) is debtor
+
+
+class Shouting(BaseModel):
+    """A model with settings that change strings and refuse fields."""
+
+    model_config = ConfigDict(str_to_upper=True, strict=True, extra="forbid")
+    customer: Customer
+
+
+def test_settings_of_a_model_do_not_change_its_customers() -> None:
+    """They are for the model's own fields."""
+    shouting = Shouting.model_validate({"customer": {"uuid": UUID, "name": "Eve", "created_at": 0, "vat_code": "lt1"}})
+    assert shouting.customer.name == "Eve"
+    assert shouting.customer.extra == {"vat_code": "lt1"}
 
 
 def test_fastapi_returns_and_receives_customers() -> None:

@@ -16,10 +16,12 @@ from customers_async import (
     RateLimitError,
     RetryPolicy,
     ServerError,
+    TTLCache,
 )
 from customers_async.calls.single_flight import SingleFlight
 from customers_async.emulator import Emulator
 from tests.faults.interruption import check_nothing_held, find_client_tasks
+from tests.wire import make_response, serve
 
 EXAMPLE = "e1f8a3b1-7d6c-4e9a-9b2e-3f8d1a9c5f2g"
 
@@ -50,6 +52,18 @@ async def test_simultaneous_calls_share_one_request(emulator: Emulator, slow: Cu
     await slow.get_customer(EXAMPLE)
     assert emulator.stats.requests == 2
     check_nothing_held(slow)
+
+
+@pytest.mark.parametrize("cache", [None, TTLCache(10, 10)], ids=["no cache", "cache"])
+async def test_callers_do_not_share_what_can_be_changed(cache: TTLCache | None) -> None:
+    """Neither with one another nor with the cache: a list in ``related_persons`` belongs to the caller."""
+    reply = make_response(f'{{"uuid":"{EXAMPLE}","related_persons":["Ada"]}}'.encode())
+    async with serve(reply, cache=cache) as (client, server):
+        for customer in await asyncio.gather(*await start_calls(client, 3)):
+            assert customer.related_persons == ["Ada"]
+            customer.related_persons.append("Eve")
+        assert len(server.requests) == 1
+        assert (await client.get_customer(EXAMPLE)).related_persons == ["Ada"]
 
 
 async def test_other_customers_have_their_own_requests(emulator: Emulator, slow: CustomersClient) -> None:

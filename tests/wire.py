@@ -115,6 +115,17 @@ def send_then(data: bytes, rest: Reply) -> Reply:
     return reply
 
 
+def wait_then(seconds: float, data: bytes) -> Reply:
+    """Return a reply that is sent after some seconds."""
+
+    async def reply(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(seconds)
+        writer.write(data)
+        await writer.drain()
+
+    return reply
+
+
 @contextmanager
 def mock_responses() -> Iterator[aioresponses]:
     """Run aioresponses, with a fix for aiohttp 3.14 and later, which need a ``stream_writer``.

@@ -11,7 +11,7 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from customers_async.calls.routes import Proxy
-from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError
+from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError, may_pass
 
 __all__ = ["Attempt", "ProxyRefusal", "translate"]
 
@@ -117,7 +117,7 @@ def _describe(error: Exception) -> str:
 
 def _refusal_error(status: int, host: str, proxy: Proxy) -> APIConnectionError:
     """The error for a proxy that refuses to connect; it may pass if it is about the proxy's own state."""
-    transient = status in (408, 425, 429) or (500 <= status < 600 and status not in (501, 505))
+    transient = status == 429 or may_pass(status)
     if status == 407 and proxy.login is None:
         problem = "requires a user name and a password: put them into its URL (status 407)"
     elif status == 407:

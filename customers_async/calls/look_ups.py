@@ -17,7 +17,8 @@ from customers_async.models import Customer
 
 __all__ = ["LookUps", "SharedLookUps"]
 
-SharedLookUps = SingleFlight[tuple[str, Lane], Customer]
+SharedLookUps = SingleFlight[tuple[str, Lane, int], Customer]
+"""By the uuid, the lane, and the epoch of the cache."""
 
 _log = logging.getLogger("customers_async")
 
@@ -46,6 +47,11 @@ class LookUps:
         """Return the look-ups of a view with another token: nothing is shared, and the cache is empty."""
         return type(self)(self.api.with_token(source), None if self.cache is None else self.cache.successor())
 
+    @property
+    def epoch(self) -> int:
+        """A number that changes when customers are removed from the cache: what was requested before is not cached."""
+        return 0 if self.cache is None else self.cache.epoch
+
     def find(self, uuid: str) -> Customer | NotFoundError | None:
         """Return what the cache holds, without a request: a customer, that there is none, or None for neither.
 
@@ -69,13 +75,14 @@ class LookUps:
             raise found
         if found is not None:
             return found
-        if lane == "bulk" and (uuid, "interactive") in self.shared:
+        epoch = self.epoch
+        if lane == "bulk" and (uuid, "interactive", epoch) in self.shared:
             lane = "interactive"
         try:
-            customer = await self.shared.run((uuid, lane), lambda: self.api.get_customer(uuid, lane))
+            customer = await self.shared.run((uuid, lane, epoch), lambda: self.api.get_customer(uuid, lane))
         except NotFoundError as error:
             if self.cache is not None:
-                self.cache.put_missing(uuid, error)
+                self.cache.put_missing(uuid, error, epoch=epoch)
             raise
         except CustomersError as error:
             stale = self._find_stale(uuid) if error.retryable else None
@@ -83,13 +90,15 @@ class LookUps:
                 raise
             _log.info("A look-up failed with %s; the cached customer is returned.", type(error).__name__)
             return stale
-        return self.remember(uuid, customer)
+        return self.remember(uuid, customer, epoch)
 
-    def remember(self, uuid: str, customer: Customer) -> Customer:
-        """Put a customer that was requested as ``uuid`` into the cache, and return it or a copy."""
-        if self.cache is None:
-            return customer
-        self.cache.put(uuid, customer, keep_unknown=self.api.options.keep_unknown)
+    def remember(self, uuid: str, customer: Customer, epoch: int) -> Customer:
+        """Put a customer that was requested as ``uuid`` in that epoch into the cache; return it, or a copy.
+
+        The cache, and other callers that shared the request, have the same object.
+        """
+        if self.cache is not None:
+            self.cache.put(uuid, customer, keep_unknown=self.api.options.keep_unknown, epoch=epoch)
         return isolated(customer)
 
     def _find_stale(self, uuid: str) -> Customer | None:

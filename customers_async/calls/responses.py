@@ -233,18 +233,23 @@ def read_request_id(response: Response) -> str | None:
         value = response.headers.get(name)
         if value is None or not _is_request_id(value) or any(echoes(value, secret) for secret in response.secrets):
             continue
-        if response.uuid is None or response.uuid.lower() not in value.lower():
+        if response.uuid is None or _letters_of(response.uuid) not in _letters_of(value):
             return value
     return None
 
 
 def echoes(text: str, secret: str) -> bool:
     """Whether the text contains a part of a secret, whatever its case, and percent-encoded, escaped or spaced."""
-    plain, hidden = (re.sub(r"[^a-z0-9]", "", unquote(unescape(value)).lower()) for value in (text, secret))
+    plain, hidden = (_letters_of(unquote(unescape(value))) for value in (text, secret))
     if secret and secret in text:
         return True
     length = min(_ECHO, len(hidden))
     return length >= _ECHO // 2 and any(hidden[i : i + length] in plain for i in range(len(hidden) - length + 1))
+
+
+def _letters_of(text: str) -> str:
+    """The letters and digits, in lower case."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def _read_host(location: str, secrets: Sequence[str]) -> str:

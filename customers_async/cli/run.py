@@ -23,18 +23,12 @@ from cyclopts import (
     ValidationError,
 )
 
-from customers_async import (
-    AuthenticationError,
-    ConfigurationError,
-    CustomersError,
-    ExportError,
-    IncompleteListError,
-    PermissionDeniedError,
-)
+from customers_async import CustomersError, ExportError, IncompleteListError
 from customers_async.cli.commands import app
 from customers_async.cli.connection import UsageError
 from customers_async.cli.output import discard_output, print_message
 from customers_async.cli.signals import Interruption
+from customers_async.errors import ACCESS_ERRORS
 from customers_async.mirror import MassRemovalError
 
 __all__ = ["run"]
@@ -80,9 +74,9 @@ def _run_command(argv: Sequence[str], interruption: Interruption) -> int:
 
 
 def _exit_code(error: CustomersError) -> int:
+    if isinstance(error, ACCESS_ERRORS):
+        return 3
     match error:
-        case ConfigurationError() | AuthenticationError() | PermissionDeniedError():
-            return 3
         case IncompleteListError():
             return 5
         case MassRemovalError():

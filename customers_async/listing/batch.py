@@ -13,13 +13,13 @@ from customers_async.calls.look_ups import LookUps
 from customers_async.calls.slots import Lane
 from customers_async.checks import MAX_PER_PAGE, check_choice, check_flag, check_uuids
 from customers_async.errors import (
+    ACCESS_ERRORS,
     APIResponseError,
     APIStatusError,
     AuthenticationError,
     ConfigurationError,
     CustomersError,
     NotFoundError,
-    PermissionDeniedError,
 )
 from customers_async.listing.batch_plan import Strategy, is_list_cheaper, needs_total
 from customers_async.listing.in_flight import InFlight
@@ -176,9 +176,10 @@ class BatchReader:
 
     async def _read_page(self, walk: Walk, number: int) -> None:
         """Add the customers of a page. If it cannot be read, they are looked up later."""
+        epoch = self._look_ups.epoch
         try:
             page = self._source.decode(number, await self._source.fetch(number))
-        except (AuthenticationError, ConfigurationError, PermissionDeniedError):
+        except ACCESS_ERRORS:
             raise
         except CustomersError as error:
             if number == 1:
@@ -192,7 +193,7 @@ class BatchReader:
             self._walk = None
         for customer in page.customers:
             if customer.uuid in self._pending:  # the cache is for customers that were requested
-                self._add(Found(customer.uuid, self._look_ups.remember(customer.uuid, customer)))
+                self._add(Found(customer.uuid, self._look_ups.remember(customer.uuid, customer, epoch)))
         for record, problem in page.rejected:
             self._add(Failed(str(key_of(record)), problem))
 
@@ -201,7 +202,7 @@ class BatchReader:
         result: BatchResult
         try:
             result = Found(uuid, await self._look_ups.get_customer(uuid, self._lane))
-        except (AuthenticationError, ConfigurationError):
+        except (AuthenticationError, ConfigurationError):  # a 403 may be about this customer only
             raise
         except CustomersError as error:
             result = Failed(uuid, error.with_traceback(None))  # its frames would outlive the batch

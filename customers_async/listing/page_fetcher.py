@@ -81,6 +81,7 @@ class PageFetcher:
     Attributes:
         walk: The current pass over the list.
         completeness: The verdict; None before the end.
+        per_page: The page size that is requested.
         number: The page received last, also if it could not be parsed; 0 before the first.
         is_reread: Whether that page was read a second time, after a pause.
     """
@@ -116,7 +117,7 @@ class PageFetcher:
     ) -> None:
         self._source = source
         self._concurrency = concurrency
-        self._per_page = per_page
+        self.per_page = per_page
         self._left = math.inf if limit is None else limit  # customers that may still be yielded
         self._truncated = False  # whether customers were received and not yielded
         self._ordered = ordered
@@ -310,7 +311,7 @@ class PageFetcher:
             self._seen_earlier.append(self.walk.seen)
             self._rereads.clear()
             self._reread_numbers.clear()
-            self.walk = Walk(1, self._per_page, unique=True)
+            self.walk = Walk(1, self.per_page, unique=True)
             _log.info("The list is read again: %s.", found.describe())
             return
         self.completeness = found

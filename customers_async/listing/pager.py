@@ -116,7 +116,7 @@ class CustomerPager:
             self._page = await self._stream.next()
         except CustomersError as error:
             if error.next_page is not None:
-                add_notes(error, [resume_note(error.next_page)])
+                add_notes(error, [resume_note(error.next_page, self._fetcher.per_page)])
             raise
         return self._page
 

@@ -15,13 +15,7 @@ import attrs
 
 from customers_async.checks import check_not_negative, check_uuid, is_plain_function
 from customers_async.client import CustomersClient, internals
-from customers_async.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    CustomersError,
-    NotFoundError,
-    PermissionDeniedError,
-)
+from customers_async.errors import ACCESS_ERRORS, CustomersError, NotFoundError
 from customers_async.export.options import RESUME_WITHIN, OnProgress, check_progress, check_resume
 from customers_async.export.target import find_target
 from customers_async.mirror.models import Change, MirroredCustomer, SyncReport
@@ -158,7 +152,7 @@ class Mirror:
 
         Raises:
             NotFoundError: The service does not know the customer.
-            CustomersError: The look-up failed, and nothing is known of the customer; or the token was refused.
+            CustomersError: The look-up failed, and nothing is known of the customer; or access was refused.
             TypeError: An argument is of the wrong type.
             ValueError: ``uuid`` does not have the service's form, or ``max_age`` is negative.
         """
@@ -181,9 +175,9 @@ class Mirror:
         except NotFoundError as error:
             self._recent.put(uuid, copy.copy(error))
             raise
-        except (AuthenticationError, ConfigurationError, PermissionDeniedError):
+        except ACCESS_ERRORS:
             raise
-        except CustomersError as error:
+        except CustomersError as error:  # also one that is not retryable, such as HTML: nothing better will come
             newest = self._recent.get(uuid, newer_than=held_at) or held
             if newest is None:
                 raise
