@@ -799,6 +799,21 @@ async def test_watch_continues_after_a_version(mirror: Mirror, client: Customers
     assert [change.after and change.after.name for change in found] == ["two", "three"]
 
 
+async def test_response_in_flight_does_not_bring_back_who_was_forgotten(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """A look-up that began before ``forget`` is not remembered."""
+    emulator.latency = 1.0
+    uuid = next(emulator.uuids())
+    look_up = asyncio.ensure_future(mirror.get_customer(uuid, client))
+    await asyncio.sleep(0.5)
+    await mirror.forget(uuid)
+    assert (await look_up).customer.uuid == uuid
+    sent = emulator.stats.requests
+    await mirror.get_customer(uuid, client)
+    assert emulator.stats.requests == sent + 1
+
+
 @pytest.mark.parametrize("target", ["postgres"], indirect=True)
 async def test_lost_connections_are_replaced(
     target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator

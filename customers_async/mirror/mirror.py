@@ -169,11 +169,12 @@ class Mirror:
             newest = held
         if newest is not None:
             return newest
+        erasures = self._recent.erasures
         try:
             look_ups = internals(client.with_options(keep_unknown=True))
             customer = await attrs.evolve(look_ups, cache=None).get_customer(uuid, "interactive")
         except NotFoundError as error:
-            self._recent.put(uuid, copy.copy(error))
+            self._recent.put(uuid, copy.copy(error), erasures=erasures)
             raise
         except ACCESS_ERRORS:
             raise
@@ -184,7 +185,7 @@ class Mirror:
             _log.info("The service failed with %s; the mirror's copy is returned.", type(error).__name__)
             return attrs.evolve(newest, stale=True)
         found = MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False)
-        self._recent.put(uuid, found)
+        self._recent.put(uuid, found, erasures=erasures)
         return found
 
     async def find(
@@ -303,7 +304,7 @@ class Mirror:
         If the service still lists the customer, the next sync adds it again.
         """
         check_uuid(uuid)
-        self._recent.discard(uuid)
+        self._recent.erase(uuid)
         return await self._store.forget(uuid)
 
     async def prune(self, older_than: timedelta) -> int:

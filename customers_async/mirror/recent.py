@@ -14,10 +14,15 @@ _SIZE = 10_000
 
 
 class Recent:
-    """The last responses: customers, and that there is no such customer."""
+    """The last responses: customers, and that there is no such customer.
+
+    Attributes:
+        erasures: How often a customer was erased.
+    """
 
     def __init__(self) -> None:
         self._responses: OrderedDict[str, tuple[float, MirroredCustomer | NotFoundError]] = OrderedDict()
+        self.erasures: int = 0
 
     def get(self, uuid: str, *, newer_than: float) -> MirroredCustomer | None:
         """Return a customer that was received after that time, Unix seconds; None if there is none.
@@ -32,13 +37,16 @@ class Recent:
             raise copy.copy(response)
         return response
 
-    def put(self, uuid: str, response: MirroredCustomer | NotFoundError) -> None:
-        """Remember what the service has just answered."""
+    def put(self, uuid: str, response: MirroredCustomer | NotFoundError, *, erasures: int) -> None:
+        """Remember a response, unless a customer was erased since its request, when there were that many `erasures`."""
+        if erasures != self.erasures:
+            return
         self._responses[uuid] = time.time(), response
         self._responses.move_to_end(uuid)
         if len(self._responses) > _SIZE:
             self._responses.popitem(last=False)
 
-    def discard(self, uuid: str) -> None:
+    def erase(self, uuid: str) -> None:
         """Forget a customer."""
         self._responses.pop(uuid, None)
+        self.erasures += 1
