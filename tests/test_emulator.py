@@ -193,6 +193,10 @@ def test_methods_check_arguments() -> None:
         emulator.rate_limit(1, window=-1)
     with pytest.raises(ValueError, match="n must"):
         emulator.insert(-1)
+    with pytest.raises(ValueError, match="n must"):
+        emulator.insert(10**12 + 1)
+    with pytest.raises(ValueError, match="insert must"):
+        emulator.on_page(1, insert=2**63 - 1)
     with pytest.raises(ValueError, match="at must"):
         emulator.delete(1, at=-1)
     with pytest.raises(ValueError, match="no position 10"):
