@@ -4,9 +4,10 @@ import asyncio
 import base64
 import gc
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -104,6 +105,21 @@ async def test_restart_keeps_the_port() -> None:
         await emulator.start()
         assert (emulator.url, emulator.token) == (url, token)
         assert (await caller.get(AUTH)).status == 200
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_connection_accepted_during_close_is_closed(steps: int) -> None:
+    """Whichever step of the event loop close begins at; asyncio would leave it open."""
+    emulator = Emulator()
+    await emulator.start()
+    with socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2]))) as client:
+        client.setblocking(False)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await emulator.close()
+        async with asyncio.timeout(5):
+            with suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 
 async def test_port_in_use_is_an_error() -> None:

@@ -26,6 +26,9 @@ from customers_async.emulator.tokens import Tokens
 __all__ = ["Emulator"]
 
 _SHUTDOWN_TIMEOUT = 0.1
+_STEPS_TO_ACCEPT = 5
+"""Steps of the event loop until aiohttp knows a connection that was made, and can close it. asyncio leaves it open if
+the server closes before."""
 
 
 @attrs.define(slots=False, eq=False)
@@ -135,7 +138,12 @@ class Emulator(Settings):
     async def close(self) -> None:
         """Stop listening and close all connections, including stalled ones. Does nothing if already closed."""
         runner, self._runner = self._runner, None
-        if runner is not None:
+        if runner is None:
+            return
+        try:
+            for _ in range(_STEPS_TO_ACCEPT):
+                await asyncio.sleep(0)
+        finally:
             self._service.hang_up()
             await runner.cleanup()
 
