@@ -1,5 +1,6 @@
 """``--install-completion``: the scripts for the shells, and where they are written."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -79,6 +80,17 @@ def test_unknown_shell_is_wrong_usage(command: Command, home: Path, monkeypatch:
     assert command("--install-completion", "--shell", "tcsh").code == 2
 
 
+TYPED = [
+    ("ex", ["export"]),
+    ("em", ["emulator"]),
+    ("co", ["count"]),
+    ("--inst", ["--install-completion"]),
+    ("export --resu", ["--resume-within"]),
+    ("count --tok", ["--token-file"]),
+    ("emulator --edition ", ["a", "b"]),
+    ("export customers.jsonl --qu", ["--quiet"]),
+]
+
 COMPLETE = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
@@ -87,29 +99,49 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-@pytest.mark.parametrize(
-    ("typed", "completed"),
-    [
-        ("ex", ["export"]),
-        ("em", ["emulator"]),
-        ("co", ["count"]),
-        ("--inst", ["--install-completion"]),
-        ("export --resu", ["--resume-within"]),
-        ("count --tok", ["--token-file"]),
-        ("emulator --edition ", ["a", "b"]),
-        ("export customers.jsonl --qu", ["--quiet"]),
-    ],
-)
+def needs(shell: str) -> pytest.MarkDecorator:
+    """Skip a test where that shell is not installed."""
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
+
+
+def run_shell(*arguments: str) -> str:
+    """Run a shell, which must print nothing on stderr, and return its output."""
+    process = subprocess.run(arguments, capture_output=True, text=True, check=True)  # noqa: S603  # our own scripts
+    assert process.stderr == ""
+    return process.stdout
+
+
+@needs("bash")
+@pytest.mark.parametrize(("typed", "completed"), TYPED)
 def test_bash_completes(command: Command, home: Path, typed: str, completed: list[str]) -> None:
     """Commands, options and the values of options."""
     path = home / "script"
     command("--install-completion", "--shell", "bash", "--output", f"{path}")
     words = ["customers-async", *typed.split(" ")]
-    process = subprocess.run(  # noqa: S603  # our own script
-        ["bash", "-c", COMPLETE, "bash", f"{path}", *words],  # noqa: S607  # whichever bash comes first
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (process.stdout.split(), process.stderr) == (completed, "")
+    assert run_shell("bash", "-c", COMPLETE, "bash", f"{path}", *words).split() == completed
+
+
+@needs("fish")
+@pytest.mark.parametrize(("typed", "completed"), TYPED)
+def test_fish_completes(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch, typed: str, completed: list[str]
+) -> None:
+    """The same, each with its help, in a new shell that finds the script by itself."""
+    program = home / "customers-async"  # fish completes only what exists
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{home}", prepend=os.pathsep)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    command("--install-completion", "--shell", "fish")
+    lines = run_shell("fish", "-c", "complete -C $argv[1]", f"customers-async {typed}").splitlines()
+    assert [line.partition("\t")[0] for line in lines] == completed
+
+
+@needs("zsh")
+def test_zsh_finds_the_script(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a new shell, by the lines in its startup file, which may begin with the user's own."""
+    (home / ".zshrc").write_bytes(b"# \xff\nautoload -Uz compinit && compinit\n")
+    monkeypatch.delenv("ZDOTDIR", raising=False)
+    for _ in range(2):
+        command("--install-completion", "--shell", "zsh")
+    assert (home / ".zshrc").read_bytes().count(b"compinit && compinit") == 2
+    assert run_shell("zsh", "-i", "-c", "print -r -- $_comps[customers-async]") == "_cyclopts_customers-async\n"

@@ -17,7 +17,6 @@ import aiohttp
 import pytest
 import yaml
 
-import customers_async
 from customers_async.cli.commands import app
 from tests.test_emulator_lists import FIRST
 from tests.test_recipes import RECIPES
@@ -103,7 +102,6 @@ def composed(services: dict[str, Any], folder: Path) -> Iterator[tuple[str, str,
     (folder / "sitecustomize.py").write_text(RESOLVER, encoding="utf-8")
     ports = {"8000": str(free_port()), "8080": str(free_port())}
     inherited = os.environ.get("PYTHONPATH")
-    name = "emulator" if hasattr(customers_async, "Network") else "127.0.0.1"  # which allows http to another name
 
     def start(service: str) -> "subprocess.Popen[str]":
         command = re.sub(r"\b80[08]0\b", lambda port: ports[port[0]], services[service]["command"])
@@ -112,8 +110,6 @@ def composed(services: dict[str, Any], folder: Path) -> Iterator[tuple[str, str,
         variables = {
             key: value.replace("8000", ports["8000"]) for key, value in services[service]["environment"].items()
         }
-        if "CUSTOMERS_BASE_URL" in variables:
-            variables["CUSTOMERS_BASE_URL"] = variables["CUSTOMERS_BASE_URL"].replace("emulator", name)
         return subprocess.Popen(  # noqa: S603  # our own programs
             [sys.executable, "-m", module, *words[1:]],
             cwd=RECIPES,
@@ -153,7 +149,7 @@ def wait_for_port(port: int) -> None:
 
 @pytest.mark.slow
 def test_services_work_together_as_processes(services: dict[str, Any], tmp_path: Path) -> None:
-    """No look-up fails beside the export, which is complete, leaves its reserve, and causes no 429."""
+    """Under their own names: no look-up fails beside the export, which is complete, and none causes a 429."""
     control = {"Authorization": f"Bearer {services['emulator']['environment']['CUSTOMERS_EMULATOR_CONTROL_TOKEN']}"}
 
     async def use(emulator: str, web: str, export: "subprocess.Popen[str]") -> dict[str, Any]:

@@ -311,6 +311,7 @@ async def tls_server(authority: trustme.CA, name: str, **options: Any) -> AsyncI
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        await asyncio.sleep(0.1)  # the clock moves only after all connections have ended
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import asyncio
 import base64
 import gc
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -106,6 +107,21 @@ async def test_restart_keeps_the_port() -> None:
         assert (await caller.get(AUTH)).status == 200
 
 
+@pytest.mark.parametrize("steps", range(8))
+async def test_connection_accepted_during_close_is_closed(steps: int) -> None:
+    """Whichever step of the event loop close begins at; asyncio would leave it open."""
+    emulator = Emulator()
+    await emulator.start()
+    with socket.create_connection(("127.0.0.1", int(emulator.url.rpartition(":")[2]))) as client:
+        client.setblocking(False)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await emulator.close()
+        async with asyncio.timeout(5):
+            with suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+
+
 async def test_port_in_use_is_an_error() -> None:
     """A port in use raises OSError, and the emulator stays closed."""
     async with Emulator() as first:
@@ -193,6 +209,10 @@ def test_methods_check_arguments() -> None:
         emulator.rate_limit(1, window=-1)
     with pytest.raises(ValueError, match="n must"):
         emulator.insert(-1)
+    with pytest.raises(ValueError, match="n must"):
+        emulator.insert(10**12 + 1)
+    with pytest.raises(ValueError, match="insert must"):
+        emulator.on_page(1, insert=2**63 - 1)
     with pytest.raises(ValueError, match="at must"):
         emulator.delete(1, at=-1)
     with pytest.raises(ValueError, match="no position 10"):

@@ -70,6 +70,8 @@ async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None, port: i
     try:
         yield server
     finally:
+        for _ in range(5):  # a connection that was just made has a handler then
+            await asyncio.sleep(0)
         listener.close()
         await server.stop()
         await listener.wait_closed()

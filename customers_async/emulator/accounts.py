@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from customers_async.emulator.checks import check_secret, check_whole_number
+from customers_async.emulator.checks import MOST_CUSTOMERS, check_secret, check_whole_number
 from customers_async.emulator.customer_list import CustomerList
 from customers_async.emulator.drift import Drift
 from customers_async.emulator.fake_customers import FakeCustomers
@@ -79,4 +79,4 @@ def check_tokens(_: object, __: object, tokens: Any) -> None:
     for position, (token, size) in enumerate(tokens.items()):
         check_secret(f"token {position}", token)
         if size is not None:
-            check_whole_number(f"the number of customers of token {position}", size, 0)
+            check_whole_number(f"the number of customers of token {position}", size, 0, MOST_CUSTOMERS)

@@ -33,6 +33,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_CHALLENGE = 'Basic realm="emulator control: the token is the password", charset="UTF-8"'
+"""Without ``Bearer``: Chromium asks for no password if a header names two schemes."""
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 _LISTS = ("parts", "swap")
 """The fields of a form that may have several values."""
@@ -57,7 +59,8 @@ def make_control(emulator: "Emulator", service: Service) -> web.Application:
     """Return the web application of the control, for the prefix `CONTROL_PATH`."""
     control = _Control(emulator, service)
     application = web.Application(middlewares=[control.guard])
-    application.router.add_get("", control.get_page)
+    for path in ("", "/"):
+        application.router.add_get(path, control.get_page)
     application.router.add_get("/stats", control.get_stats)
     application.router.add_post("/{command}", control.run_command)
     return application
@@ -90,11 +93,10 @@ class _Control:
         if self._is_local and not is_loopback(_parse_host(host)):
             raise _RefusedError(403, "the control is for this machine: use localhost or 127.0.0.1 in its URL")
         if not self._is_local and not self._has_token(request.headers.get("Authorization", "")):
-            schemes = 'Basic realm="emulator control: the token is the password", charset="UTF-8"'
             raise _RefusedError(
                 401,
                 "the control needs its token: as a bearer token, or as the password in a browser",
-                {"WWW-Authenticate": f"{schemes}, Bearer"},
+                {"WWW-Authenticate": _CHALLENGE},
             )
         origin = request.headers.get("Origin")
         if origin is not None and origin.partition("://")[2] != host:

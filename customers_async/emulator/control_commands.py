@@ -1,10 +1,10 @@
 """The commands of the control: what a request may contain, and the emulator's method that it calls."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from customers_async.emulator.checks import MOST_CUSTOMERS
 from customers_async.emulator.settings import Part
 
 if TYPE_CHECKING:
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "Command"]
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=sys.maxsize)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_CUSTOMERS)]
+_Path = Annotated[str, msgspec.Meta(max_length=2000)]
+"""Matching a pattern takes time that grows faster than its length."""
 
 
 class Command(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,7 +33,7 @@ class Command(msgspec.Struct, forbid_unknown_fields=True):
 class _FailNext(Command):
     fault: int | str
     times: int | None = 1
-    path: str | None = None
+    path: _Path | None = None
     page: int | None = None
     after: int = 0
 
@@ -54,9 +56,11 @@ class _Mutate(Command):
         changes = [bool(self.insert or self.delete), self.touch is not None, self.swap is not None]
         if sum(changes) != 1:
             raise ValueError("one change at a time: insert and delete, or touch, or swap")
+        if not changes[0] and (self.page is not None or self.at):
+            raise ValueError("page and at are for insert and delete")
+        if self.touch is None and self.fields:
+            raise ValueError("fields are for touch")
         if self.page is not None:
-            if not changes[0]:
-                raise ValueError("page is for insert and delete")
             emulator.on_page(self.page, insert=self.insert, delete=self.delete, at=self.at, token=self.token)
         elif changes[0]:
             emulator.delete(self.delete, self.at, token=self.token)

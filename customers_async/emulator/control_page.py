@@ -17,16 +17,26 @@ SHOWN_UUIDS = 20
 """Customers whose uuids the page shows."""
 
 _STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 64rem; margin: 0 auto; padding: 1rem; }
-main { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem 2rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: .5rem 0; }
-table { border-collapse: collapse; } th, td { text-align: left; padding: .1rem 1rem .1rem 0; font-weight: normal; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-form { display: flex; flex-wrap: wrap; gap: .5rem; align-items: end; margin: .5rem 0; }
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
+body { max-width: 70rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
+header { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; margin-bottom: 1rem; }
+h1 { font-size: 1.4rem; margin: 0 auto 0 0; }
+h2 { font-size: 1.1rem; margin: 0 0 .5rem; }
+h3 { font-size: .9rem; margin: .75rem 0 .25rem; }
+main { columns: 2 24rem; column-gap: 1rem; }
+section { border: 1px solid #8886; border-radius: .5rem; padding: .75rem 1rem; margin: 0 0 1rem; break-inside: avoid; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .1rem 1.5rem .1rem 0; font-weight: normal; }
+th, label { color: color-mix(in srgb, CanvasText 70%, Canvas); }
+ol { margin: 0; padding-left: 2rem; font: .87rem/1.5 ui-monospace, monospace; }
+form { display: flex; flex-wrap: wrap; gap: .5rem; align-items: end; }
+section form { border-top: 1px solid #8884; margin-top: .75rem; padding-top: .75rem; }
 label { display: flex; flex-direction: column; font-size: .85rem; }
-input, select, button { font: inherit; padding: .15rem .4rem; } input[type=number] { width: 7rem; }
-.problem { border: 2px solid #c00; padding: .5rem 1rem; }
+input, select, button { font: inherit; box-sizing: border-box; height: 2rem; padding: 0 .5rem; }
+input, select { width: 7rem; }
+[name=fault], [name=path] { width: 12rem; }
+meter { width: 6rem; }
+.problem { border: 2px solid #c00; border-radius: .5rem; padding: .5rem 1rem; }
 """
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 CONTENT_SECURITY_POLICY = (
@@ -35,7 +45,7 @@ CONTENT_SECURITY_POLICY = (
 
 _FAULTS = (*NAMED_FAULTS, "204", "400", "401", "403", "404", "422", "429", "500", "503")
 _FORMS = {
-    "window": """
+    "rate limit": """
 <form method="post" action="/_emulator/rate_limit">
 <label>Requests <input type="number" name="limit" min="1" value="{limit}" required></label>
 <label>Seconds <input name="window" inputmode="decimal" value="{window}" required></label>
@@ -48,10 +58,11 @@ _FORMS = {
     "faults": """
 <form method="post" action="/_emulator/fail_next">
 <label>Fault <input name="fault" list="faults" required></label>
-<label>Times <select name="times"><option>1<option>2<option>5<option value="null">until removed</select></label>
-<label>Page <input type="number" name="page" min="1"></label>
-<label>After <input type="number" name="after" min="0"></label>
-<button>Fail</button>
+<label>Requests <select name="times"><option>1<option>2<option>5<option value="null">all</select></label>
+<label>Path <input name="path" placeholder="any"></label>
+<label>Page <input type="number" name="page" min="1" placeholder="any"></label>
+<label>After requests <input type="number" name="after" min="0" value="0"></label>
+<button>Let them fail</button>
 </form>
 <form method="post" action="/_emulator/reset">
 <input type="hidden" name="parts" value="faults"><button>Remove all faults</button>
@@ -61,15 +72,16 @@ _FORMS = {
 <label>Insert <input type="number" name="insert" min="0"></label>
 <label>Delete <input type="number" name="delete" min="0"></label>
 <label>At position <input type="number" name="at" min="0" value="0"></label>
+<label>Before page <input type="number" name="page" min="1" placeholder="now"></label>
 <button>Change the list</button>
 </form>
 <form method="post" action="/_emulator/mutate">
-<label>Touch the position <input type="number" name="touch" min="0" required></label>
+<label>Position <input type="number" name="touch" min="0" required></label>
 <button>Touch</button>
 </form>
 <form method="post" action="/_emulator/mutate">
-<label>Swap the position <input type="number" name="swap" min="0" required></label>
-<label>with <input type="number" name="swap" min="0" required></label>
+<label>Position <input type="number" name="swap" min="0" required></label>
+<label>Position <input type="number" name="swap" min="0" required></label>
 <button>Swap</button>
 </form>""",
 }
@@ -83,37 +95,19 @@ def render_page(state: Mapping[str, Any], uuids: Sequence[str], problem: str = "
         uuids: The first customers of the list.
         problem: Why the last form was refused.
     """
-    rate_limit = state["rate_limit"]
     changes = [script for script in state["pending"] if not script.startswith("fail_next")]
+    requests = {name: state[name] for name in ("requests", "admitted", "rejected", "in_flight")}
+    statuses = {f"status {status}": count for status, count in state["statuses"].items()}
     sections = [
-        _render_section(
-            "Rate limit",
-            _render_pairs({"limit": f"{rate_limit['limit']} in {rate_limit['window']:g} s"}),
-            _render_rows(
-                ("address", "remaining", "ends in"),
-                (
-                    (address, window["remaining"], f"{window['resets_in']} s")
-                    for address, window in rate_limit["addresses"].items()
-                ),
-            ),
-            _render_pairs({"valid tokens": state["valid_tokens"]}),
-            _FORMS["window"].format(limit=rate_limit["limit"], window=f"{rate_limit['window']:g}"),
-        ),
+        _render_section("Rate limit", _render_rate_limit(state["rate_limit"], state["valid_tokens"])),
         _render_section(
             "Requests",
-            _render_pairs({name: state[name] for name in ("requests", "admitted", "rejected", "in_flight")}),
-            _render_rows(("status", "responses"), state["statuses"].items()),
-            _render_items(state["latest"][::-1], "no request yet"),
-            _render_pairs({"unexpected": len(state["unexpected"])}),
-            _render_items(state["unexpected"][-5:], ""),
+            _render_pairs(requests | statuses),
+            _render_items("Latest responses", state["latest"][::-1]),
+            _render_items(f"Unexpected: {len(state['unexpected'])}", state["unexpected"][-5:]),
         ),
-        _render_section("Faults", _render_items([*state["faults"], *changes], "none"), _FORMS["faults"]),
-        _render_section(
-            "List",
-            _render_pairs({"customers": ", ".join(f"{total:,}" for total in state["totals"])}),
-            _render_items(uuids, "no customer", first=0),
-            _FORMS["list"],
-        ),
+        _render_section("Faults", _render_items("Scripted", [*state["faults"], *changes]), _FORMS["faults"]),
+        _render_section("List", _render_list(state["totals"], uuids)),
     ]
     options = "".join(f'<option value="{name}">' for name in _FAULTS)
     notice = f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else ""
@@ -126,10 +120,12 @@ def render_page(state: Mapping[str, Any], uuids: Sequence[str], problem: str = "
 <style>{_STYLE}</style>
 </head>
 <body>
+<header>
 <h1>Emulator of the customers service</h1>
-{notice}
 <form method="get" action="/_emulator"><button>Refresh</button></form>
 <form method="post" action="/_emulator/reset"><button>Reset everything</button></form>
+</header>
+{notice}
 <main>{"".join(sections)}
 </main>
 <datalist id="faults">{options}</datalist>
@@ -142,18 +138,33 @@ def _render_section(title: str, *parts: str) -> str:
     return f"\n<section>\n<h2>{title}</h2>\n{''.join(parts)}\n</section>"
 
 
+def _render_rate_limit(rate_limit: Mapping[str, Any], valid_tokens: int) -> str:
+    limit, window = rate_limit["limit"], f"{rate_limit['window']:g}"
+    addresses = "".join(
+        f"<tr><td>{escape(address)}<td>{state['remaining']:,}"
+        f'<td><meter min="0" max="{limit}" value="{state["remaining"]}"></meter><td>{state["resets_in"]} s'
+        for address, state in rate_limit["addresses"].items()
+    )
+    return "".join(
+        (
+            _render_pairs({"limit": f"{limit:,} requests in {window} s", "valid tokens": valid_tokens}),
+            f"<table><tr><th>address<th>remaining<th><th>ends in{addresses}</table>" if addresses else "",
+            _FORMS["rate limit"].format(limit=limit, window=window),
+        )
+    )
+
+
+def _render_list(totals: Sequence[int], uuids: Sequence[str]) -> str:
+    first, *others = (f"{total:,}" for total in totals)
+    pairs = {"customers": first, **({"of other tokens": "; ".join(others)} if others else {})}
+    return f"{_render_pairs(pairs)}{_render_items('First customers', uuids, start=0)}{_FORMS['list']}"
+
+
 def _render_pairs(pairs: Mapping[str, object]) -> str:
     rows = (f"<tr><th>{escape(name.replace('_', ' '))}<td>{escape(str(value))}" for name, value in pairs.items())
     return f"<table>{''.join(rows)}</table>"
 
 
-def _render_rows(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    cells = "".join(f"<tr>{''.join(f'<td>{escape(str(value))}' for value in row)}" for row in rows)
-    head = "".join(f"<th>{escape(name)}" for name in names)
-    return f"<table><tr>{head}{cells}</table>" if cells else ""
-
-
-def _render_items(items: Sequence[str], empty: str, first: int = 1) -> str:
-    if not items:
-        return f"<p>{empty}</p>" if empty else ""
-    return f'<ol start="{first}">{"".join(f"<li>{escape(item)}" for item in items)}</ol>'
+def _render_items(title: str, items: Iterable[str], start: int = 1) -> str:
+    rows = "".join(f"<li>{escape(item)}" for item in items)
+    return f'<h3>{title}</h3><ol start="{start}">{rows}</ol>' if rows else ""

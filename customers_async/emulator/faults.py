@@ -199,11 +199,14 @@ class _ScriptedFault:
 
     def describe(self) -> str:
         """Return a sentence about what is left of the script."""
-        times = "each request" if self.times == float("inf") else f"{self.times:g} of the next requests"
+        name = self.name if isinstance(self.name, str) else self.label
+        requests = {1: "the next request", float("inf"): "all requests"}.get(
+            self.times, f"the next {self.times} requests"
+        )
         path = "" if self.path == "*" else f" for {self.path}"
         page = "" if self.page is None else f" for page {self.page}"
-        after = f", after {self.after} others" if self.after else ""
-        return f"{self.label}: {times}{path}{page}{after}"
+        after = f", after {self.after} more" if self.after else ""
+        return f"{name}: {requests}{path}{page}{after}"
 
     def matches(self, request: web.Request) -> bool:
         if not self.times or not fnmatchcase(request.path, self.path):

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from customers_async.emulator.accounts import Account, check_tokens, make_accounts
 from customers_async.emulator.addresses import find_local_host
-from customers_async.emulator.checks import check_duration, check_whole_number
+from customers_async.emulator.checks import MOST_CUSTOMERS, check_duration, check_whole_number
 from customers_async.emulator.clock import Clock
 from customers_async.emulator.control import make_control
 from customers_async.emulator.customer_list import CustomerList
@@ -26,6 +26,9 @@ from customers_async.emulator.tokens import Tokens
 __all__ = ["Emulator"]
 
 _SHUTDOWN_TIMEOUT = 0.1
+_STEPS_TO_ACCEPT = 5
+"""Steps of the event loop until aiohttp knows a connection that was made, and can close it. asyncio leaves it open if
+the server closes before."""
 
 
 @attrs.define(slots=False, eq=False)
@@ -40,7 +43,7 @@ class Emulator(Settings):
     Nothing is opened before `start`, which ``async with`` calls. The arguments are these and those of ``Settings``.
 
     Args:
-        customers: The number of customers at first.
+        customers: The number of customers at first, at most 10**12; as many can be inserted at once.
         tokens: Tokens to accept, each with the number of customers on a list of its own; None means ``customers``, or
             all ``records``. They do not expire by themselves. All of them share the rate limit of a client address.
         records: Customers to serve instead of invented ones: a path of JSON Lines or of a JSON array, or dicts in the
@@ -63,7 +66,7 @@ class Emulator(Settings):
         (15, '250')
     """
 
-    customers: int = attrs.field(default=1000, validator=at_least(0), on_setattr=attrs.setters.frozen)
+    customers: int = attrs.field(default=1000, validator=at_least(0, MOST_CUSTOMERS), on_setattr=attrs.setters.frozen)
 
     tokens: Mapping[str, int | None] | None = attrs.field(
         default=None,
@@ -135,7 +138,12 @@ class Emulator(Settings):
     async def close(self) -> None:
         """Stop listening and close all connections, including stalled ones. Does nothing if already closed."""
         runner, self._runner = self._runner, None
-        if runner is not None:
+        if runner is None:
+            return
+        try:
+            for _ in range(_STEPS_TO_ACCEPT):
+                await asyncio.sleep(0)
+        finally:
             self._service.hang_up()
             await runner.cleanup()
 
@@ -211,7 +219,7 @@ class Emulator(Settings):
 
     def insert(self, n: int = 1, at: int = 0, *, token: str | None = None) -> None:
         """Insert ``n`` customers before position ``at``. Their ``created_at`` is the emulator's time now."""
-        check_whole_number("n", n, 0)
+        check_whole_number("n", n, 0, MOST_CUSTOMERS)
         check_whole_number("at", at, 0)
         self._account(token).customer_list.insert(n, at)
 
@@ -233,8 +241,9 @@ class Emulator(Settings):
     def on_page(self, page: int, *, insert: int = 0, delete: int = 0, at: int = 0, token: str | None = None) -> None:
         """Delete, then insert customers at position ``at``, once, right before ``page`` is read."""
         check_whole_number("page", page, 1)
-        for name, value in {"insert": insert, "delete": delete, "at": at}.items():
-            check_whole_number(name, value, 0)
+        check_whole_number("insert", insert, 0, MOST_CUSTOMERS)
+        check_whole_number("delete", delete, 0)
+        check_whole_number("at", at, 0)
         self._account(token).drift.script(page, insert, delete, at)
 
     def _account(self, token: str | None) -> Account:

@@ -1,5 +1,6 @@
 """The emulator's settings, validated when they are set."""
 
+import sys
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from secrets import token_urlsafe
@@ -41,9 +42,9 @@ def _validate_secret(_: object, attribute: "attrs.Attribute[Any]", value: Any) -
     check_secret(attribute.name, value)
 
 
-def at_least(minimum: int) -> Validator:
-    """Return a validator of whole numbers of at least ``minimum``."""
-    return lambda _, attribute, value: check_whole_number(attribute.name, value, minimum)
+def at_least(minimum: int, maximum: int = sys.maxsize) -> Validator:
+    """Return a validator of whole numbers from ``minimum`` to ``maximum``."""
+    return lambda _, attribute, value: check_whole_number(attribute.name, value, minimum, maximum)
 
 
 def _validate_duration(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
