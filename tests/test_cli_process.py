@@ -49,6 +49,7 @@ def environment() -> Iterator[Mapping[str, str]]:
         yield {"CUSTOMERS_BASE_URL": emulator.url, "CUSTOMERS_TOKEN": emulator.token}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_emulator_ends_on_a_signal(number: int, code: int) -> None:
     """The line that it printed is usable before, and no traceback is printed."""

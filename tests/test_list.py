@@ -38,6 +38,7 @@ async def test_list_is_read_completely_with_one_customer_a_page(size: int, editi
     await _check_read_completely(size, edition, 1, ordered)
 
 
+@pytest.mark.slow
 async def test_three_thousand_pages_of_one_customer_are_read_completely() -> None:
     """A long listing in small steps. (`test_pager` reads 12,345 pages in order and out of order, without sockets.)"""
     await _check_read_completely(3_000, "b", 1, False)

@@ -803,15 +803,23 @@ async def test_response_in_flight_does_not_bring_back_who_was_forgotten(
     mirror: Mirror, client: CustomersClient, emulator: Emulator
 ) -> None:
     """A look-up that began before ``forget`` is not remembered."""
-    emulator.latency = 1.0
+    sent, may_respond = asyncio.Event(), asyncio.Event()
+
+    async def wait(exchange: Any) -> Any:
+        sent.set()
+        await may_respond.wait()
+        return await exchange.answer()
+
     uuid = next(emulator.uuids())
+    emulator.fail_next(wait)
     look_up = asyncio.ensure_future(mirror.get_customer(uuid, client))
-    await asyncio.sleep(0.5)
+    await sent.wait()
     await mirror.forget(uuid)
+    may_respond.set()
     assert (await look_up).customer.uuid == uuid
-    sent = emulator.stats.requests
+    requests = emulator.stats.requests
     await mirror.get_customer(uuid, client)
-    assert emulator.stats.requests == sent + 1
+    assert emulator.stats.requests == requests + 1
 
 
 @pytest.mark.parametrize("target", ["postgres"], indirect=True)
@@ -917,7 +925,7 @@ async def test_mirror_follows_the_list_and_removes_no_living_customer(
     mirror: Mirror, client: CustomersClient, emulator: Emulator
 ) -> None:
     """Whatever happens meanwhile, two quiet syncs bring the mirror in step."""
-    await follow(mirror, client, emulator, syncs=30)
+    await follow(mirror, client, emulator, syncs=15)
 
 
 @pytest.mark.slow

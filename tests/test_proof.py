@@ -79,7 +79,7 @@ def test_second_look_after_a_pause_finds_who_moved() -> None:
     """With deletions during pauses, most listings miss a customer unless the highest page is read again."""
     drift = Drift(1 / 60, 1 / 60)
     missed = {
-        rereads: sum(read(390, drift, seed, rereads=rereads).missed > 0 for seed in range(30))
+        rereads: sum(read(390, drift, seed, rereads=rereads).missed > 0 for seed in range(20))
         for rereads in (False, True)
     }
     assert missed[True] < missed[False] / 4

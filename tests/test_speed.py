@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,6 +41,7 @@ def test_page_is_as_fast_as_before() -> None:
     assert any(attempt.ratio < BOUND < attempt.slowed_ratio for attempt in _measure())
 
 
+@pytest.mark.slow
 def test_benchmarks_run() -> None:
     """The benchmarks measure this client beside the baseline."""
     printed = _run("tests.benchmarks", "--rounds", "1", "--turns", "1", "--only", "pages", "--parts", "pages")
