@@ -112,7 +112,7 @@ async def test_failures_of_one_tenant_do_not_disturb_the_others(emulator: Emulat
 
 
 async def test_retries_of_one_tenant_are_not_those_of_another(emulator: Emulator) -> None:
-    """A tenant for whom the service always fails uses up its own retry budget."""
+    """A tenant whose requests always fail uses up its own retry budget."""
     async with CustomersClient(emulator.token, base_url=emulator.url) as client:
         tenant = client.with_token(emulator.issue_token())
         emulator.fail_next(500, times=None)

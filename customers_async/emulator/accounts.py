@@ -1,4 +1,4 @@
-"""The accounts: to whom a token belongs, and the list that it reads."""
+"""The accounts: which token belongs to which list."""
 
 from collections.abc import Callable, Mapping
 from itertools import islice
