@@ -34,14 +34,14 @@ class TTLCache:
     """Caches customers that were requested by their uuids, for a limited time.
 
     `CustomersClient.get_customer` and `CustomersClient.get_customers` read and fill it. When it is full, what was
-    requested longest ago is removed. A cache belongs to one client and its views: another client's token may not be
-    allowed to see the same customers. Its repr shows no customer.
+    requested longest ago is removed. A cache belongs to one client and its views with the same token: another token may
+    not be allowed to see the same customers. Its repr shows no customer.
 
     Attributes:
         seconds: How long a customer is returned without a request, in seconds on the event loop's clock.
-        size: The largest number of customers in the cache, with those that are known to be missing.
+        size: The largest number of entries: customers and remembered 404s.
         stale_if_error: For how many seconds after that a customer is still returned if its request fails with an error
-            that may pass (``retryable``), such as a used up rate limit. The log says so at INFO, and `age` tells.
+            that may pass (``retryable``), such as a used up rate limit. The log says so at INFO, and `age` shows it.
         remember_missing: For how many seconds a 404 is remembered. The `NotFoundError` is raised again without a
             request: each time a new one, whose ``attempts`` is 0.
 

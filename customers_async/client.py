@@ -1,4 +1,4 @@
-"""The public client. Checks arguments and wires the parts together; contains no protocol logic."""
+"""The public client: its methods and their documentation. `calls.api.make_api` wires the parts together."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, Self, Unpack
@@ -128,8 +128,8 @@ class CustomersClient:
     def with_token(self, token: str | TokenSource) -> Self:
         """Return a view of this client with another token, such as that of another account.
 
-        It shares connections, rate limiter and ``concurrency`` with the client, but no look-ups, no retry budget and no
-        cache: if the client has one, the view has one of its own, with the same settings.
+        It shares connections, rate limiter and ``concurrency`` with the client, but no look-ups and no retry budget. If
+        the client has a cache, the view has one of its own, with the same settings and out of reach: keep the view.
 
         Args:
             token: The bearer token, or a source of tokens.
@@ -194,7 +194,7 @@ class CustomersClient:
             uuids: Each 8-4-4-4-12 letters and digits; not hex only.
             strategy: ``"auto"`` uses look-ups for up to ten customers. For more it reads the list while fewer pages
                 than customers are left, unless it has no total or may be capped. Customers that the list did not
-                contain are looked up before they count as missing. ``"lookups"`` and ``"list"`` are the two alone.
+                contain are looked up before they count as missing. ``"list"`` always reads it, ``"lookups"`` never.
             on_missing: If there is no such customer, ``"yield"`` a `Failed` with a `NotFoundError`, ``"raise"`` that
                 error, or ``"skip"`` it.
             ordered: Yield in the order of ``uuids``; results of the list are then kept until their turn. False yields

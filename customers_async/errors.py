@@ -3,7 +3,7 @@
 ::
 
     CustomersError
-    ├── ConfigurationError             no token anywhere, unreadable token file
+    ├── ConfigurationError             no token, or a file or proxy that cannot be used
     ├── APIConnectionError             no usable response: DNS, TLS, refused, reset, body cut short
     │   └── APITimeoutError            also a TimeoutError
     ├── APIResponseError               a response this API does not send: HTML, a redirect, not JSON, too large
@@ -20,9 +20,9 @@
     ├── IncompleteListError            .completeness .next_page
     └── ExportError                    an export's files are in use, damaged, or of another export
 
-Each error has ``retryable``, ``retry_after``, ``http_status`` and ``request_id``, and notes
-(``__notes__``) that say what to do next. Bad arguments are plain ``ValueError`` or ``TypeError``. Each error
-pickles, and none holds a token or a customer's data, except its uuid.
+Each error has ``retryable``, ``retry_after``, ``http_status`` and ``request_id``. Many have notes (``__notes__``)
+that say what to do next. Bad arguments are plain ``ValueError`` or ``TypeError``. Each error pickles, and none holds a
+token or a customer's data, except its uuid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,16 +118,16 @@ def _restore(kind: type[CustomersError], args: tuple[Any, ...]) -> CustomersErro
 
 
 class ConfigurationError(CustomersError):
-    """The client cannot start: no token anywhere, or a token file that cannot be read."""
+    """Something local is missing or cannot be used: the token, its source, a certificate file, a proxy variable."""
 
 
 class APIConnectionError(CustomersError):
     """No usable response arrived: DNS, TLS, refused, reset, or a body cut short.
 
     Attributes:
-        attempts: How many times the request was sent.
-        transient: Whether a retry may help; False for TLS failures.
-        sent: False when no connection was made and nothing was sent.
+        attempts: How many attempts were made; 0 if the call failed before the first.
+        transient: Whether a retry may help; False for most TLS failures, and if a proxy refuses.
+        sent: False if nothing reached the service: no connection was made, or a proxy refused.
     """
 
     def __init__(self, message: str, *, attempts: int = 1, transient: bool = True, sent: bool = True) -> None:
@@ -138,7 +138,10 @@ class APIConnectionError(CustomersError):
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """One attempt took longer than ``timeout`` seconds, and so did each retry."""
+    """The last attempt took longer than ``timeout`` seconds; or what precedes the first attempt took too long.
+
+    That is reading the files of a `Network`, and the first responses, without which the rate limit is not known.
+    """
 
 
 class APIResponseError(CustomersError):
@@ -233,7 +236,7 @@ class PermissionDeniedError(APIStatusError):
 
 
 ACCESS_ERRORS = (ConfigurationError, AuthenticationError, PermissionDeniedError)
-"""What says that this program may not read the data: no token, a rejected one, or no permission."""
+"""Errors that end all work: something local is missing, or the service refuses the token or the address."""
 
 
 class NotFoundError(APIStatusError):

@@ -62,7 +62,7 @@ def listener(registry: CollectorRegistry | None = None) -> Callable[[Event], Non
 
 
 class _Metrics:
-    """The metrics, with the rules how events change them."""
+    """The metrics, and how each event changes them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._in_progress = Gauge(

@@ -1,4 +1,4 @@
-"""Makes the models types of Pydantic, and so of FastAPI.
+"""Lets Pydantic, and so FastAPI, validate and serialize the models.
 
 Imported when Pydantic requests the schema of a model, because this package does not depend on Pydantic.
 """

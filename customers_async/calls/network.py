@@ -92,9 +92,7 @@ def _check_headers(_: object, __: object, headers: object) -> None:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError("headers must have strings as names and as values")
         if not _is_header_name(name):
-            beginning = re.match(f"({_TOKEN})?", name)
-            shown = f"{beginning[0]}" if beginning else ""
-            raise ValueError(f"headers has a name that begins {shown!r}, with a character that no name has")
+            raise ValueError(f"the name of header {len(seen) + 1} has a character that no name has")
         if name.lower() in seen:
             raise ValueError(f"headers has {name!r} twice")
         seen.add(name.lower())
@@ -154,8 +152,8 @@ def _show_proxy(proxy: str | None) -> str:
 class Network:
     """How requests reach the service. The repr shows no password and no value of a header.
 
-    Files and the environment are read at the first request, in a thread. What cannot be used is a `ConfigurationError`
-    then, which names the file.
+    Certificate files and the environment's proxies are read at the first request, in a thread. What cannot be used is
+    a `ConfigurationError` then, which names the file.
 
     Attributes:
         proxy: The URL of a proxy, ``http://`` or ``https://``, perhaps with user name and password. Requests to an
@@ -177,7 +175,8 @@ class Network:
         ValueError: A value does not have its form, or excludes another one. The message shows no secret.
 
     Example:
-        >>> Network(proxy="http://billing:s3cret@proxy.example:3128", headers={"X-Gateway-Key": "k3y"})
+        >>> headers = {"X-Gateway-Key": "gateway-key-of-billing"}
+        >>> Network(proxy="http://billing:pr0xy-s3cret@proxy.example:3128", headers=headers)
         Network(proxy='http://proxy.example:3128', ..., headers=['X-Gateway-Key'], app=None, allow_http=())
     """
 

@@ -22,7 +22,7 @@ _RESOLUTION = 0.001
 
 
 class RateLimiter:
-    """Uses the rate limit to its last request without causing a 429.
+    """Uses the rate limit to its last request. Causes a 429 only if other processes use the address.
 
     The service's limit is per IP address, so pass one limiter to all clients of a process. Responses correct ``limit``,
     and show what other users of the address take. A limiter works on one event loop at a time.
@@ -33,8 +33,8 @@ class RateLimiter:
         reserve: Requests of each window that bulk work (listings and batches) leaves to look-ups. Bulk work always has
             at least one request per window.
         max_in_flight: The largest number of requests in flight, over all clients that use this limiter; each client
-            also has a limit of its own, ``concurrency``. None: no further limit. A free place goes to the client that
-            has the fewest requests in flight.
+            also has a limit of its own, ``concurrency``. None: no further limit. When a
+            request ends, the client with the fewest requests in flight goes next.
 
     Raises:
         TypeError: A value is not a number.

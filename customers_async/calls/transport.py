@@ -112,7 +112,9 @@ class Transport:
                         self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
                         self.is_prepared = True
         except TimeoutError:
-            failure = APITimeoutError(f"the files of network were not read within {timeout:g} s", sent=False)
+            failure = APITimeoutError(
+                f"the files of network were not read within {timeout:g} s", sent=False, attempts=0
+            )
         else:
             return
         raise failure

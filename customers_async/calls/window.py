@@ -105,22 +105,21 @@ class Window:
         a window's length.
         """
         self._facts.forget(now, age=self.length + _MARGIN)
-        left = 1 - self._excess(reserve)
         first = self._first_requests - self.in_flight
-        return max(0, min(left, first if first > 0 else int(now >= self._facts.probe_at)))
+        return max(0, min(self._left_to_open(reserve), first if first > 0 else int(now >= self._facts.probe_at)))
 
     @property
     def _first_requests(self) -> int:
         return max(1, min(_FIRST_REQUESTS, self.limit // 8))
 
     def _forgets_at(self, reserve: int) -> float | None:
-        """Before the window is open: when so many unreported requests are forgotten that one may be sent, or None."""
-        excess, unreported = self._excess(reserve), self._facts.unreported
-        return unreported[excess - 1] + (self.length + _MARGIN) if 0 < excess <= len(unreported) else None
+        """Before the window is open: when another request becomes possible because old ones are forgotten, or None."""
+        left, unreported = self._left_to_open(reserve), self._facts.unreported
+        return unreported[-left] + (self.length + _MARGIN) if left <= 0 and -left < len(unreported) else None
 
-    def _excess(self, reserve: int) -> int:
-        """Before the window is open: how many requests are too many for another one."""
-        return self.in_flight + len(self._facts.unreported) - max(self.limit - reserve, 1) + 1
+    def _left_to_open(self, reserve: int) -> int:
+        """Before the window is open: the limit, less all requests that may be counted."""
+        return max(self.limit - reserve, 1) - self.in_flight - len(self._facts.unreported)
 
     def _may_learn_end(self) -> bool:
         """Whether one request may be sent although nothing remains: its rejection names ``Retry-After``."""

@@ -70,7 +70,7 @@ class Facts:
         return ours / fall if ours <= _ALONE * fall else 1.0
 
     def doubt(self, remaining: int, share: float | None, in_flight: int) -> bool:
-        """Whether ``Remaining`` fell by far more than requests in flight explain, for the first or second time.
+        """Count a ``Remaining`` that is far too low; return whether to ignore it: the first two in a row.
 
         While the share is unknown, only a 0 is doubted: other processes may have taken the rest, but then a success
         seldom names exactly 0.

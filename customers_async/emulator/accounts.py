@@ -1,4 +1,4 @@
-"""The accounts: which token belongs to which list."""
+"""The accounts: each with its owner, its list, and the changes scripted for it."""
 
 from collections.abc import Callable, Mapping
 from itertools import islice
