@@ -19,6 +19,7 @@ __all__ = [
     "MAX_PER_PAGE",
     "PRODUCTION_URL",
     "RESULT_CAP",
+    "UUID_PATTERN",
     "VENDOR_SANDBOX_URL",
     "check_base_url",
     "check_choice",
@@ -47,9 +48,9 @@ MAX_PER_PAGE = 100
 RESULT_CAP = 10_000
 """One edition of the vendor's documentation limits paginated results to this many records."""
 
-is_uuid: Callable[[str], re.Match[str] | None] = re.compile(
-    r"[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}"
-).fullmatch
+UUID_PATTERN = "[a-zA-Z0-9]{8}(-[a-zA-Z0-9]{4}){3}-[a-zA-Z0-9]{12}"
+"""The service's uuid form: letters and digits, not hex only."""
+is_uuid: Callable[[str], re.Match[str] | None] = re.compile(UUID_PATTERN).fullmatch
 """Whether a string has the service's uuid form: letters and digits, not hex only."""
 
 

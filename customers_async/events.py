@@ -3,13 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
 from customers_async.models import Completeness
 
 __all__ = [
+    "DURATION_BUCKETS",
+    "WAIT_BUCKETS",
     "CallEvent",
     "CallFinished",
     "CallStarted",
@@ -26,6 +28,11 @@ __all__ = [
 ]
 
 _log = logging.getLogger("customers_async")
+
+DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds: the bounds of histograms of ``RequestAnswered.seconds``."""
+WAIT_BUCKETS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
+"""Seconds: the bounds of histograms of ``QuotaWait.seconds``."""
 
 
 @attrs.frozen

@@ -5,10 +5,11 @@ is used. No uuid, token or customer data is exported.
 """
 
 from collections.abc import Callable
-from typing import Final
 from weakref import WeakKeyDictionary
 
 from customers_async.events import (
+    DURATION_BUCKETS,
+    WAIT_BUCKETS,
     CallFinished,
     CallStarted,
     Event,
@@ -29,9 +30,6 @@ except ModuleNotFoundError as _missing:
     ) from None
 
 __all__ = ["listener"]
-
-_DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-_WAITS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 
 
 def listener(registry: CollectorRegistry | None = None) -> Callable[[Event], None]:
@@ -75,14 +73,14 @@ class _Metrics:
             "customers_request_duration_seconds",
             "Duration of requests, by route and status.",
             ["route", "status"],
-            buckets=_DURATIONS,
+            buckets=DURATION_BUCKETS,
             registry=registry,
         )
         self._waits = Histogram(
             "customers_rate_limit_wait_seconds",
             "Time that calls waited for the rate limit.",
             ["route"],
-            buckets=_WAITS,
+            buckets=WAIT_BUCKETS,
             registry=registry,
         )
         self._retries = Counter(

@@ -10,11 +10,10 @@ from typing import Any
 import attrs
 from pydantic_core import CoreSchema, core_schema
 
+from customers_async.checks import UUID_PATTERN
 from customers_async.models import Customer, CustomerWithExtra
 
 __all__ = ["make_core_schema"]
-
-_UUID = r"^[a-zA-Z0-9]{8}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{4}-[a-zA-Z0-9]{12}$"
 
 
 def make_core_schema(model: type[Any], make_schema: Callable[[Any], CoreSchema]) -> CoreSchema:
@@ -54,7 +53,7 @@ def make_core_schema(model: type[Any], make_schema: Callable[[Any], CoreSchema])
 def _make_field(field: "attrs.Attribute[Any]", make_schema: Callable[[Any], CoreSchema]) -> core_schema.TypedDictField:
     is_required = field.default is attrs.NOTHING
     if is_required and field.name == "uuid":
-        schema: CoreSchema = core_schema.str_schema(pattern=_UUID)
+        schema: CoreSchema = core_schema.str_schema(pattern=f"^{UUID_PATTERN}$")
     elif field.type == datetime | None:
         time = core_schema.datetime_schema(tz_constraint="aware")
         schema = core_schema.nullable_schema(core_schema.no_info_after_validator_function(_in_utc, time))

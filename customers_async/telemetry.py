@@ -14,6 +14,8 @@ import attrs
 
 from customers_async._version import __version__
 from customers_async.events import (
+    DURATION_BUCKETS,
+    WAIT_BUCKETS,
     CallEvent,
     CallFinished,
     CallStarted,
@@ -37,8 +39,6 @@ except ModuleNotFoundError as _missing:
 
 __all__ = ["listener"]
 
-_DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-_WAITS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 
 _REQUEST: Final = context.create_key("customers_async.request")
 
@@ -102,13 +102,13 @@ class _Telemetry:
             "http.client.request.duration",
             "s",
             "Duration of HTTP client requests.",
-            explicit_bucket_boundaries_advisory=_DURATIONS,
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
         )
         self._quota_wait = meter.create_histogram(
             "customers_async.quota.wait",
             "s",
             "Time that calls waited for the rate limit.",
-            explicit_bucket_boundaries_advisory=_WAITS,
+            explicit_bucket_boundaries_advisory=WAIT_BUCKETS,
         )
         self._retries = meter.create_counter(
             "customers_async.retries", "{retry}", "Attempts that failed and are retried."
