@@ -169,7 +169,7 @@ class RateLimiter:
         if rejected_for is not None:
             is_news = not self._window.is_closed(now)
             self._window.reject(now, rejected_for)
-            closed_for = (self._window.ends_at(now) or now) - now if is_news else None
+            closed_for = (self._window.opens_at(now) or now) - now if is_news else None
         elif answered:
             self._window.trust()
         if self._has_waiters:
