@@ -10,7 +10,8 @@ and the field that do not fit. The rules, for both:
 - ``uuid`` has the service's form: letters and digits, not hex only; ``identity_uuid`` is any string;
 - fields that the model does not define are dropped, or kept in ``Customer.extra`` on request.
 
-Every error raised here may carry a traceback whose frames hold customer data: callers pass it through `stripped`.
+Every error raised here may carry a traceback whose frames hold customer data: callers pass it through
+`errors.stripped`.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
 from customers_async.checks import is_uuid
-from customers_async.errors import APIResponseError, RecordError
+from customers_async.errors import APIResponseError, RecordError, stripped
 from customers_async.json_limits import UNCHECKED_BYTES, check_size, find_unwritable_field, has_long_number, parse
 from customers_async.models import FIELDS, Customer, CustomerWithExtra, TokenOwner
 from customers_async.page_checks import EPOCH, are_recent, are_times, are_uuids
@@ -36,11 +37,9 @@ __all__ = [
     "decode_customer",
     "decode_customers",
     "decode_owner",
-    "stripped",
     "to_unix_seconds",
 ]
 
-Failure = TypeVar("Failure", bound=Exception)
 Model = TypeVar("Model", Customer, TokenOwner)
 
 Rejected = tuple[Any, RecordError]
@@ -167,13 +166,7 @@ def to_unix_seconds(time: datetime) -> int | float:
     return int(seconds) if seconds.is_integer() else seconds
 
 
-def stripped(error: Failure) -> Failure:
-    """Remove the traceback, the context and the cause of an error: their frames hold customer data."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
-    return error
-
-
-def _decode_fast(body: bytes, *, keep_unknown: bool = False) -> list[Customer] | None:
+def _decode_fast(body: bytes, *, keep_unknown: bool) -> list[Customer] | None:
     """Decode a page with msgspec; None if the page has to be decoded by cattrs."""
     if len(body) > UNCHECKED_BYTES and has_long_number(body):
         return None

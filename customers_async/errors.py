@@ -26,7 +26,7 @@ token or a customer's data, except its uuid.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from customers_async.models import Completeness
@@ -50,6 +50,9 @@ __all__ = [
     "TokenExpiredError",
     "UnprocessableEntityError",
 ]
+
+
+Failure = TypeVar("Failure", bound=Exception)
 
 
 def may_pass(status: int) -> bool:
@@ -311,3 +314,9 @@ class IncompleteListError(CustomersError):
 
 class ExportError(CustomersError):
     """A problem with an export's files: a journal in use or of another export, or a file that cannot be read."""
+
+
+def stripped(error: Failure) -> Failure:
+    """Remove the traceback, the context and the cause of an error: their frames hold customer data."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

@@ -177,7 +177,7 @@ async def _read(
         headers = {"Date": formatdate(date, usegmt=True)}
         return _Delivered(200, headers, b"", sent_at if rereads else None, page)
 
-    source = PageSource("", fetch, lambda number, response: response.page)  # type: ignore[attr-defined]  # decoded
+    source = PageSource(fetch, lambda number, response: response.page)  # type: ignore[attr-defined]  # decoded
     fetcher = PageFetcher(
         source,
         concurrency=concurrency,

@@ -165,7 +165,7 @@ def test_each_uuid_gets_its_result(
     """Whatever fails, is missing from the list, is repeated or late, and however often the batch is left."""
     uuids = tuple(map(uuid_of, wanted))
     service: Any = Service(range(length), hidden - failing, failing, cached, uuids, size, seed)
-    source: Any = PageSource("", service.page, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
+    source: Any = PageSource(service.page, lambda number, page: page)  # type: ignore[arg-type,return-value]  # pages come decoded
     reader = BatchReader(
         uuids,
         service,

@@ -7,7 +7,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from customers_async import APIConnectionError
-from customers_async.calls.failures import Attempt, translate
+from customers_async.calls.failures import SentRequest, translate
 
 KEY = ConnectionKey("customers.example", 443, True, True, None, None, None)
 
@@ -25,7 +25,7 @@ def certificate_error(code: int, message: str) -> ssl.SSLCertVerificationError:
 
 
 def fail(error: Exception) -> APIConnectionError:
-    failure = translate(error, Attempt("/x", "customers.example", 30.0))
+    failure = translate(error, SentRequest("/x", "customers.example", 30.0))
     assert isinstance(failure, APIConnectionError)
     return failure
 

@@ -84,7 +84,7 @@ def pager_of(fetch: Fetches, **options: Any) -> CustomerPager:
     async def respond(number: int) -> Any:
         return SimpleNamespace(page=await fetch(number), headers={}, sent_at=None, received_at=None)
 
-    source = PageSource("", respond, lambda number, response: response.page)  # type: ignore[attr-defined]  # decoded
+    source = PageSource(respond, lambda number, response: response.page)  # type: ignore[attr-defined]  # decoded
     return CustomerPager(PageFetcher(source, **{**defaults, **options}))
 
 

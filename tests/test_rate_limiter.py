@@ -829,6 +829,15 @@ async def test_one_warning_for_each_closing(emulator: Emulator, caplog: pytest.L
     ]
 
 
+async def test_only_the_429_that_closes_the_limiter_learns_for_how_long() -> None:
+    """The other 429s find it closed, and no other call is given the time in their place."""
+    limiter, slots = RateLimiter(), Slots(4)
+    permits = [await limiter.acquire(slots, lane="bulk", max_wait=0.0) for _ in range(4)]
+    closed_for = [limiter.release(permit, answered=True, rejected_for=30.0) for permit in permits[:3]]
+    assert closed_for == [pytest.approx(31.0), None, None]
+    assert limiter.release(permits[3], answered=True, limit=500, remaining=400) is None
+
+
 def test_retry_after_of_zero_without_end_is_tested_more_and_more_rarely() -> None:
     """The pause doubles with each closing up to a window, and is short again after a success."""
     window, now, pauses = Window(500, 60.0), 0.0, []

@@ -10,7 +10,7 @@ import attrs
 from customers_async.calls import endpoints
 from customers_async.calls.credentials import TokenKeeper, subject
 from customers_async.calls.endpoints import Request
-from customers_async.calls.network import Network, check_route
+from customers_async.calls.network import Network, check_destination
 from customers_async.calls.options import Options
 from customers_async.calls.rate_limiter import RateLimiter
 from customers_async.calls.raw import RawResponse, RawTarget, raw_request, read_raw
@@ -146,6 +146,6 @@ def make_api(
     if session is not None and session.auth is not None:
         raise ValueError("session must not have an auth of its own: the token goes into its place")
     network = Network() if network is None else network
-    source, url = token_source(token), check_route(base_url, network)
+    source, url = token_source(token), check_destination(base_url, network)
     shared = Session(Transport(url, session, network), RateLimiter() if rate_limiter is None else rate_limiter)
     return Api(shared, shared.keep_tokens(source, options.on_event), options, Slots(options.concurrency))

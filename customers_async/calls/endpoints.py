@@ -13,7 +13,7 @@ import msgspec
 from customers_async import converter
 from customers_async.calls.responses import Response, read_current_page, read_page_metadata, with_location
 from customers_async.checks import is_uuid
-from customers_async.errors import APIResponseError
+from customers_async.errors import APIResponseError, stripped
 from customers_async.models import Customer, Page, TokenOwner
 from customers_async.notes import add_notes, call_notes
 
@@ -234,6 +234,6 @@ def _decode(decode: Callable[[], Decoded], response: Response, *, page: int | No
     try:
         return decode()
     except APIResponseError as error:
-        failure = converter.stripped(error)
+        failure = stripped(error)
     add_notes(failure, call_notes(failure, page=page))
     raise with_location(failure, response)

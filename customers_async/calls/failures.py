@@ -10,10 +10,10 @@ import aiohttp
 import attrs
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from customers_async.calls.routes import Proxy
+from customers_async.calls.loaded_network import Proxy
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError, may_pass
 
-__all__ = ["Attempt", "ProxyRefusal", "translate"]
+__all__ = ["ProxyRefusal", "SentRequest", "translate"]
 
 _ALERTS: Final = ("ALERT", "EOF", "TLSV1_", "UNKNOWN_ERROR")
 """Parts of OpenSSL's texts for alerts. It has no names for some, such as an early ``close_notify``."""
@@ -34,15 +34,11 @@ _CERTIFICATE_PROBLEMS: Final = {
 
 
 class ProxyRefusal(Exception):  # noqa: N818  # never raised to users
-    """A proxy sent this status instead of passing a plain http request on."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    """A proxy responded 407 to a plain http request, instead of passing it on."""
 
 
 @attrs.define
-class Attempt:
+class SentRequest:
     """What is known of a request, in case it fails.
 
     Attributes:
@@ -69,42 +65,44 @@ class Attempt:
         return self.sent if self.proxy else not isinstance(error, aiohttp.ClientConnectorError)
 
 
-def translate(error: Exception, attempt: Attempt) -> CustomersError:
+def translate(error: Exception, request: SentRequest) -> CustomersError:
     """This package's error for one of aiohttp's."""
-    failure = _timeout_error(attempt) if isinstance(error, TimeoutError) else _tls_error(error, attempt)
-    if failure is None and attempt.proxy is not None:
-        failure = _proxy_error(error, attempt, attempt.proxy)
+    failure = _timeout_error(request) if isinstance(error, TimeoutError) else _tls_error(error, request)
+    if failure is None and request.proxy is not None:
+        failure = _proxy_error(error, request, request.proxy)
     if failure is not None:
         return failure
     match error:
         case aiohttp.ClientResponseError(__cause__=HttpProcessingError(__cause__=LineTooLong())):
-            return APIResponseError(f"the response for {attempt.path} has a header that is too long (over 8,190 bytes)")
+            return APIResponseError(f"the response for {request.path} has a header that is too long (over 8,190 bytes)")
         case aiohttp.ClientResponseError():
-            return APIResponseError(f"the response for {attempt.path} is not well-formed HTTP")
+            return APIResponseError(f"the response for {request.path} is not well-formed HTTP")
         case aiohttp.ServerFingerprintMismatch():
             return APIConnectionError("TLS failed: the certificate has another fingerprint", transient=False)
         case aiohttp.ClientError() | OSError():
-            problem = f"no usable response for {attempt.path}{attempt.through}: {_describe(error)}"
-            return APIConnectionError(problem, sent=attempt.was_sent(error))
-    return APIConnectionError(f"the aiohttp session failed for {attempt.path}: {_describe(error)}", transient=False)
+            problem = f"no usable response for {request.path}{request.through}: {_describe(error)}"
+            return APIConnectionError(problem, sent=request.was_sent(error))
+    return APIConnectionError(f"the aiohttp session failed for {request.path}: {_describe(error)}", transient=False)
 
 
-def _timeout_error(attempt: Attempt) -> APITimeoutError:
-    within = f"within {attempt.timeout:g} s"
-    if attempt.proxy is not None and not attempt.sent:
-        return APITimeoutError(f"no connection{attempt.through} {within}", sent=False)
-    return APITimeoutError(f"no complete response {within} for {attempt.path}{attempt.through}")
+def _timeout_error(request: SentRequest) -> APITimeoutError:
+    within = f"within {request.timeout:g} s"
+    if request.proxy is not None and not request.sent:
+        return APITimeoutError(f"no connection{request.through} {within}", sent=False)
+    return APITimeoutError(f"no complete response {within} for {request.path}{request.through}")
 
 
-def _proxy_error(error: Exception, attempt: Attempt, proxy: Proxy) -> APIConnectionError | None:
+def _proxy_error(error: Exception, request: SentRequest, proxy: Proxy) -> APIConnectionError | None:
     """The error if the proxy, or the connection through it, failed before the request was sent; else None."""
     match error:
-        case aiohttp.ClientHttpProxyError(status=status) | ProxyRefusal(status=status):
-            return _refusal_error(status, attempt.host, proxy)
+        case aiohttp.ClientHttpProxyError(status=status):
+            return _refusal_error(status, request.host, proxy)
+        case ProxyRefusal():
+            return _refusal_error(407, request.host, proxy)
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientConnectorDNSError():
             problem = f"the proxy {proxy.address} cannot be reached: {_describe(error)}"
-        case aiohttp.ClientError() | OSError() if not attempt.sent:
-            problem = f"no connection{attempt.through}: {_describe(error)}"
+        case aiohttp.ClientError() | OSError() if not request.sent:
+            problem = f"no connection{request.through}: {_describe(error)}"
         case _:
             return None
     return APIConnectionError(problem, sent=False)
@@ -143,18 +141,18 @@ def _find_tls_error(error: Exception) -> ssl.SSLError | None:
     return cause if isinstance(cause, ssl.SSLError) and _wants_certificate(cause) else None
 
 
-def _tls_error(error: Exception, attempt: Attempt) -> APIConnectionError | None:
+def _tls_error(error: Exception, request: SentRequest) -> APIConnectionError | None:
     """The error if TLS failed, with the service or with the proxy; else None."""
     cause = _find_tls_error(error)
     if cause is None:
         return None
-    proxy, where, url = attempt.proxy, attempt.through, "base_url"
+    proxy, where, url = request.proxy, request.through, "base_url"
     peer = (error.host, error.port) if isinstance(error, aiohttp.ClientConnectorError) else None
     if proxy is not None and peer == (proxy.url.host, proxy.url.port):
         where, url = f" with the proxy {proxy.address}", "the proxy's URL"
     problem = _describe_certificate(cause, url) or _describe_handshake(cause, url)
     transient = _is_passing_alert(cause)
-    return APIConnectionError(f"TLS failed{where}: {problem}", transient=transient, sent=attempt.was_sent(error))
+    return APIConnectionError(f"TLS failed{where}: {problem}", transient=transient, sent=request.was_sent(error))
 
 
 def _describe_certificate(error: ssl.SSLError, url: str) -> str | None:

@@ -53,7 +53,7 @@ class LookUps:
         return 0 if self.cache is None else self.cache.epoch
 
     def find(self, uuid: str) -> Customer | NotFoundError | None:
-        """Return what the cache holds, without a request: a customer, that there is none, or None for neither.
+        """Return a cached customer, a remembered `NotFoundError`, or None if the cache has neither.
 
         Raises:
             RuntimeError: The client is closed, or belongs to another event loop.

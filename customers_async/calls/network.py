@@ -13,7 +13,7 @@ import attrs
 from customers_async.calls.tokens import Secret, hide
 from customers_async.checks import check_base_url, is_host, is_loopback, split_url
 
-__all__ = ["Network", "StrPath", "check_route", "find_proxy_problem", "proxy_address"]
+__all__ = ["Network", "StrPath", "check_destination", "find_proxy_problem", "proxy_address"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -229,7 +229,7 @@ def _is_header_name(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(_TOKEN, name) is not None
 
 
-def check_route(base_url: str, network: Network) -> str:
+def check_destination(base_url: str, network: Network) -> str:
     """Return the base URL without trailing slashes, if the token may be sent there by this network.
 
     Raises:

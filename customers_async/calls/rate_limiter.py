@@ -65,7 +65,6 @@ class RateLimiter:
         self._max_in_flight = max_in_flight
         self._lines: dict[Lane, list[Line]] = {lane: [] for lane in LANES}  # those with waiting calls
         self._arrivals = 0
-        self._closing: float | None = None  # see `take_closing`
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0  # of the loop: after a fork, the child has a copy of this limiter
@@ -120,7 +119,7 @@ class RateLimiter:
         has_waiters = self._has_waiters
         if has_waiters and self._window.free(now, reserve) > 0:
             self._dispatch(loop, now)
-        if slots.free and not self._is_full and self._window.free(now, reserve) > 0:
+        if slots.has_free and not self._is_full and self._window.free(now, reserve) > 0:
             permit = self._grant(slots, loop, now)
             if has_waiters:
                 self._review(now)  # it may have been the last request of the window
@@ -149,7 +148,7 @@ class RateLimiter:
         limit: int | None = None,
         remaining: int | None = None,
         rejected_for: float | None = None,
-    ) -> None:
+    ) -> float | None:
         """Return a permit, with what the response's headers say.
 
         Args:
@@ -158,20 +157,24 @@ class RateLimiter:
             limit: The response's ``X-RateLimit-Limit``.
             remaining: The response's ``X-RateLimit-Remaining``.
             rejected_for: After a 429, the seconds to send nothing.
+
+        Returns:
+            The seconds for which a 429 has just closed the limiter; None if there was none, or it was closed already.
         """
         permit.slots.used -= 1
         if permit.loop is not self._loop or permit.loop.is_closed():  # the window has abandoned its requests
-            return
-        now = permit.loop.time()
+            return None
+        now, closed_for = permit.loop.time(), None
         self._window.settle(permit.snapshot, now, limit=limit, remaining=remaining, answered=answered)
         if rejected_for is not None:
             is_news = not self._window.is_closed(now)
             self._window.reject(now, rejected_for)
-            self._closing = (self._window.ends_at(now) or now) - now if is_news else self._closing
+            closed_for = (self._window.opens_at(now) or now) - now if is_news else None
         elif answered:
             self._window.trust()
         if self._has_waiters:
             self._dispatch(permit.loop, now)
+        return closed_for
 
     def withdraw(self, permit: Permit) -> None:
         """Return a permit whose request was not sent."""
@@ -179,11 +182,6 @@ class RateLimiter:
         if permit.loop is self._loop and not permit.loop.is_closed():
             self._window.withdraw(permit.snapshot)
             self._dispatch(permit.loop, permit.loop.time())
-
-    def take_closing(self) -> float | None:
-        """Return, once for each time that a 429 closes the limiter, for how many seconds; else None."""
-        closing, self._closing = self._closing, None
-        return closing
 
     @property
     def _has_waiters(self) -> bool:
@@ -232,7 +230,7 @@ class RateLimiter:
         for lane in LANES:
             if self._is_full or self._window.free(now, self._reserved(lane)) <= 0:
                 return None
-            ready = [line for line in self._lines[lane] if line.slots.free and not line.is_empty]
+            ready = [line for line in self._lines[lane] if line.slots.has_free and not line.is_empty]
             if ready:
                 return min(ready, key=lambda line: (line.slots.used, line.waiters[0].order))
         return None
@@ -253,13 +251,13 @@ class RateLimiter:
         wakes_at = self._window.wakes_at(now, reserve) or math.inf
         is_blocked = (opens_at is not None or stalled) and not self._is_full
         for line in lines:  # a line without a free slot waits for that, not for the rate limit
-            line.blocked.run(now, running=is_blocked and line.slots.free)
+            line.blocked.run(now, running=is_blocked and line.slots.has_free)
         # If opens_at has not changed, no call's total wait has: there is nothing to check again.
         if stalled or (opens_at is not None and opens_at != self._last_opens_at[lane]):
             ahead = 0.0 if opens_at is None else opens_at - now
             for line in lines:
                 patience = _refuse_impatient(line, now, ahead)
-                if stalled and is_blocked and line.slots.free:
+                if stalled and is_blocked and line.slots.has_free:
                     wakes_at = min(wakes_at, now + patience)
             self._lines[lane] = [line for line in lines if line.waiters]
         self._last_opens_at[lane] = opens_at

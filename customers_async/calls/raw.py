@@ -14,8 +14,7 @@ from customers_async.calls.endpoints import Request
 from customers_async.calls.responses import Response, with_location
 from customers_async.calls.tokens import Secret
 from customers_async.checks import is_uuid
-from customers_async.converter import stripped
-from customers_async.errors import APIResponseError
+from customers_async.errors import APIResponseError, stripped
 from customers_async.json_limits import parse_strictly
 
 __all__ = ["Params", "RawResponse", "RawTarget", "raw_request", "read_raw"]

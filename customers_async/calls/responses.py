@@ -64,7 +64,7 @@ class Response:
         body: The body, in bytes.
         sent_at: When its request was sent, in seconds on the event loop's clock; None if it comes from a journal.
         received_at: When it was received, Unix seconds; for pages of a listing only.
-        secrets: The token, and other secrets of its request, which no error may contain.
+        secrets: What no error may repeat: the token, passwords, header values, ids and values of a raw request.
         uuid: The customer that was requested, or None.
         attempts: How many times its request was sent.
     """

@@ -195,8 +195,6 @@ class Session:
                 return outcome
             if isinstance(outcome, RateLimitError):
                 rejection = outcome
-                if (closed_for := self.limiter.take_closing()) is not None:
-                    _log.warning("The service responded 429: nothing is sent for %.0f s.", closed_for)
                 continue
             if isinstance(outcome, AuthenticationError) and not renewed:
                 newer = await tokens.replacement(credential, timeout)
@@ -248,7 +246,7 @@ class Session:
             reporter.request_answered(attempt, None, clock() - started, error)
             raise
         finally:
-            self._release(permit, received)
+            closed_for = self._release(permit, received)
         seconds = clock() - started
         status = received.status if isinstance(received, Response) else None
         outcome = self._interpret(received, call, credential)
@@ -257,6 +255,8 @@ class Session:
         if _log.isEnabledFor(logging.DEBUG):
             label = status or type(failure).__name__
             _log.debug("GET %s, attempt %d: %s after %.3f s.", request.target, attempt, label, seconds)
+        if closed_for is not None:
+            _log.warning("The service responded 429: nothing is sent for %.0f s.", closed_for)
         return outcome
 
     def _interpret(
@@ -290,19 +290,23 @@ class Session:
         self._transport.drop_connections()
         return mismatch
 
-    def _release(self, permit: Permit, received: Response | CustomersError | None) -> None:
-        """Release the permit, and pass on what the response's headers say about the rate limit."""
+    def _release(self, permit: Permit, received: Response | CustomersError | None) -> float | None:
+        """Release the permit, and pass on what the response's headers say about the rate limit.
+
+        Returns:
+            The seconds for which a 429 has just closed the limiter, or None.
+        """
         if not isinstance(received, Response):
             if isinstance(received, APIConnectionError) and not received.sent:
                 self.limiter.withdraw(permit)
             else:
                 self.limiter.release(permit, answered=False)
-            return
+            return None
         (limit, remaining), rejected_for = responses.read_rate_limit(received.headers), None
         if received.status == 429:
             retry_after = responses.read_retry_after(received.headers)
             rejected_for = responses.DEFAULT_RETRY_AFTER if retry_after is None else retry_after
-        self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
+        return self.limiter.release(permit, answered=True, limit=limit, remaining=remaining, rejected_for=rejected_for)
 
 
 def _read_time(seconds: float | None) -> datetime | None:

@@ -74,7 +74,7 @@ class Slots:
         self.lines: dict[Lane, Line] = {lane: Line(self) for lane in LANES}
 
     @property
-    def free(self) -> bool:
+    def has_free(self) -> bool:
         """Whether another request may be in flight."""
         return self.used < self.limit
 

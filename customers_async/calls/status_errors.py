@@ -45,7 +45,7 @@ _ADVICE = {
 def status_error(response: Response, path: str, *, expired: bool, attempts: int) -> APIStatusError:
     """The error for a response with a status of 400 or above, whatever its body is.
 
-    The service may echo the token, so it is removed from all that the error keeps.
+    The service may echo the token and other secrets, so they are removed from all that the error keeps.
 
     Args:
         response: The response.
@@ -101,9 +101,9 @@ def _read_envelope(body: bytes, secrets: Sequence[str], status: int) -> tuple[st
 
     def clean(text: str) -> str:
         for secret in secrets:
-            text = text.replace(secret, "[token]")
+            text = text.replace(secret, "[hidden]")
             if echoes(text, secret):
-                return "[token]"
+                return "[hidden]"
         return "".join(c if c.isprintable() else "?" for c in text[:200])
 
     def texts(value: Any) -> list[str]:

@@ -259,7 +259,7 @@ class Secret(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "'[token]'"
+        return "'[hidden]'"
 
     def __getitem__(self, key: SupportsIndex | slice) -> "Secret":
         return Secret(super().__getitem__(key))

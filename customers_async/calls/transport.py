@@ -19,10 +19,10 @@ from customers_async._version import __version__
 from customers_async.calls.bodies import decode_body, too_large_error
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
-from customers_async.calls.failures import Attempt, ProxyRefusal, translate
+from customers_async.calls.failures import ProxyRefusal, SentRequest, translate
+from customers_async.calls.loaded_network import LoadedNetwork, Proxy, load_network
 from customers_async.calls.network import Network
 from customers_async.calls.responses import Response, join_repeated, read_request_id, with_location
-from customers_async.calls.routes import Proxy, Route, load_route
 from customers_async.calls.timeouts import Timeouts
 from customers_async.errors import APITimeoutError
 
@@ -48,13 +48,13 @@ class _CheckedResponse(aiohttp.ClientResponse):
         return super().start(connection)
 
 
-async def _note_departure(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceRequestHeadersSentParams) -> None:
+async def _note_sent(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceRequestHeadersSentParams) -> None:
     context.trace_request_ctx.sent = True
 
 
-_DEPARTURES: Final = aiohttp.TraceConfig()
-"""Notes that a request was sent through a proxy. It costs an eighth of a request, so others are sent without."""
-_DEPARTURES.on_request_headers_sent.append(_note_departure)
+_NOTE_SENT: Final = aiohttp.TraceConfig()
+"""Notes when the headers were sent; used with a proxy only, because it costs an eighth of a request."""
+_NOTE_SENT.on_request_headers_sent.append(_note_sent)
 
 
 class Transport:
@@ -81,7 +81,7 @@ class Transport:
         self._network = network
         self._preparing = asyncio.Lock()
         self.is_prepared: bool = not network.needs_io
-        self._route = load_route(network, base_url) if self.is_prepared else Route()
+        self._loaded = load_network(network, base_url) if self.is_prepared else LoadedNetwork()
         user_agent = f"customers-async/{__version__}"
         self._headers = CIMultiDict(
             {
@@ -109,7 +109,7 @@ class Transport:
             with self.timeouts.limit(timeout):
                 async with self._preparing:
                     if not self.is_prepared:
-                        self._route = await asyncio.to_thread(load_route, self._network, self.base_url)
+                        self._loaded = await asyncio.to_thread(load_network, self._network, self.base_url)
                         self.is_prepared = True
         except TimeoutError:
             failure = APITimeoutError(
@@ -136,8 +136,8 @@ class Transport:
         body, http = _Body(), self._open()
         headers = self._headers.copy()  # which costs less than to keep those of every token
         headers["Authorization"] = credential.header
-        proxy = self._route.proxy
-        attempt = Attempt(request.label, self._base.host or "", timeout, proxy)
+        proxy = self._loaded.proxy
+        sent = SentRequest(request.label, self._base.host or "", timeout, proxy)
         self._in_flight[http] += 1
         try:
             with self.timeouts.limit(timeout) as ends_at:
@@ -148,28 +148,15 @@ class Transport:
                     auto_decompress=False,
                     raise_for_status=False,
                     timeout=_NO_TIMEOUT,
-                    **(self._proxy_options(proxy, headers, attempt) if proxy is not None else {}),
+                    **(self._proxy_options(proxy, headers, sent) if proxy is not None else {}),
                 )
                 try:
-                    if response.status == 407 and self._base.scheme == "http" and proxy is not None:
-                        raise ProxyRefusal(407)
-                    head = Response(
-                        response.status,
-                        join_repeated(response.headers, response.raw_headers),
-                        b"",
-                        ends_at - timeout,
-                        secrets=self._secrets_of(request, credential),
-                        uuid=request.uuid,
-                    )
-                    if head.status < 400:
-                        await body.read(response.content, max_body)
-                    else:
-                        with self.timeouts.limit(_ERROR_BODY_TIMEOUT):
-                            await body.read(response.content, max_body)
+                    head = self._make_head(response, request, credential, sent_at=ends_at - timeout)
+                    await self._read_body(response, body, max_body)
                 finally:
                     response.release()
         except Exception as error:  # middlewares, netrc and auth of the caller's session may raise anything
-            failure = translate(error, attempt)
+            failure = translate(error, sent)
         else:
             if body.size <= max_body:
                 head.body = body.joined()
@@ -184,6 +171,33 @@ class Transport:
                 return head
             failure.request_id = read_request_id(head)
         raise failure
+
+    def _make_head(
+        self, response: aiohttp.ClientResponse, request: Request, credential: Credential, *, sent_at: float
+    ) -> Response:
+        """Return the response of the service, still without its body.
+
+        Raises:
+            ProxyRefusal: It is a proxy's own response to a plain http request.
+        """
+        if response.status == 407 and self._base.scheme == "http" and self._loaded.proxy is not None:
+            raise ProxyRefusal
+        return Response(
+            response.status,
+            join_repeated(response.headers, response.raw_headers),
+            b"",
+            sent_at,
+            secrets=self._secrets_of(request, credential),
+            uuid=request.uuid,
+        )
+
+    async def _read_body(self, response: aiohttp.ClientResponse, body: "_Body", max_body: int) -> None:
+        """Read the whole body, or until it exceeds ``max_body``; of an error, as much as arrives soon."""
+        if response.status < 400:
+            await body.read(response.content, max_body)
+        else:
+            with self.timeouts.limit(_ERROR_BODY_TIMEOUT):
+                await body.read(response.content, max_body)
 
     def drop_connections(self) -> None:
         """Open new connections for later requests, after a response to another request; not in a borrowed session.
@@ -212,16 +226,16 @@ class Transport:
     def _open(self) -> aiohttp.ClientSession:
         if self._http is None:
             self._http = aiohttp.ClientSession(
-                # Slots are the limit; waiting here would count.
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._route.tls),
+                # No limit: slots bound the requests in flight, and waiting here would count towards the timeout.
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._loaded.tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 response_class=_CheckedResponse,
                 trust_env=False,
-                trace_configs=[_DEPARTURES] if self._route.proxy is not None else [],
+                trace_configs=[_NOTE_SENT] if self._loaded.proxy is not None else [],
             )
         return self._http
 
-    def _proxy_options(self, proxy: Proxy, headers: CIMultiDict[str], attempt: Attempt) -> dict[str, Any]:
+    def _proxy_options(self, proxy: Proxy, headers: CIMultiDict[str], sent: SentRequest) -> dict[str, Any]:
         """The options that send a request through the proxy. Its password goes to the proxy only.
 
         In a URL, aiohttp would keep the password where a traceback with locals shows it.
@@ -229,11 +243,11 @@ class Transport:
         to_proxy = {"User-Agent": headers["User-Agent"]}
         if proxy.login is not None:
             (to_proxy if self._base.scheme == "https" else headers)["Proxy-Authorization"] = proxy.login
-        return {"proxy": proxy.url, "proxy_headers": to_proxy, "trace_request_ctx": attempt}
+        return {"proxy": proxy.url, "proxy_headers": to_proxy, "trace_request_ctx": sent}
 
     def _secrets_of(self, request: Request, credential: Credential) -> tuple[str, ...]:
         """What the response may repeat, and an error must not."""
-        proxy = self._route.proxy
+        proxy = self._loaded.proxy
         if proxy is None and not request.data and not self._network.headers:
             return (credential.token,)
         values = [*self._network.headers.values(), proxy and proxy.login, proxy and proxy.password, *request.data]

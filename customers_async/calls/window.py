@@ -4,7 +4,7 @@ The service counts requests in a fixed window (500 in 60 s for each IP address),
 success its headers name the limit and what remains, but not when the window ends; that has to be inferred.
 """
 
-from customers_async.calls.window_facts import Facts, Snapshot
+from customers_async.calls.window_facts import Snapshot, WindowFacts
 
 __all__ = ["Window"]
 
@@ -44,7 +44,7 @@ class Window:
         self.length = length
         self.share: float | None = None
         self.in_flight: int = 0
-        self._facts = Facts()
+        self._facts = WindowFacts()
         self._is_doubted = False  # whether the last Retry-After was absurd
         self._rejections = 0  # in a row
 
@@ -260,7 +260,7 @@ class Window:
         if remaining == self.limit - 1:
             facts.earliest = snapshot.sent_at
 
-    def _current(self, now: float) -> Facts:
+    def _current(self, now: float) -> WindowFacts:
         """What is known of the present window, as a new object if the one before has ended."""
         facts = self._facts
         if facts.closed_until:
@@ -273,5 +273,5 @@ class Window:
     def _replace(self, opens_not_before: float) -> None:
         """Begin the next window, of which nothing else is known."""
         not_before = max(self._facts.not_before, opens_not_before)
-        self._facts = Facts(not_before=not_before, sent=self.in_flight, unreported=self._facts.unreported)
+        self._facts = WindowFacts(not_before=not_before, sent=self.in_flight, unreported=self._facts.unreported)
         self._facts.forget(not_before)

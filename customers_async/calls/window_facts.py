@@ -5,7 +5,7 @@ from collections import deque
 
 import attrs
 
-__all__ = ["Facts", "Snapshot"]
+__all__ = ["Snapshot", "WindowFacts"]
 
 _MEANINGFUL_FALL, _MEANINGFUL_NUMBER = 20, 16
 """The fall of ``Remaining``, and the number of our own requests, from which our share is computed."""
@@ -16,7 +16,7 @@ _DOUBTS = 2
 
 
 @attrs.define(eq=False)
-class Facts:
+class WindowFacts:
     """What is known of one window. When the window ends, another object replaces this one.
 
     Attributes:
@@ -98,6 +98,6 @@ class Snapshot:
         sent_at: When it was sent, in seconds on the event loop's clock.
     """
 
-    facts: Facts
+    facts: WindowFacts
     lowest: int | None
     sent_at: float

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from customers_async import PRODUCTION_URL, FileToken, Network
-from customers_async.calls.network import check_route
+from customers_async.calls.network import check_destination
 from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.output import escape, format_json_line, is_narrow, render, write
 from customers_async.doctor.examination import examine, exit_code
@@ -49,7 +49,7 @@ def _find_base_url(connection: Connection, network: Network) -> tuple[str, str |
     if url is None:
         url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
     try:
-        return check_route(url, network), None
+        return check_destination(url, network), None
     except ValueError as error:
         return "", f"{error}"
 

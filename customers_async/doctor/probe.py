@@ -13,15 +13,14 @@ from urllib.parse import urlsplit
 from customers_async.calls import endpoints
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
+from customers_async.calls.loaded_network import load_tls
 from customers_async.calls.network import Network, proxy_address
 from customers_async.calls.responses import Response, response_error
-from customers_async.calls.routes import load_route
 from customers_async.calls.tokens import EnvToken, FileToken, TokenSource, check_token, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, RESULT_CAP
-from customers_async.converter import stripped
 from customers_async.doctor.facts import Certificate, Exchange, Facts, Step, TokenFacts
-from customers_async.errors import APIConnectionError, ConfigurationError, CustomersError
+from customers_async.errors import APIConnectionError, ConfigurationError, CustomersError, stripped
 
 __all__ = ["probe"]
 
@@ -127,7 +126,7 @@ async def _connect(host: str, port: int, timeout: float) -> Step:
 
 async def _check_certificate(host: str, port: int, network: Network, timeout: float) -> Certificate:
     try:
-        context = (await asyncio.to_thread(load_route, network, "")).tls
+        context = await asyncio.to_thread(load_tls, network)
         if isinstance(context, bool):
             context = ssl.create_default_context()
         async with asyncio.timeout(timeout):

@@ -19,8 +19,7 @@ import attrs
 import msgspec
 
 from customers_async.calls.responses import Response
-from customers_async.converter import stripped
-from customers_async.errors import ExportError
+from customers_async.errors import ExportError, stripped
 from customers_async.export.journal_file import (
     JournalFile,
     Statement,

@@ -38,14 +38,12 @@ class PageSource:
     """Where pages come from.
 
     Attributes:
-        base_url: The service's base URL.
         fetch: Fetches a page by its number.
         decode: Decodes a page, just before it is yielded: until then only its bytes are kept, and afterwards its
             objects are still in the processor's cache.
         reread: Fetches a page a second time, after a pause; None: as ``fetch`` does.
     """
 
-    base_url: str
     fetch: Callable[[int], Awaitable[Response]]
     decode: Callable[[int, Response], Page]
     reread: Callable[[int], Awaitable[Response]] | None = None
@@ -54,7 +52,6 @@ class PageSource:
     def of(cls, api: Api, per_page: int, *, tolerant: bool, lane: Lane = "bulk") -> Self:
         """Return the pages of the service; ``tolerant`` sets aside records that do not fit."""
         return cls(
-            api.base_url,
             lambda number: api.fetch_page(number, per_page, lane),
             lambda number, response: api.read_page(number, response, tolerant=tolerant),
         )

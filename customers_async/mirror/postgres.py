@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from customers_async.calls.tokens import hide
-from customers_async.converter import stripped
-from customers_async.errors import ExportError
+from customers_async.errors import ExportError, stripped
 from customers_async.mirror import schema
 from customers_async.mirror.postgres_staging import TYPES, PostgresStaging, asyncpg, translate_errors
 from customers_async.mirror.store import (

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from customers_async.converter import stripped
-from customers_async.errors import ExportError
+from customers_async.errors import ExportError, stripped
 from customers_async.export.sqlite_errors import translate_sqlite_errors
 from customers_async.mirror import schema
 from customers_async.mirror.sqlite_staging import TYPES, SqliteStaging

@@ -6,8 +6,7 @@ from datetime import timedelta
 
 from customers_async.checks import MAX_PER_PAGE
 from customers_async.client import CustomersClient, internals
-from customers_async.converter import stripped
-from customers_async.errors import ExportError
+from customers_async.errors import ExportError, stripped
 from customers_async.export.journal import Journal
 from customers_async.export.options import OnProgress
 from customers_async.export.records import RejectedRecord, load_json, split_records

@@ -595,7 +595,7 @@ def test_fault_56_printers_hide_personal_data(value: object, show: Callable[[obj
 @pytest.mark.parametrize("part", [slice(80), slice(5, None), slice(None, None, 2), 0, -1])
 def test_fault_56_parts_of_a_token_hide_themselves(part: slice | int) -> None:
     """Printers that shorten or wrap long strings print the repr of a part."""
-    assert {repr(shown) for shown in [hide(TOKEN)[part], *hide(TOKEN).splitlines()]} == {"'[token]'"}
+    assert {repr(shown) for shown in [hide(TOKEN)[part], *hide(TOKEN).splitlines()]} == {"'[hidden]'"}
     assert hide(TOKEN)[part] == TOKEN[part]
 
 

@@ -297,7 +297,7 @@ async def test_fault_66_files_that_are_not_read_in_time_are_an_error(monkeypatch
     def hang(*_: object) -> None:
         released.wait(10)
 
-    monkeypatch.setattr(transport, "load_route", hang)
+    monkeypatch.setattr(transport, "load_network", hang)
     error = await fail(HTTPS, Network(ca_file="ca.pem"), timeout=0.02)
     released.set()
     assert isinstance(error, APITimeoutError)

@@ -15,7 +15,7 @@ from customers_async.calls.tokens import Secret, hide
 from customers_async.checks import is_loopback
 from customers_async.errors import ConfigurationError
 
-__all__ = ["Proxy", "Route", "load_route"]
+__all__ = ["LoadedNetwork", "Proxy", "load_network", "load_tls"]
 
 
 @attrs.frozen(eq=False)
@@ -36,8 +36,8 @@ class Proxy:
 
 
 @attrs.frozen(eq=False)
-class Route:
-    """How requests reach the service.
+class LoadedNetwork:
+    """What a `Network` names, loaded.
 
     Attributes:
         tls: The TLS settings; True stands for those of aiohttp.
@@ -48,8 +48,12 @@ class Route:
     proxy: Proxy | None = None
 
 
-def load_route(network: Network, base_url: str) -> Route:
+def load_network(network: Network, base_url: str) -> LoadedNetwork:
     """Read the files and the environment.
+
+    Args:
+        network: How requests reach the service.
+        base_url: The service's base URL, which decides what proxy of the environment is used.
 
     Raises:
         ConfigurationError: A file cannot be read or does not hold what it should, or the environment's proxy is not a
@@ -60,7 +64,27 @@ def load_route(network: Network, base_url: str) -> Route:
         proxy = _find_environment_proxy(base_url)
         if proxy is not None and (problem := find_proxy_problem(proxy)):
             raise ConfigurationError(f"the proxy in the environment {problem}")
-    return Route(_load_context(network), None if proxy is None else _make_proxy(Secret(proxy)))
+    return LoadedNetwork(load_tls(network), None if proxy is None else _make_proxy(Secret(proxy)))
+
+
+def load_tls(network: Network) -> ssl.SSLContext | bool:
+    """Read the files of certificates; True stands for the TLS settings of aiohttp.
+
+    Raises:
+        ConfigurationError: A file cannot be read or does not hold what it should.
+    """
+    if network.ssl_context is not None:
+        return network.ssl_context
+    if network.ca_file is None and network.client_cert is None:
+        return True
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if network.ca_file is not None:
+        _load_authorities(context, Path(network.ca_file))
+    if network.client_cert is not None:
+        pair = network.client_cert
+        _load_certificate(context, *([*map(Path, pair)] if isinstance(pair, tuple) else [Path(pair)]))
+    return context
 
 
 def _find_environment_proxy(base_url: str) -> Secret | None:
@@ -81,21 +105,6 @@ def _make_proxy(url: Secret) -> Proxy:
         password = Secret(unquote(parts.password or ""))
         login = Secret(f"Basic {base64.b64encode(f'{unquote(parts.username)}:{password}'.encode()).decode()}")
     return Proxy(URL.build(scheme=parts.scheme, host=host, port=port), proxy_address(url), login, password)
-
-
-def _load_context(network: Network) -> ssl.SSLContext | bool:
-    if network.ssl_context is not None:
-        return network.ssl_context
-    if network.ca_file is None and network.client_cert is None:
-        return True
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if network.ca_file is not None:
-        _load_authorities(context, Path(network.ca_file))
-    if network.client_cert is not None:
-        pair = network.client_cert
-        _load_certificate(context, *([*map(Path, pair)] if isinstance(pair, tuple) else [Path(pair)]))
-    return context
 
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
