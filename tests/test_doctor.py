@@ -26,7 +26,7 @@ from customers_async.emulator.faults import NAMED_FAULTS
 from tests.faults.test_command_line import terminal
 from tests.proxy import run_proxy
 from tests.test_cli import Command, command, service
-from tests.wire import raw_server
+from tests.wire import hang_up, raw_server
 
 __all__ = ["command", "service"]  # fixtures
 
@@ -81,7 +81,8 @@ def report(facts: Facts, requests: int = 0) -> Report:
     findings = examine(facts)
     assert [finding.check for finding in findings] == CHECKS
     for finding in findings:
-        assert (finding.remedy is not None) == (finding.status in ("warning", "failed")), finding
+        assert finding.remedy is None or finding.status in ("warning", "failed"), finding
+        assert finding.remedy is not None or finding.status != "warning", finding
         assert (finding.code in (2, 3, 4)) == (finding.status == "failed"), finding
     assert requests <= 3
     return Report({finding.check: finding for finding in findings}, exit_code(findings), requests)
@@ -317,8 +318,8 @@ async def tls_server(authority: trustme.CA, name: str, **options: Any) -> AsyncI
 @pytest.mark.parametrize(
     ("name", "trusted", "options", "words"),
     [
-        ("localhost", False, {}, "not of an authority that this machine trusts"),
-        ("other.example", True, {}, "for another name"),
+        ("localhost", False, {}, "from an authority that is not trusted here; if it is your company's, name its file"),
+        ("other.example", True, {}, "for another host name; check the host in the base URL"),
         ("localhost", True, {"not_after": datetime.now(UTC) - timedelta(days=1)}, "has expired"),
         ("localhost", True, {"not_before": datetime.now(UTC) + timedelta(days=1)}, "not valid yet"),
     ],
@@ -354,7 +355,18 @@ async def test_https_to_a_plain_port_is_named(emulator: Emulator) -> None:
         await probe(StaticToken("token"), emulator.url.replace("http", "https"), Network(), url_problem=None, timeout=5)
     )
     assert (found.code, found.status("tls")) == (4, "failed")
-    assert "TLS failed" in found.findings["tls"].message
+    assert found.findings["tls"].message == (
+        "TLS failed: the server does not speak TLS there; check scheme and port in the base URL"
+    )
+
+
+async def test_server_that_hangs_up_instead_of_tls_is_named() -> None:
+    """The port may be that of another service."""
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        found = report(await probe(StaticToken("token"), url, Network(), url_problem=None, timeout=5))
+    assert (found.code, found.status("tls")) == (4, "failed")
+    assert "check that the port of the base URL speaks https" in found.findings["tls"].message
 
 
 async def test_server_that_is_no_web_server() -> None:
@@ -506,6 +518,43 @@ async def test_proxy_that_does_not_run(emulator: Emulator) -> None:
     found = report(await probe(StaticToken("token"), emulator.url, network, url_problem=None, timeout=5))
     assert (found.code, found.status("tcp")) == (4, "failed")
     assert "no connection to the proxy" in found.findings["tcp"].message
+
+
+@pytest.mark.parametrize(
+    ("login", "words"),
+    [("", "requires a user name and a password"), ("user:Kan4ri@", "refuses the user name or the password")],
+)
+async def test_proxy_that_refuses_is_named(emulator: Emulator, login: str, words: str) -> None:
+    """The message says what to do; to run it again does not help."""
+    async with run_proxy(login="user:pass") as proxy:
+        network = Network(proxy=proxy.url.replace("//", f"//{login}"))
+        facts = await probe(StaticToken(emulator.token), emulator.url, network, url_problem=None, timeout=5)
+    found = report(facts, len(proxy.requests))
+    assert (found.code, found.problems, found.requests) == (4, {"response": "failed"}, 1)
+    assert words in found.findings["response"].message
+    assert found.findings["response"].remedy is None
+    assert "Kan4ri" not in repr(found) + repr(facts)
+
+
+async def test_proxy_that_hangs_up_may_do_better_later(emulator: Emulator) -> None:
+    """The remedy is to run it again."""
+    async with run_proxy(reply=b"") as proxy:
+        network = Network(proxy=proxy.url)
+        found = report(await probe(StaticToken(emulator.token), emulator.url, network, url_problem=None, timeout=5))
+    assert (found.code, found.problems) == (4, {"response": "failed"})
+    assert "run it again" in f"{found.findings['response'].remedy}"
+
+
+@pytest.mark.parametrize("with_proxy", [False, True])
+async def test_file_that_cannot_be_read_is_named(emulator: Emulator, tmp_path: Any, with_proxy: bool) -> None:
+    """With and without a proxy, and before a request."""
+    async with run_proxy() as proxy:
+        network = Network(ca_file=tmp_path / "missing.pem", proxy=proxy.url if with_proxy else None)
+        facts = await probe(StaticToken(emulator.token), emulator.url, network, url_problem=None, timeout=5)
+    found = report(facts, emulator.stats.requests + len(proxy.requests))
+    assert (found.code, found.problems, found.requests, facts.exchanges) == (3, {"tls": "failed"}, 0, [])
+    assert "missing.pem cannot be read" in found.findings["tls"].message
+    assert found.findings["tls"].remedy == "correct --ca-file or CUSTOMERS_CA_FILE"
 
 
 async def test_authority_of_a_file(tmp_path: Any) -> None:

@@ -49,15 +49,13 @@ class Certificate:
     Attributes:
         version: The version of TLS, such as ``TLSv1.3``; empty if it failed.
         expires: When the certificate expires, in Unix seconds; infinity if that is not known.
-        failure: OpenSSL's name of the failure, or None.
-        code: OpenSSL's code for a certificate that was refused, or None.
+        failure: What failed, and what to do where that is known; or None.
         is_local: Whether the failure is in a file of this machine.
     """
 
     version: str = ""
     expires: float = math.inf
     failure: str | None = None
-    code: int | None = None
     is_local: bool = False
 
 
@@ -98,7 +96,7 @@ class Facts:
         ignored_proxies: The environment variables that name a proxy, which the client does not use.
         dns: Whether the name of the server, or of the proxy, is known.
         tcp: Whether its port accepts connections.
-        tls: The server's certificate.
+        tls: The server's certificate; None also with a proxy, unless a file of this machine cannot be used.
         owner: The request for the token's owner.
         page: The request for the first page of the list.
         beyond: The request for the customers beyond the first 10,000.

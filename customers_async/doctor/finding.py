@@ -36,7 +36,7 @@ class Finding:
         check: The name of the check.
         status: Its result.
         message: What was found.
-        remedy: What to do about it, or None.
+        remedy: What to do about it; None if that is nothing, not known, or part of the message.
         code: The exit code that it causes.
     """
 

@@ -19,9 +19,6 @@ from customers_async.doctor.finding import (
 
 __all__ = ["LOCAL_CHECKS"]
 
-_UNTRUSTED, _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = (18, 19, 20, 21), 10, 9, (62, 64)
-"""OpenSSL's codes for certificates that are refused."""
-
 
 def _check_token(facts: Facts) -> Finding:
     token = facts.token
@@ -102,26 +99,12 @@ def _check_tls(facts: Facts) -> Finding:
     if facts.tls.failure is not None:
         if facts.tls.is_local:
             return Finding("tls", "failed", facts.tls.failure, "correct --ca-file or CUSTOMERS_CA_FILE", CREDENTIALS)
-        message, remedy = _explain_tls(facts.tls.failure, facts.tls.code)
-        return Finding("tls", "failed", message, remedy, API)
+        return Finding("tls", "failed", facts.tls.failure, code=API)
     left, when = facts.tls.expires - facts.now, format_time(facts.tls.expires)
     if left < 14 * DAY:
         message = f"{facts.tls.version}; the server's certificate expires at {when}"
         return Finding("tls", "warning", message, "tell the operator of the server")
     return Finding("tls", "ok", f"{facts.tls.version}; the certificate is valid until {when}")
-
-
-def _explain_tls(failure: str, code: int | None) -> tuple[str, str]:
-    """Return what is wrong with the server's certificate, and what to do."""
-    own_authority = "if your network has an authority of its own, name its file by --ca-file or SSL_CERT_FILE"
-    if code in _UNTRUSTED:
-        return "the certificate is not of an authority that this machine trusts", own_authority
-    if code in (_EXPIRED, _NOT_YET_VALID):
-        state = "has expired" if code == _EXPIRED else "is not valid yet"
-        return f"the certificate {state}", "check this machine's clock; else tell the operator of the server"
-    if code in _WRONG_NAME:
-        return "the certificate is for another name", "check the base URL; a proxy or a login page may be in between"
-    return f"TLS failed: {failure}", "check that the port of the base URL speaks https"
 
 
 LOCAL_CHECKS = (

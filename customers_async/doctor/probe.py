@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from customers_async.calls import endpoints
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
+from customers_async.calls.failures import describe_certificate, describe_handshake
 from customers_async.calls.network import Network, proxy_address
 from customers_async.calls.responses import Response, response_error
 from customers_async.calls.routes import load_route
@@ -49,7 +50,7 @@ async def probe(
         facts.url = base_url
         facts.proxy = "" if network.proxy is None else proxy_address(network.proxy)
         if await _reach(facts, network, timeout) and credential is not None:
-            await _ask(facts, network, credential, timeout, clock)
+            await _send_requests(facts, network, credential, timeout, clock)
     return facts
 
 
@@ -82,21 +83,27 @@ def _describe_source(source: TokenSource) -> str:
 
 
 async def _reach(facts: Facts, network: Network, timeout: float) -> bool:
-    """Resolve the name, connect, and check the certificate; return whether all of it succeeded.
+    """Resolve the name, connect, load the network's files, check the certificate; return whether all of it succeeded.
 
-    Of a proxy only the first two are checked: the requests show what comes behind it.
+    The certificate is not checked with a proxy: the requests show what comes behind it.
     """
     parts = urlsplit(facts.url if network.proxy is None else network.proxy)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     facts.dns = await _resolve(host, port, timeout)
-    if facts.dns.problem is None:
-        facts.tcp = await _connect(host, port, timeout)
-        if facts.tcp.problem is None:
-            if facts.proxy or parts.scheme == "http":
-                return True
-            facts.tls = await _check_certificate(host, port, network, timeout)
-            return facts.tls.failure is None
-    return False
+    if facts.dns.problem is not None:
+        return False
+    facts.tcp = await _connect(host, port, timeout)
+    if facts.tcp.problem is not None:
+        return False
+    try:
+        context = (await asyncio.to_thread(load_route, network, facts.url)).tls
+    except ConfigurationError as error:
+        facts.tls = Certificate(failure=f"{error}", is_local=True)
+        return False
+    if facts.proxy or parts.scheme == "http":
+        return True
+    facts.tls = await _check_certificate(host, port, context, timeout)
+    return facts.tls.failure is None
 
 
 async def _resolve(host: str, port: int, timeout: float) -> Step:
@@ -125,20 +132,18 @@ async def _connect(host: str, port: int, timeout: float) -> Step:
     return Step(detail=f"port {port}", seconds=seconds)
 
 
-async def _check_certificate(host: str, port: int, network: Network, timeout: float) -> Certificate:
+async def _check_certificate(host: str, port: int, context: ssl.SSLContext | bool, timeout: float) -> Certificate:
     try:
-        context = (await asyncio.to_thread(load_route, network, "")).tls
         if isinstance(context, bool):
             context = ssl.create_default_context()
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except ConfigurationError as error:
-        return Certificate(failure=f"{error}", is_local=True)
-    except ssl.SSLCertVerificationError as error:
-        return Certificate(failure="certificate verify failed", code=error.verify_code)
-    except OSError as error:  # ssl.SSLError is one
-        reason = getattr(error, "reason", None) or _explain(error, timeout)
-        return Certificate(failure=str(reason).replace("_", " ").lower())
+    except ssl.SSLError as error:
+        url = "the base URL"
+        return Certificate(failure=f"TLS failed: {describe_certificate(error, url) or describe_handshake(error, url)}")
+    except OSError as error:
+        problem = f"TLS failed: {_explain(error, timeout)}; check that the port of the base URL speaks https"
+        return Certificate(failure=problem)
     session: ssl.SSLObject = writer.get_extra_info("ssl_object")
     end = (session.getpeercert() or {}).get("notAfter")
     expires = float(ssl.cert_time_to_seconds(end)) if isinstance(end, str) else math.inf
@@ -159,7 +164,7 @@ def _explain(error: Exception, timeout: float) -> str:
     return (getattr(error, "strerror", None) or type(error).__name__).lower()
 
 
-async def _ask(
+async def _send_requests(
     facts: Facts, network: Network, credential: Credential, timeout: float, clock: Callable[[], float]
 ) -> None:
     """Send the requests, each only if its predecessor does not make it pointless."""
@@ -170,12 +175,14 @@ async def _ask(
 
     try:
         facts.owner = await send(endpoints.owner_request(), endpoints.read_owner)
-        if _ends_it_all(facts.owner):
+        if _makes_others_pointless(facts.owner):
             return
         page = endpoints.page_request(1, MAX_PER_PAGE)
         facts.page = await send(page, lambda response: _read_page(response, 1))
-        total = endpoints.read_total(facts.page.response) if facts.page.response is not None else None
-        if facts.page.error is None and not _ends_it_all(facts.page) and total is not None and total > RESULT_CAP:
+        if facts.page.response is None or facts.page.error is not None or _makes_others_pointless(facts.page):
+            return
+        total = endpoints.read_total(facts.page.response)
+        if total is not None and total > RESULT_CAP:
             number = RESULT_CAP // MAX_PER_PAGE + 1
             page = endpoints.page_request(number, MAX_PER_PAGE)
             facts.beyond = await send(page, lambda response: _read_page(response, number))
@@ -187,10 +194,10 @@ def _read_page(response: Response, number: int) -> None:
     endpoints.read_page(response, number, keep_unknown=False, tolerant=True)
 
 
-def _ends_it_all(exchange: Exchange) -> bool:
+def _makes_others_pointless(exchange: Exchange) -> bool:
     """Whether no other request can succeed: the connection broke, or the token, address or rate limit is refused."""
     if exchange.response is None:
-        return isinstance(exchange.error, APIConnectionError)
+        return isinstance(exchange.error, APIConnectionError | ConfigurationError)
     return exchange.response.status in (401, 403, 429)
 
 

@@ -14,7 +14,7 @@ from customers_async.errors import APITimeoutError
 __all__ = ["SERVICE_CHECKS"]
 
 _SKEW = 10.0
-"""Seconds: the clocks of two machines may differ by so much."""
+"""Seconds by which the clocks of two machines may differ."""
 _SLOW = 2.0
 """Seconds."""
 
@@ -30,13 +30,14 @@ def _check_response(facts: Facts) -> Finding:
     return Finding("response", "ok", "the server responds as the API does")
 
 
-def _find_response_problem(exchange: Exchange, *, is_beyond: bool) -> tuple[str, str] | None:
-    """Return what is wrong with a response, and what to do; statuses with a check of their own are not."""
+def _find_response_problem(exchange: Exchange, *, is_beyond: bool) -> tuple[str, str | None] | None:
+    """Return what is wrong with a response, and what else to do; statuses with a check of their own are not."""
     error, response, path = exchange.error, exchange.response, exchange.path
     if isinstance(error, APITimeoutError):
         return f"{error}", "run it again; --timeout allows more time"
     if response is None:
-        return f"{error}", "run it again; a proxy or the server ends connections early"
+        may_pass = error is not None and error.retryable
+        return f"{error}", "run it again; a proxy or the server ends connections early" if may_pass else None
     if error is not None:
         return f"{error}, for {path}", "check the base URL: a proxy, a login page or another server may respond"
     if response.status < 400 or response.status in (401, 403, 429) or (is_beyond and response.status == 422):
