@@ -37,7 +37,7 @@ async def doctor(*, json: Flag = False, connection: Connection = _CONNECTION) ->
     findings = examine(facts)
     if json:
         shown = [attrs.asdict(finding, filter=lambda field, _: field.name != "code") for finding in findings]
-        await write(format_json_line({"findings": shown, "requests": len(facts.exchanges)}))
+        await write(format_json_line({"findings": shown, "requests": len(facts.requests)}))
     else:
         await write(render(_make_list(findings) if is_narrow() else _make_table(findings)))
     return exit_code(findings)

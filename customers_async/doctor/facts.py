@@ -7,7 +7,7 @@ import attrs
 from customers_async.calls.responses import Response, read_date
 from customers_async.errors import CustomersError
 
-__all__ = ["Certificate", "Exchange", "Facts", "Step", "TokenFacts"]
+__all__ = ["Certificate", "DoctorFacts", "SentRequest", "Step", "TokenFacts"]
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class Certificate:
 
 
 @attrs.frozen
-class Exchange:
+class SentRequest:
     """One request and what came of it.
 
     Attributes:
@@ -84,7 +84,7 @@ class Exchange:
 
 
 @attrs.define
-class Facts:
+class DoctorFacts:
     """Everything that was found out; None for what was not tried.
 
     Attributes:
@@ -111,32 +111,32 @@ class Facts:
     dns: Step | None = None
     tcp: Step | None = None
     tls: Certificate | None = None
-    owner: Exchange | None = None
-    page: Exchange | None = None
-    beyond: Exchange | None = None
+    owner: SentRequest | None = None
+    page: SentRequest | None = None
+    beyond: SentRequest | None = None
 
     @property
-    def exchanges(self) -> list[Exchange]:
+    def requests(self) -> list[SentRequest]:
         """The requests that were sent, in order."""
-        return [exchange for exchange in (self.owner, self.page, self.beyond) if exchange is not None]
+        return [request for request in (self.owner, self.page, self.beyond) if request is not None]
 
     @property
     def responses(self) -> list[Response]:
         """The responses that arrived, in order."""
-        return [exchange.response for exchange in self.exchanges if exchange.response is not None]
+        return [request.response for request in self.requests if request.response is not None]
 
     @property
     def skew(self) -> float | None:
         """By how many seconds the service's clock is ahead of this machine's; None if that is not known."""
-        for exchange in self.exchanges:
-            if exchange.response is not None and (date := read_date(exchange.response.headers)) is not None:
-                return date - exchange.received_at
+        for request in self.requests:
+            if request.response is not None and (date := read_date(request.response.headers)) is not None:
+                return date - request.received_at
         return None
 
     @property
     def accepted(self) -> bool:
         """Whether a response was data."""
-        return any(exchange.is_data for exchange in self.exchanges)
+        return any(request.is_data for request in self.requests)
 
     def saw(self, status: int) -> bool:
         """Whether a response had this status."""

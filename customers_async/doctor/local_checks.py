@@ -3,7 +3,7 @@
 import math
 
 from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
-from customers_async.doctor.facts import Facts
+from customers_async.doctor.facts import DoctorFacts
 from customers_async.doctor.finding import (
     API,
     CREDENTIALS,
@@ -20,7 +20,7 @@ from customers_async.doctor.finding import (
 __all__ = ["LOCAL_CHECKS"]
 
 
-def _check_token(facts: Facts) -> Finding:
+def _check_token(facts: DoctorFacts) -> Finding:
     token = facts.token
     if token.problem is not None:
         remedy = "put the token into CUSTOMERS_TOKEN, or into a file that --token-file or CUSTOMERS_TOKEN_FILE names"
@@ -31,7 +31,7 @@ def _check_token(facts: Facts) -> Finding:
     return Finding("token", "ok", f"{'a JWT' if token.is_jwt else 'a token'} from {token.origin}")
 
 
-def _check_expiry(facts: Facts) -> Finding:
+def _check_expiry(facts: DoctorFacts) -> Finding:
     token = facts.token
     if token.problem is not None:
         return skip("expiry", "there is no token")
@@ -48,14 +48,14 @@ def _check_expiry(facts: Facts) -> Finding:
     return Finding("expiry", "ok", f"the token expires at {when}")
 
 
-def _check_base_url(facts: Facts) -> Finding:
+def _check_base_url(facts: DoctorFacts) -> Finding:
     if facts.url_problem is not None:
         return Finding("base_url", "failed", facts.url_problem, "correct --base-url or CUSTOMERS_BASE_URL", USAGE)
     known = {PRODUCTION_URL: "production", VENDOR_SANDBOX_URL: "the vendor's sandbox"}
     return Finding("base_url", "ok", f"{facts.url} ({known.get(facts.url, 'another server')})")
 
 
-def _check_proxy(facts: Facts) -> Finding:
+def _check_proxy(facts: DoctorFacts) -> Finding:
     if not facts.url:
         return skip("proxy", "there is no valid base URL")
     if facts.proxy:
@@ -68,7 +68,7 @@ def _check_proxy(facts: Facts) -> Finding:
     return Finding("proxy", "warning" if is_unreachable else "ok", message, "try --proxy" if is_unreachable else None)
 
 
-def _check_dns(facts: Facts) -> Finding:
+def _check_dns(facts: DoctorFacts) -> Finding:
     if facts.dns is None:
         return skip("dns", "there is no valid base URL")
     if facts.dns.problem is not None:
@@ -80,7 +80,7 @@ def _check_dns(facts: Facts) -> Finding:
     return Finding("dns", "ok", facts.dns.detail)
 
 
-def _check_tcp(facts: Facts) -> Finding:
+def _check_tcp(facts: DoctorFacts) -> Finding:
     if facts.tcp is None:
         return skip("tcp", "the server's address is not known")
     if facts.tcp.problem is not None:
@@ -90,7 +90,7 @@ def _check_tcp(facts: Facts) -> Finding:
     return Finding("tcp", "ok", f"{facts.tcp.detail} in {format_seconds(facts.tcp.seconds)}")
 
 
-def _check_tls(facts: Facts) -> Finding:
+def _check_tls(facts: DoctorFacts) -> Finding:
     if facts.tls is None and facts.proxy:
         return skip("tls", "a proxy is in between; the response shows whether it works")
     if facts.tls is None:

@@ -17,11 +17,11 @@ from customers_async.calls.failures import describe_certificate, describe_handsh
 from customers_async.calls.network import Network, proxy_address
 from customers_async.calls.responses import Response, response_error
 from customers_async.calls.routes import load_route
-from customers_async.calls.tokens import EnvToken, FileToken, TokenSource, check_token, token_source
+from customers_async.calls.tokens import FileToken, TokenSource, check_token, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, RESULT_CAP
 from customers_async.converter import stripped
-from customers_async.doctor.facts import Certificate, Exchange, Facts, Step, TokenFacts
+from customers_async.doctor.facts import Certificate, DoctorFacts, SentRequest, Step, TokenFacts
 from customers_async.errors import APIConnectionError, ConfigurationError, CustomersError
 
 __all__ = ["probe"]
@@ -31,20 +31,20 @@ _MAX_BODY = 4 * 2**20
 
 
 async def probe(
-    token: TokenSource | None, base_url: str, network: Network, *, url_problem: str | None, timeout: float
-) -> Facts:
+    token: FileToken | None, base_url: str, network: Network, *, url_problem: str | None, timeout: float
+) -> DoctorFacts:
     """Collect the facts, as far as they can be collected.
 
     Args:
-        token: The token source; None means the environment.
-        network: How requests reach the service.
+        token: The file of the token; None means the environment.
         base_url: The base URL, checked; anything if ``url_problem`` says that it is not valid.
+        network: How requests reach the service.
         url_problem: What is wrong with the base URL.
         timeout: Seconds for each step and each request.
     """
     clock = _start_clock()
     credential, token_facts = await _read_token(token)
-    facts = Facts(now=clock(), token=token_facts, url_problem=url_problem)
+    facts = DoctorFacts(now=clock(), token=token_facts, url_problem=url_problem)
     facts.ignored_proxies = tuple(name for name in _PROXIES if os.environ.get(name))
     if url_problem is None:
         facts.url = base_url
@@ -61,10 +61,10 @@ def _start_clock() -> Callable[[], float]:
     return lambda: offset + loop.time()
 
 
-async def _read_token(source: TokenSource | None) -> tuple[Credential | None, TokenFacts]:
+async def _read_token(file: FileToken | None) -> tuple[Credential | None, TokenFacts]:
     origin = ""
     try:
-        source = token_source(source)
+        source = token_source(file)
         origin = _describe_source(source)
         credential = Credential.of(check_token(await source.get(), origin), 0)
     except ConfigurationError as error:
@@ -74,15 +74,10 @@ async def _read_token(source: TokenSource | None) -> tuple[Credential | None, To
 
 
 def _describe_source(source: TokenSource) -> str:
-    match source:
-        case EnvToken():
-            return f"${source.name}"
-        case FileToken():
-            return f"the file {source.path}"
-    return "a source of its own"
+    return f"the file {source.path}" if isinstance(source, FileToken) else "$CUSTOMERS_TOKEN"
 
 
-async def _reach(facts: Facts, network: Network, timeout: float) -> bool:
+async def _reach(facts: DoctorFacts, network: Network, timeout: float) -> bool:
     """Resolve the name, connect, load the network's files, check the certificate; return whether all of it succeeded.
 
     The certificate is not checked with a proxy: the requests show what comes behind it.
@@ -165,12 +160,12 @@ def _explain(error: Exception, timeout: float) -> str:
 
 
 async def _send_requests(
-    facts: Facts, network: Network, credential: Credential, timeout: float, clock: Callable[[], float]
+    facts: DoctorFacts, network: Network, credential: Credential, timeout: float, clock: Callable[[], float]
 ) -> None:
     """Send the requests, each only if its predecessor does not make it pointless."""
     transport = Transport(facts.url, None, network)
 
-    async def send(request: Request, read: Callable[[Response], object]) -> Exchange:
+    async def send(request: Request, read: Callable[[Response], object]) -> SentRequest:
         return await _send(transport, request, read, credential, timeout, clock)
 
     try:
@@ -194,11 +189,11 @@ def _read_page(response: Response, number: int) -> None:
     endpoints.read_page(response, number, keep_unknown=False, tolerant=True)
 
 
-def _makes_others_pointless(exchange: Exchange) -> bool:
+def _makes_others_pointless(request: SentRequest) -> bool:
     """Whether no other request can succeed: the connection broke, or the token, address or rate limit is refused."""
-    if exchange.response is None:
-        return isinstance(exchange.error, APIConnectionError | ConfigurationError)
-    return exchange.response.status in (401, 403, 429)
+    if request.response is None:
+        return isinstance(request.error, APIConnectionError | ConfigurationError)
+    return request.response.status in (401, 403, 429)
 
 
 async def _send(
@@ -208,7 +203,7 @@ async def _send(
     credential: Credential,
     timeout: float,
     clock: Callable[[], float],
-) -> Exchange:
+) -> SentRequest:
     started = clock()
     response: Response | None = None
     error: CustomersError | None = None
@@ -220,7 +215,7 @@ async def _send(
     received_at = clock()
     if response is not None and response.status < 400:
         error = response_error(response) or _find_error(read, response)
-    return Exchange(request.path, received_at - started, received_at, response, error)
+    return SentRequest(request.path, received_at - started, received_at, response, error)
 
 
 def _find_error(read: Callable[[Response], object], response: Response) -> CustomersError | None:
