@@ -491,6 +491,21 @@ def test_command_names_what_is_missing_here(
     assert "Kan4ri" not in outcome.out + outcome.err
 
 
+@pytest.mark.parametrize("option", ["--debug", "--max-wait=1"])
+def test_command_refuses_options_without_effect(command: Command, service: Emulator, option: str) -> None:
+    """It does not wait for the rate limit, and its report is what it logs."""
+    outcome = command("doctor", option)
+    assert (outcome.code, "no such option" in outcome.err, service.stats.requests) == (2, True, 0)
+
+
+def test_command_reads_the_token_from_a_file(command: Command, service: Emulator, tmp_path: Any) -> None:
+    """The report names it."""
+    (tmp_path / "token").write_text(service.token)
+    outcome = command("doctor", "--json", "--token-file", f"{tmp_path / 'token'}")
+    assert outcome.code == 0
+    assert outcome.document["findings"][0]["message"] == f"a JWT from the file {tmp_path / 'token'}"
+
+
 def test_command_without_a_token_checks_the_way_to_the_server(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
