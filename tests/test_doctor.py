@@ -379,6 +379,7 @@ async def test_server_that_is_no_web_server() -> None:
     async with raw_server(b"220 mail.example ESMTP\r\n") as server:
         found = report(await investigate(server.url))
     assert (found.code, found.status("response")) == (4, "failed")
+    assert "check the base URL" in f"{found.findings['response'].remedy}"
 
 
 # Findings from facts alone

@@ -9,7 +9,7 @@ from customers_async.checks import RESULT_CAP
 from customers_async.doctor.facts import DoctorFacts, SentRequest
 from customers_async.doctor.finding import API, CREDENTIALS, RENEW, Finding, format_duration, format_seconds, skip
 from customers_async.doctor.records import describe_records
-from customers_async.errors import APITimeoutError
+from customers_async.errors import APIResponseError, APITimeoutError, CustomersError
 
 __all__ = ["SERVICE_CHECKS"]
 
@@ -17,6 +17,7 @@ _SKEW = 10.0
 """Seconds by which the clocks of two machines may differ."""
 _SLOW = 2.0
 """Seconds."""
+_OTHER_SERVER = "check the base URL: a proxy, a login page or another server may respond"
 
 
 def _check_response(facts: DoctorFacts) -> Finding:
@@ -33,19 +34,28 @@ def _check_response(facts: DoctorFacts) -> Finding:
 def _find_response_problem(request: SentRequest, *, is_beyond: bool) -> tuple[str, str | None] | None:
     """Return what is wrong with a response, and what else to do; statuses with a check of their own are not."""
     error, response, path = request.error, request.response, request.path
-    if isinstance(error, APITimeoutError):
-        return f"{error}", "run it again; --timeout allows more time"
     if response is None:
-        may_pass = error is not None and error.retryable
-        return f"{error}", "run it again; a proxy or the server ends connections early" if may_pass else None
+        return f"{error}", _find_remedy(error)
     if error is not None:
-        return f"{error}, for {path}", "check the base URL: a proxy, a login page or another server may respond"
+        return f"{error}, for {path}", _OTHER_SERVER
     if response.status < 400 or response.status in (401, 403, 429) or (is_beyond and response.status == 422):
         return None
     html = " as an HTML page" if "html" in response.headers.get("Content-Type", "").lower() else ""
     if response.status >= 500:
         return f"status {response.status}{html} for {path}", "the service fails: run it again later"
     return f"status {response.status}{html} for {path}", "check the base URL: another server may respond"
+
+
+def _find_remedy(error: CustomersError | None) -> str | None:
+    """Return what to do if there is no response; None if the error says it."""
+    match error:
+        case APITimeoutError():
+            return "run it again; --timeout allows more time"
+        case CustomersError(retryable=True):
+            return "run it again; a proxy or the server ends connections early"
+        case APIResponseError():
+            return _OTHER_SERVER
+    return None
 
 
 def _check_authentication(facts: DoctorFacts) -> Finding:
