@@ -14,19 +14,18 @@ import pytest
 import trustme
 from aiohttp import web
 
-from customers_async import Network, StaticToken
+from customers_async import Network
 from customers_async.calls.responses import Response
 from customers_async.doctor.examination import examine, exit_code
-from customers_async.doctor.facts import Certificate, Exchange, Facts, Step, TokenFacts
+from customers_async.doctor.facts import Certificate, DoctorFacts, SentRequest, Step, TokenFacts
 from customers_async.doctor.finding import Finding
 from customers_async.doctor.probe import probe
-from customers_async.emulator import Emulator
-from customers_async.emulator import Exchange as Asked
+from customers_async.emulator import Emulator, Exchange
 from customers_async.emulator.faults import NAMED_FAULTS
 from tests.faults.test_command_line import terminal
 from tests.proxy import run_proxy
 from tests.test_cli import Command, command, service
-from tests.wire import raw_server
+from tests.wire import hang_up, raw_server
 
 __all__ = ["command", "service"]  # fixtures
 
@@ -69,19 +68,28 @@ class Report:
         return {name: status for name, status in found.items() if status in ("warning", "failed")}
 
 
-async def diagnose(emulator: Emulator, token: str | None = None, timeout: float = 30.0) -> Report:
+async def investigate(
+    url: str, token: str | None = None, network: Network | None = None, timeout: float = 5.0
+) -> DoctorFacts:
+    """Collect the facts about a server, with a token in the environment."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CUSTOMERS_TOKEN", token or "token")
+        return await probe(None, url, network or Network(), url_problem=None, timeout=timeout)
+
+
+async def diagnose(emulator: Emulator, token: str | None = None) -> Report:
     """Examine an emulator."""
-    source = StaticToken(token or emulator.token)
-    facts = await probe(source, emulator.url, Network(), url_problem=None, timeout=timeout)
+    facts = await investigate(emulator.url, token or emulator.token, timeout=30.0)
     return report(facts, emulator.stats.requests)
 
 
-def report(facts: Facts, requests: int = 0) -> Report:
+def report(facts: DoctorFacts, requests: int = 0) -> Report:
     """Examine facts, and check what holds for every report."""
     findings = examine(facts)
     assert [finding.check for finding in findings] == CHECKS
     for finding in findings:
-        assert (finding.remedy is not None) == (finding.status in ("warning", "failed")), finding
+        assert finding.remedy is None or finding.status in ("warning", "failed"), finding
+        assert finding.remedy is not None or finding.status != "warning", finding
         assert (finding.code in (2, 3, 4)) == (finding.status == "failed"), finding
     assert requests <= 3
     return Report({finding.check: finding for finding in findings}, exit_code(findings), requests)
@@ -169,7 +177,7 @@ async def test_fault_of_the_list_alone_is_named(emulator: Emulator, fault: int |
     assert words in found.findings[check].message
 
 
-async def rename(asked: Asked) -> web.StreamResponse:
+async def rename(asked: Exchange) -> web.StreamResponse:
     """Respond with records that lack a field."""
     response = await asked.answer()
     response.body = bytes(response.body or b"").replace(b'"name"', b'"title"')  # type: ignore[arg-type]  # it is bytes
@@ -272,7 +280,7 @@ async def test_requests_of_other_programs_are_seen(emulator: Emulator) -> None:
 async def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing after it is checked; a proxy of the environment may be what is missing."""
     monkeypatch.setenv("HTTPS_PROXY", "http://user:Kan4ri@proxy.example")
-    facts = await probe(StaticToken("token"), "https://nowhere.invalid", Network(), url_problem=None, timeout=5)
+    facts = await investigate("https://nowhere.invalid")
     found = report(facts)
     assert (found.code, found.status("dns"), found.status("proxy")) == (4, "failed", "warning")
     assert {found.status(name) for name in CHECKS[5:]} == {"not checked"}
@@ -283,7 +291,7 @@ async def test_refused_connection() -> None:
     """The port is closed."""
     async with raw_server(b"") as server:
         url = server.url
-    facts = await probe(StaticToken("token"), url, Network(), url_problem=None, timeout=5)
+    facts = await investigate(url)
     found = report(facts)
     assert (found.code, found.status("tcp")) == (4, "failed")
     assert "connect" in found.findings["tcp"].message
@@ -296,7 +304,7 @@ async def test_server_that_never_accepts(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio, "open_connection", hang)
-    found = report(await probe(StaticToken("token"), "http://127.0.0.1:1", Network(), url_problem=None, timeout=5))
+    found = report(await investigate("http://127.0.0.1:1"))
     assert found.findings["tcp"].message == "no connection to the server: nothing arrived within 5 s"
 
 
@@ -317,8 +325,8 @@ async def tls_server(authority: trustme.CA, name: str, **options: Any) -> AsyncI
 @pytest.mark.parametrize(
     ("name", "trusted", "options", "words"),
     [
-        ("localhost", False, {}, "not of an authority that this machine trusts"),
-        ("other.example", True, {}, "for another name"),
+        ("localhost", False, {}, "from an authority that is not trusted here; if it is your company's, name its file"),
+        ("other.example", True, {}, "for another host name; check the host in the base URL"),
         ("localhost", True, {"not_after": datetime.now(UTC) - timedelta(days=1)}, "has expired"),
         ("localhost", True, {"not_before": datetime.now(UTC) + timedelta(days=1)}, "not valid yet"),
     ],
@@ -332,7 +340,7 @@ async def test_bad_certificate_is_named(
         authority.cert_pem.write_to_path(f"{tmp_path / 'ca.pem'}")
         monkeypatch.setenv("SSL_CERT_FILE", f"{tmp_path / 'ca.pem'}")
     async with tls_server(authority, name, **options) as url:
-        found = report(await probe(StaticToken("token"), url, Network(), url_problem=None, timeout=5))
+        found = report(await investigate(url))
     assert (found.code, found.status("tls")) == (4, "failed")
     assert words in found.findings["tls"].message
     assert found.status("response") == "not checked"
@@ -344,41 +352,51 @@ async def test_good_certificate_is_read(monkeypatch: pytest.MonkeyPatch, tmp_pat
     authority.cert_pem.write_to_path(f"{tmp_path / 'ca.pem'}")
     monkeypatch.setenv("SSL_CERT_FILE", f"{tmp_path / 'ca.pem'}")
     async with tls_server(authority, "localhost", not_after=datetime.now(UTC) + timedelta(days=3)) as url:
-        found = report(await probe(StaticToken("token"), url, Network(), url_problem=None, timeout=5))
+        found = report(await investigate(url))
     assert (found.status("tls"), found.findings["tls"].message[:7]) == ("warning", "TLSv1.3")
 
 
 async def test_https_to_a_plain_port_is_named(emulator: Emulator) -> None:
     """It speaks no TLS."""
-    found = report(
-        await probe(StaticToken("token"), emulator.url.replace("http", "https"), Network(), url_problem=None, timeout=5)
-    )
+    found = report(await investigate(emulator.url.replace("http", "https")))
     assert (found.code, found.status("tls")) == (4, "failed")
-    assert "TLS failed" in found.findings["tls"].message
+    assert found.findings["tls"].message == (
+        "TLS failed: the server does not speak TLS there; check scheme and port in the base URL"
+    )
+
+
+async def test_server_that_hangs_up_instead_of_tls_is_named() -> None:
+    """The port may be that of another service."""
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        found = report(await investigate(url))
+    assert (found.code, found.status("tls")) == (4, "failed")
+    assert "check that the port of the base URL speaks https" in found.findings["tls"].message
 
 
 async def test_server_that_is_no_web_server() -> None:
     """The response is not HTTP."""
     async with raw_server(b"220 mail.example ESMTP\r\n") as server:
-        found = report(await probe(StaticToken("token"), server.url, Network(), url_problem=None, timeout=5))
+        found = report(await investigate(server.url))
     assert (found.code, found.status("response")) == (4, "failed")
+    assert "check the base URL" in f"{found.findings['response'].remedy}"
 
 
 # Findings from facts alone
 
 
-def facts_with(**changes: Any) -> Facts:
+def facts_with(**changes: Any) -> DoctorFacts:
     """Facts of a working service over https, with changes."""
     response = Response(200, {"Content-Type": "application/json"}, b"[]")
-    exchange = Exchange("/api/v1/auth", 0.1, 1e9, response)
-    facts = Facts(
+    owner = SentRequest("/api/v1/auth", 0.1, 1e9, response)
+    facts = DoctorFacts(
         now=1e9,
         token=TokenFacts("$CUSTOMERS_TOKEN", is_jwt=True),
         url="https://public-api.gurupay.eu",
         dns=Step(detail="192.0.2.1"),
         tcp=Step(detail="port 443"),
         tls=Certificate("TLSv1.3", 2e9),
-        owner=exchange,
+        owner=owner,
     )
     return attrs.evolve(facts, **changes)
 
@@ -474,6 +492,21 @@ def test_command_names_what_is_missing_here(
     assert "Kan4ri" not in outcome.out + outcome.err
 
 
+@pytest.mark.parametrize("option", ["--debug", "--max-wait=1"])
+def test_command_refuses_options_without_effect(command: Command, service: Emulator, option: str) -> None:
+    """It does not wait for the rate limit, and its report is what it logs."""
+    outcome = command("doctor", option)
+    assert (outcome.code, "no such option" in outcome.err, service.stats.requests) == (2, True, 0)
+
+
+def test_command_reads_the_token_from_a_file(command: Command, service: Emulator, tmp_path: Any) -> None:
+    """The report names it."""
+    (tmp_path / "token").write_text(service.token)
+    outcome = command("doctor", "--json", "--token-file", f"{tmp_path / 'token'}")
+    assert outcome.code == 0
+    assert outcome.document["findings"][0]["message"] == f"a JWT from the file {tmp_path / 'token'}"
+
+
 def test_command_without_a_token_checks_the_way_to_the_server(
     command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,7 +525,7 @@ async def test_request_through_a_proxy(emulator: Emulator) -> None:
     async with run_proxy({"127.0.0.1": port}, login="user:Kan4ri") as proxy:
         url = proxy.url.replace("http://", "http://user:Kan4ri@")
         network = Network(proxy=url)
-        facts = await probe(StaticToken(emulator.token), emulator.url, network, url_problem=None, timeout=5)
+        facts = await investigate(emulator.url, emulator.token, network=network)
     found = report(facts)
     assert (found.code, found.status("proxy"), found.status("tls")) == (0, "ok", "not checked")
     assert found.findings["proxy"].message.startswith("requests pass 127.0.0.1:")
@@ -503,9 +536,46 @@ async def test_proxy_that_does_not_run(emulator: Emulator) -> None:
     """It is the proxy that is named, not the server."""
     async with raw_server(b"") as server:
         network = Network(proxy=server.url)
-    found = report(await probe(StaticToken("token"), emulator.url, network, url_problem=None, timeout=5))
+    found = report(await investigate(emulator.url, network=network))
     assert (found.code, found.status("tcp")) == (4, "failed")
     assert "no connection to the proxy" in found.findings["tcp"].message
+
+
+@pytest.mark.parametrize(
+    ("login", "words"),
+    [("", "requires a user name and a password"), ("user:Kan4ri@", "refuses the user name or the password")],
+)
+async def test_proxy_that_refuses_is_named(emulator: Emulator, login: str, words: str) -> None:
+    """The message says what to do; to run it again does not help."""
+    async with run_proxy(login="user:pass") as proxy:
+        network = Network(proxy=proxy.url.replace("//", f"//{login}"))
+        facts = await investigate(emulator.url, emulator.token, network=network)
+    found = report(facts, len(proxy.requests))
+    assert (found.code, found.problems, found.requests) == (4, {"response": "failed"}, 1)
+    assert words in found.findings["response"].message
+    assert found.findings["response"].remedy is None
+    assert "Kan4ri" not in repr(found) + repr(facts)
+
+
+async def test_proxy_that_hangs_up_may_do_better_later(emulator: Emulator) -> None:
+    """The remedy is to run it again."""
+    async with run_proxy(reply=b"") as proxy:
+        network = Network(proxy=proxy.url)
+        found = report(await investigate(emulator.url, emulator.token, network=network))
+    assert (found.code, found.problems) == (4, {"response": "failed"})
+    assert "run it again" in f"{found.findings['response'].remedy}"
+
+
+@pytest.mark.parametrize("with_proxy", [False, True])
+async def test_file_that_cannot_be_read_is_named(emulator: Emulator, tmp_path: Any, with_proxy: bool) -> None:
+    """With and without a proxy, and before a request."""
+    async with run_proxy() as proxy:
+        network = Network(ca_file=tmp_path / "missing.pem", proxy=proxy.url if with_proxy else None)
+        facts = await investigate(emulator.url, emulator.token, network=network)
+    found = report(facts, emulator.stats.requests + len(proxy.requests))
+    assert (found.code, found.problems, found.requests, facts.requests) == (3, {"tls": "failed"}, 0, [])
+    assert "missing.pem cannot be read" in found.findings["tls"].message
+    assert found.findings["tls"].remedy == "correct --ca-file or CUSTOMERS_CA_FILE"
 
 
 async def test_authority_of_a_file(tmp_path: Any) -> None:
@@ -515,10 +585,10 @@ async def test_authority_of_a_file(tmp_path: Any) -> None:
     (tmp_path / "none.pem").write_text("Kan4ri")
     async with tls_server(authority, "localhost") as url:
         network = Network(ca_file=tmp_path / "ca.pem")
-        found = report(await probe(StaticToken("token"), url, network, url_problem=None, timeout=5))
+        found = report(await investigate(url, network=network))
         assert found.status("tls") == "ok"
         network = Network(ca_file=tmp_path / "none.pem")
-        found = report(await probe(StaticToken("token"), url, network, url_problem=None, timeout=5))
+        found = report(await investigate(url, network=network))
     assert (found.code, found.status("tls")) == (3, "failed")
     assert "none.pem" in found.findings["tls"].message
     assert "Kan4ri" not in repr(found)

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from customers_async.calls.loaded_network import Proxy
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError, may_pass
 
-__all__ = ["ProxyRefusal", "SentRequest", "translate"]
+__all__ = ["ProxyRefusal", "SentRequest", "describe_certificate", "describe_handshake", "translate"]
 
 _ALERTS: Final = ("ALERT", "EOF", "TLSV1_", "UNKNOWN_ERROR")
 """Parts of OpenSSL's texts for alerts. It has no names for some, such as an early ``close_notify``."""
@@ -150,12 +150,12 @@ def _tls_error(error: Exception, request: SentRequest) -> APIConnectionError | N
     peer = (error.host, error.port) if isinstance(error, aiohttp.ClientConnectorError) else None
     if proxy is not None and peer == (proxy.url.host, proxy.url.port):
         where, url = f" with the proxy {proxy.address}", "the proxy's URL"
-    problem = _describe_certificate(cause, url) or _describe_handshake(cause, url)
+    problem = describe_certificate(cause, url) or describe_handshake(cause, url)
     transient = _is_passing_alert(cause)
     return APIConnectionError(f"TLS failed{where}: {problem}", transient=transient, sent=request.was_sent(error))
 
 
-def _describe_certificate(error: ssl.SSLError, url: str) -> str | None:
+def describe_certificate(error: ssl.SSLError, url: str) -> str | None:
     """Why the server's certificate is not accepted, and what to do; None if it is not about that."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return None
@@ -163,7 +163,7 @@ def _describe_certificate(error: ssl.SSLError, url: str) -> str | None:
     return problem.format(url=url) if problem else f"the certificate is not accepted ({error.verify_message})"
 
 
-def _describe_handshake(error: ssl.SSLError, url: str) -> str:
+def describe_handshake(error: ssl.SSLError, url: str) -> str:
     """Why there was no TLS connection, and what to do where that is known."""
     reason = error.reason or "no reason given"
     if reason in _WRONG_PROTOCOL:

@@ -11,9 +11,16 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from customers_async import ConfigurationError, CustomersClient, FileToken, Network, RateLimiter
+from customers_async import (
+    PRODUCTION_URL,
+    ConfigurationError,
+    CustomersClient,
+    FileToken,
+    Network,
+    RateLimiter,
+)
 
-__all__ = ["Connection", "Flag", "Reserve", "UsageError", "translate_usage_errors"]
+__all__ = ["Access", "Connection", "Flag", "Reserve", "UsageError", "translate_usage_errors"]
 
 Flag = Annotated[bool, Parameter(negative="")]
 """An option without a value, and without a ``--no-`` form."""
@@ -37,30 +44,60 @@ def translate_usage_errors() -> Iterator[None]:
 
 @Parameter(name="*", group="Connection")
 @attrs.frozen(kw_only=True)
-class Connection:
-    """How to connect to the service.
+class Access:
+    """How to reach the service.
 
     Attributes:
         base_url: The service's URL; default: $CUSTOMERS_BASE_URL, else production.
         token_file: A file that holds the token; default: $CUSTOMERS_TOKEN, else the file that $CUSTOMERS_TOKEN_FILE
             names.
         timeout: Seconds allowed for each attempt of a request.
-        max_wait: Longest wait of a call for the rate limit, in seconds; 0 never waits.
         proxy: The URL of a proxy, perhaps with user name and password; default: $CUSTOMERS_PROXY, which other users of
             the machine cannot read. HTTPS_PROXY is not used.
         ca_file: A file of certificates of authorities to trust besides those of the system; default:
             $CUSTOMERS_CA_FILE.
         allow_http: A host name to which plain http is allowed, besides those in $CUSTOMERS_ALLOW_HTTP; may be repeated.
-        debug: Log each request on stderr.
     """
 
     base_url: str | None = attrs.field(default=None, repr=False)  # may hold a password
     token_file: Path | None = None
     timeout: Annotated[float, Parameter(validator=Number(gt=0))] = 30.0
-    max_wait: Annotated[float, Parameter(validator=Number(gte=0))] = 120.0
     proxy: str | None = attrs.field(default=None, repr=False)
     ca_file: Path | None = None
     allow_http: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+
+    def find_base_url(self) -> str:
+        """Return the option, the variable or the default; not checked."""
+        return (os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL) if self.base_url is None else self.base_url
+
+    def make_token_source(self) -> FileToken | None:
+        """Return the file of the token; None means the environment."""
+        return None if self.token_file is None else FileToken(self.token_file)
+
+    def make_network(self) -> Network:
+        """Return how requests reach the service.
+
+        Raises:
+            ValueError: An option or a variable is invalid.
+        """
+        return Network(
+            proxy=self.proxy or os.environ.get("CUSTOMERS_PROXY") or None,
+            ca_file=self.ca_file or os.environ.get("CUSTOMERS_CA_FILE") or None,
+            allow_http=self.allow_http,
+        )
+
+
+@Parameter(name="*", group="Connection")
+@attrs.frozen(kw_only=True)
+class Connection(Access):
+    """How to connect to the service with a client.
+
+    Attributes:
+        max_wait: Longest wait of a call for the rate limit, in seconds; 0 never waits.
+        debug: Log each request on stderr.
+    """
+
+    max_wait: Annotated[float, Parameter(validator=Number(gte=0))] = 120.0
     debug: Flag = False
 
     @asynccontextmanager
@@ -81,23 +118,11 @@ class Connection:
         async with client:
             yield client
 
-    def make_network(self) -> Network:
-        """Return how requests reach the service.
-
-        Raises:
-            ValueError: An option or a variable is invalid.
-        """
-        return Network(
-            proxy=self.proxy or os.environ.get("CUSTOMERS_PROXY") or None,
-            ca_file=self.ca_file or os.environ.get("CUSTOMERS_CA_FILE") or None,
-            allow_http=self.allow_http,
-        )
-
     def _make_client(self, rate_limiter: RateLimiter) -> CustomersClient:
         try:
             return CustomersClient(
-                FileToken(self.token_file) if self.token_file else None,
-                base_url=self.base_url,
+                self.make_token_source(),
+                base_url=self.find_base_url(),
                 timeout=self.timeout,
                 rate_limiter=rate_limiter,
                 max_rate_limit_wait=self.max_wait,

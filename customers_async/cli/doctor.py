@@ -1,6 +1,5 @@
 """``customers-async doctor``: what stands between this machine and the first customer."""
 
-import os
 from collections.abc import Iterable
 
 import attrs
@@ -8,9 +7,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from customers_async import PRODUCTION_URL, FileToken, Network
+from customers_async import Network
 from customers_async.calls.network import check_destination
-from customers_async.cli.connection import Connection, Flag, translate_usage_errors
+from customers_async.cli.connection import Access, Flag, translate_usage_errors
 from customers_async.cli.output import escape, format_json_line, is_narrow, render, write
 from customers_async.doctor.examination import examine, exit_code
 from customers_async.doctor.finding import Finding
@@ -18,38 +17,35 @@ from customers_async.doctor.probe import probe
 
 __all__ = ["doctor"]
 
-_CONNECTION = Connection()
+_ACCESS = Access()
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "not checked": "dim"}
 
 
-async def doctor(*, json: Flag = False, connection: Connection = _CONNECTION) -> int:
+async def doctor(*, json: Flag = False, access: Access = _ACCESS) -> int:
     """Find out what stands between this machine and the first customer, with at most three requests.
 
     Args:
         json: Print one JSON document.
-        connection: How to connect to the service.
+        access: How to reach the service.
     """
     with translate_usage_errors():
-        network = connection.make_network()
-    base_url, problem = _find_base_url(connection, network)
-    token = None if connection.token_file is None else FileToken(connection.token_file)
-    facts = await probe(token, base_url, network, url_problem=problem, timeout=connection.timeout)
+        network = access.make_network()
+    base_url, problem = _check_base_url(access.find_base_url(), network)
+    token = access.make_token_source()
+    facts = await probe(token, base_url, network, url_problem=problem, timeout=access.timeout)
     findings = examine(facts)
     if json:
         shown = [attrs.asdict(finding, filter=lambda field, _: field.name != "code") for finding in findings]
-        await write(format_json_line({"findings": shown, "requests": len(facts.exchanges)}))
+        await write(format_json_line({"findings": shown, "requests": len(facts.requests)}))
     else:
         await write(render(_make_list(findings) if is_narrow() else _make_table(findings)))
     return exit_code(findings)
 
 
-def _find_base_url(connection: Connection, network: Network) -> tuple[str, str | None]:
+def _check_base_url(base_url: str, network: Network) -> tuple[str, str | None]:
     """Return the base URL, or what is wrong with it."""
-    url = connection.base_url
-    if url is None:
-        url = os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL
     try:
-        return check_destination(url, network), None
+        return check_destination(base_url, network), None
     except ValueError as error:
         return "", f"{error}"
 

@@ -28,6 +28,7 @@ from customers_async.cli.commands import app
 from customers_async.cli.connection import UsageError
 from customers_async.cli.output import discard_output, print_message
 from customers_async.cli.signals import Interruption
+from customers_async.doctor.finding import API, CREDENTIALS, USAGE
 from customers_async.errors import ACCESS_ERRORS
 from customers_async.mirror import MassRemovalError
 
@@ -65,7 +66,7 @@ def _run_command(argv: Sequence[str], interruption: Interruption) -> int:
         return _call_command(argv, interruption) or 0
     except (CycloptsError, UsageError) as error:
         print_message(f"{_describe_usage(error)} (see customers-async --help)")
-        return 2
+        return USAGE
     except CustomersError as error:
         print_message(_describe(error))
         return _exit_code(error)
@@ -75,7 +76,7 @@ def _run_command(argv: Sequence[str], interruption: Interruption) -> int:
 
 def _exit_code(error: CustomersError) -> int:
     if isinstance(error, ACCESS_ERRORS):
-        return 3
+        return CREDENTIALS
     match error:
         case IncompleteListError():
             return 5
@@ -83,7 +84,7 @@ def _exit_code(error: CustomersError) -> int:
             return 6
         case ExportError():
             return 1
-    return 4
+    return API
 
 
 def _call_command(argv: Sequence[str], interruption: Interruption) -> int | None:

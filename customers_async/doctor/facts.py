@@ -7,7 +7,7 @@ import attrs
 from customers_async.calls.responses import Response, read_date
 from customers_async.errors import CustomersError
 
-__all__ = ["Certificate", "Exchange", "Facts", "Step", "TokenFacts"]
+__all__ = ["Certificate", "DoctorFacts", "SentRequest", "Step", "TokenFacts"]
 
 
 @attrs.frozen
@@ -49,20 +49,18 @@ class Certificate:
     Attributes:
         version: The version of TLS, such as ``TLSv1.3``; empty if it failed.
         expires: When the certificate expires, in Unix seconds; infinity if that is not known.
-        failure: OpenSSL's name of the failure, or None.
-        code: OpenSSL's code for a certificate that was refused, or None.
+        failure: What failed, and what to do where that is known; or None.
         is_local: Whether the failure is in a file of this machine.
     """
 
     version: str = ""
     expires: float = math.inf
     failure: str | None = None
-    code: int | None = None
     is_local: bool = False
 
 
 @attrs.frozen
-class Exchange:
+class SentRequest:
     """One request and what came of it.
 
     Attributes:
@@ -86,7 +84,7 @@ class Exchange:
 
 
 @attrs.define
-class Facts:
+class DoctorFacts:
     """Everything that was found out; None for what was not tried.
 
     Attributes:
@@ -98,7 +96,7 @@ class Facts:
         ignored_proxies: The environment variables that name a proxy, which the client does not use.
         dns: Whether the name of the server, or of the proxy, is known.
         tcp: Whether its port accepts connections.
-        tls: The server's certificate.
+        tls: The server's certificate; None also with a proxy, unless a file of this machine cannot be used.
         owner: The request for the token's owner.
         page: The request for the first page of the list.
         beyond: The request for the customers beyond the first 10,000.
@@ -113,32 +111,32 @@ class Facts:
     dns: Step | None = None
     tcp: Step | None = None
     tls: Certificate | None = None
-    owner: Exchange | None = None
-    page: Exchange | None = None
-    beyond: Exchange | None = None
+    owner: SentRequest | None = None
+    page: SentRequest | None = None
+    beyond: SentRequest | None = None
 
     @property
-    def exchanges(self) -> list[Exchange]:
+    def requests(self) -> list[SentRequest]:
         """The requests that were sent, in order."""
-        return [exchange for exchange in (self.owner, self.page, self.beyond) if exchange is not None]
+        return [request for request in (self.owner, self.page, self.beyond) if request is not None]
 
     @property
     def responses(self) -> list[Response]:
         """The responses that arrived, in order."""
-        return [exchange.response for exchange in self.exchanges if exchange.response is not None]
+        return [request.response for request in self.requests if request.response is not None]
 
     @property
     def skew(self) -> float | None:
         """By how many seconds the service's clock is ahead of this machine's; None if that is not known."""
-        for exchange in self.exchanges:
-            if exchange.response is not None and (date := read_date(exchange.response.headers)) is not None:
-                return date - exchange.received_at
+        for request in self.requests:
+            if request.response is not None and (date := read_date(request.response.headers)) is not None:
+                return date - request.received_at
         return None
 
     @property
     def accepted(self) -> bool:
         """Whether a response was data."""
-        return any(exchange.is_data for exchange in self.exchanges)
+        return any(request.is_data for request in self.requests)
 
     def saw(self, status: int) -> bool:
         """Whether a response had this status."""

@@ -22,7 +22,7 @@ __all__ = [
 Status = Literal["ok", "warning", "failed", "not checked"]
 
 USAGE, CREDENTIALS, API = 2, 3, 4
-"""The exit codes of the command line."""
+"""Exit codes of the command line: wrong usage; a refused token, address or file; the API or the network."""
 DAY = 86_400.0
 """Seconds."""
 RENEW = "make a new token in the vendor's dashboard, and store it where this one comes from"
@@ -36,7 +36,7 @@ class Finding:
         check: The name of the check.
         status: Its result.
         message: What was found.
-        remedy: What to do about it, or None.
+        remedy: What to do about it; None if that is nothing, not known, or part of the message.
         code: The exit code that it causes.
     """
 

@@ -3,7 +3,7 @@
 import math
 
 from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
-from customers_async.doctor.facts import Facts
+from customers_async.doctor.facts import DoctorFacts
 from customers_async.doctor.finding import (
     API,
     CREDENTIALS,
@@ -19,11 +19,8 @@ from customers_async.doctor.finding import (
 
 __all__ = ["LOCAL_CHECKS"]
 
-_UNTRUSTED, _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = (18, 19, 20, 21), 10, 9, (62, 64)
-"""OpenSSL's codes for certificates that are refused."""
 
-
-def _check_token(facts: Facts) -> Finding:
+def _check_token(facts: DoctorFacts) -> Finding:
     token = facts.token
     if token.problem is not None:
         remedy = "put the token into CUSTOMERS_TOKEN, or into a file that --token-file or CUSTOMERS_TOKEN_FILE names"
@@ -34,7 +31,7 @@ def _check_token(facts: Facts) -> Finding:
     return Finding("token", "ok", f"{'a JWT' if token.is_jwt else 'a token'} from {token.origin}")
 
 
-def _check_expiry(facts: Facts) -> Finding:
+def _check_expiry(facts: DoctorFacts) -> Finding:
     token = facts.token
     if token.problem is not None:
         return skip("expiry", "there is no token")
@@ -51,14 +48,14 @@ def _check_expiry(facts: Facts) -> Finding:
     return Finding("expiry", "ok", f"the token expires at {when}")
 
 
-def _check_base_url(facts: Facts) -> Finding:
+def _check_base_url(facts: DoctorFacts) -> Finding:
     if facts.url_problem is not None:
         return Finding("base_url", "failed", facts.url_problem, "correct --base-url or CUSTOMERS_BASE_URL", USAGE)
     known = {PRODUCTION_URL: "production", VENDOR_SANDBOX_URL: "the vendor's sandbox"}
     return Finding("base_url", "ok", f"{facts.url} ({known.get(facts.url, 'another server')})")
 
 
-def _check_proxy(facts: Facts) -> Finding:
+def _check_proxy(facts: DoctorFacts) -> Finding:
     if not facts.url:
         return skip("proxy", "there is no valid base URL")
     if facts.proxy:
@@ -71,7 +68,7 @@ def _check_proxy(facts: Facts) -> Finding:
     return Finding("proxy", "warning" if is_unreachable else "ok", message, "try --proxy" if is_unreachable else None)
 
 
-def _check_dns(facts: Facts) -> Finding:
+def _check_dns(facts: DoctorFacts) -> Finding:
     if facts.dns is None:
         return skip("dns", "there is no valid base URL")
     if facts.dns.problem is not None:
@@ -83,7 +80,7 @@ def _check_dns(facts: Facts) -> Finding:
     return Finding("dns", "ok", facts.dns.detail)
 
 
-def _check_tcp(facts: Facts) -> Finding:
+def _check_tcp(facts: DoctorFacts) -> Finding:
     if facts.tcp is None:
         return skip("tcp", "the server's address is not known")
     if facts.tcp.problem is not None:
@@ -93,7 +90,7 @@ def _check_tcp(facts: Facts) -> Finding:
     return Finding("tcp", "ok", f"{facts.tcp.detail} in {format_seconds(facts.tcp.seconds)}")
 
 
-def _check_tls(facts: Facts) -> Finding:
+def _check_tls(facts: DoctorFacts) -> Finding:
     if facts.tls is None and facts.proxy:
         return skip("tls", "a proxy is in between; the response shows whether it works")
     if facts.tls is None:
@@ -102,26 +99,12 @@ def _check_tls(facts: Facts) -> Finding:
     if facts.tls.failure is not None:
         if facts.tls.is_local:
             return Finding("tls", "failed", facts.tls.failure, "correct --ca-file or CUSTOMERS_CA_FILE", CREDENTIALS)
-        message, remedy = _explain_tls(facts.tls.failure, facts.tls.code)
-        return Finding("tls", "failed", message, remedy, API)
+        return Finding("tls", "failed", facts.tls.failure, code=API)
     left, when = facts.tls.expires - facts.now, format_time(facts.tls.expires)
     if left < 14 * DAY:
         message = f"{facts.tls.version}; the server's certificate expires at {when}"
         return Finding("tls", "warning", message, "tell the operator of the server")
     return Finding("tls", "ok", f"{facts.tls.version}; the certificate is valid until {when}")
-
-
-def _explain_tls(failure: str, code: int | None) -> tuple[str, str]:
-    """Return what is wrong with the server's certificate, and what to do."""
-    own_authority = "if your network has an authority of its own, name its file by --ca-file or SSL_CERT_FILE"
-    if code in _UNTRUSTED:
-        return "the certificate is not of an authority that this machine trusts", own_authority
-    if code in (_EXPIRED, _NOT_YET_VALID):
-        state = "has expired" if code == _EXPIRED else "is not valid yet"
-        return f"the certificate {state}", "check this machine's clock; else tell the operator of the server"
-    if code in _WRONG_NAME:
-        return "the certificate is for another name", "check the base URL; a proxy or a login page may be in between"
-    return f"TLS failed: {failure}", "check that the port of the base URL speaks https"
 
 
 LOCAL_CHECKS = (

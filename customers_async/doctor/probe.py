@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 from customers_async.calls import endpoints
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
+from customers_async.calls.failures import describe_certificate, describe_handshake
 from customers_async.calls.loaded_network import load_tls
 from customers_async.calls.network import Network, proxy_address
 from customers_async.calls.responses import Response, response_error
-from customers_async.calls.tokens import EnvToken, FileToken, TokenSource, check_token, token_source
+from customers_async.calls.tokens import FileToken, TokenSource, check_token, token_source
 from customers_async.calls.transport import Transport
 from customers_async.checks import MAX_PER_PAGE, RESULT_CAP
-from customers_async.doctor.facts import Certificate, Exchange, Facts, Step, TokenFacts
+from customers_async.doctor.facts import Certificate, DoctorFacts, SentRequest, Step, TokenFacts
 from customers_async.errors import APIConnectionError, ConfigurationError, CustomersError, stripped
 
 __all__ = ["probe"]
@@ -29,26 +30,26 @@ _MAX_BODY = 4 * 2**20
 
 
 async def probe(
-    token: TokenSource | None, base_url: str, network: Network, *, url_problem: str | None, timeout: float
-) -> Facts:
+    token: FileToken | None, base_url: str, network: Network, *, url_problem: str | None, timeout: float
+) -> DoctorFacts:
     """Collect the facts, as far as they can be collected.
 
     Args:
-        token: The token source; None means the environment.
-        network: How requests reach the service.
+        token: The file of the token; None means the environment.
         base_url: The base URL, checked; anything if ``url_problem`` says that it is not valid.
+        network: How requests reach the service.
         url_problem: What is wrong with the base URL.
         timeout: Seconds for each step and each request.
     """
     clock = _start_clock()
     credential, token_facts = await _read_token(token)
-    facts = Facts(now=clock(), token=token_facts, url_problem=url_problem)
+    facts = DoctorFacts(now=clock(), token=token_facts, url_problem=url_problem)
     facts.ignored_proxies = tuple(name for name in _PROXIES if os.environ.get(name))
     if url_problem is None:
         facts.url = base_url
         facts.proxy = "" if network.proxy is None else proxy_address(network.proxy)
         if await _reach(facts, network, timeout) and credential is not None:
-            await _ask(facts, network, credential, timeout, clock)
+            await _send_requests(facts, network, credential, timeout, clock)
     return facts
 
 
@@ -59,10 +60,10 @@ def _start_clock() -> Callable[[], float]:
     return lambda: offset + loop.time()
 
 
-async def _read_token(source: TokenSource | None) -> tuple[Credential | None, TokenFacts]:
+async def _read_token(file: FileToken | None) -> tuple[Credential | None, TokenFacts]:
     origin = ""
     try:
-        source = token_source(source)
+        source = token_source(file)
         origin = _describe_source(source)
         credential = Credential.of(check_token(await source.get(), origin), 0)
     except ConfigurationError as error:
@@ -72,30 +73,31 @@ async def _read_token(source: TokenSource | None) -> tuple[Credential | None, To
 
 
 def _describe_source(source: TokenSource) -> str:
-    match source:
-        case EnvToken():
-            return f"${source.name}"
-        case FileToken():
-            return f"the file {source.path}"
-    return "a source of its own"
+    return f"the file {source.path}" if isinstance(source, FileToken) else "$CUSTOMERS_TOKEN"
 
 
-async def _reach(facts: Facts, network: Network, timeout: float) -> bool:
-    """Resolve the name, connect, and check the certificate; return whether all of it succeeded.
+async def _reach(facts: DoctorFacts, network: Network, timeout: float) -> bool:
+    """Resolve the name, connect, load the network's files, check the certificate; return whether all of it succeeded.
 
-    Of a proxy only the first two are checked: the requests show what comes behind it.
+    The certificate is not checked with a proxy: the requests show what comes behind it.
     """
     parts = urlsplit(facts.url if network.proxy is None else network.proxy)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     facts.dns = await _resolve(host, port, timeout)
-    if facts.dns.problem is None:
-        facts.tcp = await _connect(host, port, timeout)
-        if facts.tcp.problem is None:
-            if facts.proxy or parts.scheme == "http":
-                return True
-            facts.tls = await _check_certificate(host, port, network, timeout)
-            return facts.tls.failure is None
-    return False
+    if facts.dns.problem is not None:
+        return False
+    facts.tcp = await _connect(host, port, timeout)
+    if facts.tcp.problem is not None:
+        return False
+    try:
+        context = await asyncio.to_thread(load_tls, network)
+    except ConfigurationError as error:
+        facts.tls = Certificate(failure=f"{error}", is_local=True)
+        return False
+    if facts.proxy or parts.scheme == "http":
+        return True
+    facts.tls = await _check_certificate(host, port, context, timeout)
+    return facts.tls.failure is None
 
 
 async def _resolve(host: str, port: int, timeout: float) -> Step:
@@ -124,20 +126,18 @@ async def _connect(host: str, port: int, timeout: float) -> Step:
     return Step(detail=f"port {port}", seconds=seconds)
 
 
-async def _check_certificate(host: str, port: int, network: Network, timeout: float) -> Certificate:
+async def _check_certificate(host: str, port: int, context: ssl.SSLContext | bool, timeout: float) -> Certificate:
     try:
-        context = await asyncio.to_thread(load_tls, network)
         if isinstance(context, bool):
             context = ssl.create_default_context()
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
-    except ConfigurationError as error:
-        return Certificate(failure=f"{error}", is_local=True)
-    except ssl.SSLCertVerificationError as error:
-        return Certificate(failure="certificate verify failed", code=error.verify_code)
-    except OSError as error:  # ssl.SSLError is one
-        reason = getattr(error, "reason", None) or _explain(error, timeout)
-        return Certificate(failure=str(reason).replace("_", " ").lower())
+    except ssl.SSLError as error:
+        url = "the base URL"
+        return Certificate(failure=f"TLS failed: {describe_certificate(error, url) or describe_handshake(error, url)}")
+    except OSError as error:
+        problem = f"TLS failed: {_explain(error, timeout)}; check that the port of the base URL speaks https"
+        return Certificate(failure=problem)
     session: ssl.SSLObject = writer.get_extra_info("ssl_object")
     end = (session.getpeercert() or {}).get("notAfter")
     expires = float(ssl.cert_time_to_seconds(end)) if isinstance(end, str) else math.inf
@@ -158,23 +158,25 @@ def _explain(error: Exception, timeout: float) -> str:
     return (getattr(error, "strerror", None) or type(error).__name__).lower()
 
 
-async def _ask(
-    facts: Facts, network: Network, credential: Credential, timeout: float, clock: Callable[[], float]
+async def _send_requests(
+    facts: DoctorFacts, network: Network, credential: Credential, timeout: float, clock: Callable[[], float]
 ) -> None:
     """Send the requests, each only if its predecessor does not make it pointless."""
     transport = Transport(facts.url, None, network)
 
-    async def send(request: Request, read: Callable[[Response], object]) -> Exchange:
+    async def send(request: Request, read: Callable[[Response], object]) -> SentRequest:
         return await _send(transport, request, read, credential, timeout, clock)
 
     try:
         facts.owner = await send(endpoints.owner_request(), endpoints.read_owner)
-        if _ends_it_all(facts.owner):
+        if _makes_others_pointless(facts.owner):
             return
         page = endpoints.page_request(1, MAX_PER_PAGE)
         facts.page = await send(page, lambda response: _read_page(response, 1))
-        total = endpoints.read_total(facts.page.response) if facts.page.response is not None else None
-        if facts.page.error is None and not _ends_it_all(facts.page) and total is not None and total > RESULT_CAP:
+        if facts.page.response is None or facts.page.error is not None or _makes_others_pointless(facts.page):
+            return
+        total = endpoints.read_total(facts.page.response)
+        if total is not None and total > RESULT_CAP:
             number = RESULT_CAP // MAX_PER_PAGE + 1
             page = endpoints.page_request(number, MAX_PER_PAGE)
             facts.beyond = await send(page, lambda response: _read_page(response, number))
@@ -186,11 +188,11 @@ def _read_page(response: Response, number: int) -> None:
     endpoints.read_page(response, number, keep_unknown=False, tolerant=True)
 
 
-def _ends_it_all(exchange: Exchange) -> bool:
+def _makes_others_pointless(request: SentRequest) -> bool:
     """Whether no other request can succeed: the connection broke, or the token, address or rate limit is refused."""
-    if exchange.response is None:
-        return isinstance(exchange.error, APIConnectionError)
-    return exchange.response.status in (401, 403, 429)
+    if request.response is None:
+        return isinstance(request.error, APIConnectionError | ConfigurationError)
+    return request.response.status in (401, 403, 429)
 
 
 async def _send(
@@ -200,7 +202,7 @@ async def _send(
     credential: Credential,
     timeout: float,
     clock: Callable[[], float],
-) -> Exchange:
+) -> SentRequest:
     started = clock()
     response: Response | None = None
     error: CustomersError | None = None
@@ -212,7 +214,7 @@ async def _send(
     received_at = clock()
     if response is not None and response.status < 400:
         error = response_error(response) or _find_error(read, response)
-    return Exchange(request.path, received_at - started, received_at, response, error)
+    return SentRequest(request.path, received_at - started, received_at, response, error)
 
 
 def _find_error(read: Callable[[Response], object], response: Response) -> CustomersError | None:

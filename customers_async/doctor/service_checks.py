@@ -6,39 +6,38 @@ from statistics import median
 
 from customers_async.calls.responses import Response, read_page_metadata, read_rate_limit, read_retry_after
 from customers_async.checks import RESULT_CAP
-from customers_async.doctor.facts import Exchange, Facts
+from customers_async.doctor.facts import DoctorFacts, SentRequest
 from customers_async.doctor.finding import API, CREDENTIALS, RENEW, Finding, format_duration, format_seconds, skip
 from customers_async.doctor.records import describe_records
-from customers_async.errors import APITimeoutError
+from customers_async.errors import APIResponseError, APITimeoutError, CustomersError
 
 __all__ = ["SERVICE_CHECKS"]
 
 _SKEW = 10.0
-"""Seconds: the clocks of two machines may differ by so much."""
+"""Seconds by which the clocks of two machines may differ."""
 _SLOW = 2.0
 """Seconds."""
+_OTHER_SERVER = "check the base URL: a proxy, a login page or another server may respond"
 
 
-def _check_response(facts: Facts) -> Finding:
-    if not facts.exchanges:
+def _check_response(facts: DoctorFacts) -> Finding:
+    if not facts.requests:
         reason = "there is no token" if facts.token.problem is not None else "there is no connection"
         return skip("response", reason)
-    for exchange in facts.exchanges:
-        if problem := _find_response_problem(exchange, is_beyond=exchange is facts.beyond):
+    for request in facts.requests:
+        if problem := _find_response_problem(request, is_beyond=request is facts.beyond):
             message, remedy = problem
             return Finding("response", "failed", message, remedy, API)
     return Finding("response", "ok", "the server responds as the API does")
 
 
-def _find_response_problem(exchange: Exchange, *, is_beyond: bool) -> tuple[str, str] | None:
-    """Return what is wrong with a response, and what to do; statuses with a check of their own are not."""
-    error, response, path = exchange.error, exchange.response, exchange.path
-    if isinstance(error, APITimeoutError):
-        return f"{error}", "run it again; --timeout allows more time"
+def _find_response_problem(request: SentRequest, *, is_beyond: bool) -> tuple[str, str | None] | None:
+    """Return what is wrong with a response, and what else to do; statuses with a check of their own are not."""
+    error, response, path = request.error, request.response, request.path
     if response is None:
-        return f"{error}", "run it again; a proxy or the server ends connections early"
+        return f"{error}", _find_remedy(error)
     if error is not None:
-        return f"{error}, for {path}", "check the base URL: a proxy, a login page or another server may respond"
+        return f"{error}, for {path}", _OTHER_SERVER
     if response.status < 400 or response.status in (401, 403, 429) or (is_beyond and response.status == 422):
         return None
     html = " as an HTML page" if "html" in response.headers.get("Content-Type", "").lower() else ""
@@ -47,7 +46,19 @@ def _find_response_problem(exchange: Exchange, *, is_beyond: bool) -> tuple[str,
     return f"status {response.status}{html} for {path}", "check the base URL: another server may respond"
 
 
-def _check_authentication(facts: Facts) -> Finding:
+def _find_remedy(error: CustomersError | None) -> str | None:
+    """Return what to do if there is no response; None if the error says it."""
+    match error:
+        case APITimeoutError():
+            return "run it again; --timeout allows more time"
+        case CustomersError(retryable=True):
+            return "run it again; a proxy or the server ends connections early"
+        case APIResponseError():
+            return _OTHER_SERVER
+    return None
+
+
+def _check_authentication(facts: DoctorFacts) -> Finding:
     if facts.saw(401):
         message = "401: the service refuses the token"
         return Finding("authentication", "failed", message, f"is it revoked or expired? {RENEW}", CREDENTIALS)
@@ -56,7 +67,7 @@ def _check_authentication(facts: Facts) -> Finding:
     return skip("authentication", "the service did not say")
 
 
-def _check_whitelist(facts: Facts) -> Finding:
+def _check_whitelist(facts: DoctorFacts) -> Finding:
     if facts.saw(403):
         remedy = "add this machine's public address to the IP whitelist in the vendor's dashboard"
         message = "403: the service refuses this machine's address, or the token has no permission"
@@ -66,7 +77,7 @@ def _check_whitelist(facts: Facts) -> Finding:
     return skip("whitelist", "the service did not say")
 
 
-def _check_clock(facts: Facts) -> Finding:
+def _check_clock(facts: DoctorFacts) -> Finding:
     skew = facts.skew
     if skew is None:
         return skip("clock", "no response names the time")
@@ -77,7 +88,7 @@ def _check_clock(facts: Facts) -> Finding:
     return Finding("clock", "warning", message, "synchronize it: the expiry of the token is judged by it")
 
 
-def _check_rate_limit(facts: Facts) -> Finding:
+def _check_rate_limit(facts: DoctorFacts) -> Finding:
     readings = [read_rate_limit(response.headers) for response in facts.responses]
     if facts.saw(429):
         wait = read_retry_after(facts.responses[-1].headers)
@@ -100,12 +111,12 @@ def _check_rate_limit(facts: Facts) -> Finding:
     return Finding("rate_limit", "ok", message)
 
 
-def _find_page(facts: Facts) -> Response | None:
+def _find_page(facts: DoctorFacts) -> Response | None:
     """The first page of the list, if it is one."""
     return facts.page.response if facts.page is not None and facts.page.is_data else None
 
 
-def _check_headers(facts: Facts) -> Finding:
+def _check_headers(facts: DoctorFacts) -> Finding:
     page = _find_page(facts)
     if page is None:
         return skip("headers", "there is no page of the list")
@@ -119,7 +130,7 @@ def _check_headers(facts: Facts) -> Finding:
     return Finding("headers", "ok", f"edition {'b' if is_b else 'a'} of the vendor's documentation")
 
 
-def _check_cap(facts: Facts) -> Finding:
+def _check_cap(facts: DoctorFacts) -> Finding:
     page = _find_page(facts)
     total = None if page is None else read_page_metadata(page.headers).total
     if total is None:
@@ -135,7 +146,7 @@ def _check_cap(facts: Facts) -> Finding:
     return Finding("cap", "warning", message, "ask the vendor; customers whose uuids you know can be looked up")
 
 
-def _check_records(facts: Facts) -> Finding:
+def _check_records(facts: DoctorFacts) -> Finding:
     page = _find_page(facts)
     if page is None:
         return skip("records", "there is no page of the list")
@@ -160,8 +171,8 @@ def _join_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in Counter(counts).most_common())
 
 
-def _check_latency(facts: Facts) -> Finding:
-    times = [exchange.seconds for exchange in facts.exchanges if exchange.response is not None]
+def _check_latency(facts: DoctorFacts) -> Finding:
+    times = [request.seconds for request in facts.requests if request.response is not None]
     if not times:
         return skip("latency", "there is no response")
     message = f"{format_seconds(median(times))} for a request"
