@@ -188,7 +188,7 @@ ODD: dict[str, Any] = {"Kan4ri Street": 1}
 STATES: list[tuple[Callable[[Emulator], object], str, str, int, str]] = [
     (lambda e: e.expire_token(), "authentication", "failed", 3, "refuses the token"),
     (lambda e: setattr(e, "whitelisted", False), "whitelist", "failed", 3, "address"),
-    (lambda e: e.rate_limit(1), "rate_limit", "failed", 4, "wait for 1 minute"),
+    (lambda e: e.rate_limit(1), "rate_limit", "failed", 4, "it says to wait for "),
     (lambda e: e.rate_limit(2), "rate_limit", "warning", 0, "0 of 2"),
     (lambda e: setattr(e, "edition", "b"), "headers", "ok", 0, "edition b"),
     (lambda e: e.headers.update({"X-Api-Total": None}), "headers", "warning", 0, "X-Api-Total"),
