@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections import OrderedDict
 from contextlib import suppress
+from typing import Self
 
 import attrs
 
@@ -11,7 +12,7 @@ from customers_async.checks import check_count, check_seconds
 from customers_async.errors import NotFoundError
 from customers_async.models import Customer
 
-__all__ = ["TTLCache", "claim", "isolated"]
+__all__ = ["TTLCache", "claim_for_client", "isolated"]
 
 
 def _check_lifetime(cache: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -107,9 +108,21 @@ class TTLCache:
         """A number that each `discard` and `clear` changes. For `CustomersClient`, which notes it before a request."""
         return self._epoch
 
-    def successor(self) -> "TTLCache":
+    def claim(self) -> None:
+        """Make this the cache of one client. For `CustomersClient`.
+
+        Raises:
+            ValueError: It belongs to another client.
+        """
+        if self._is_claimed:
+            raise ValueError("cache must not be shared with another client, which may see other customers")
+        self._is_claimed = True
+
+    def successor(self) -> Self:
         """Make an empty cache with the same settings, for a view with another token. For `CustomersClient`."""
-        return claim(attrs.evolve(self))
+        cache = attrs.evolve(self)
+        cache.claim()
+        return cache
 
     def get(self, uuid: str, *, keep_unknown: bool) -> Customer | NotFoundError | None:
         """Return a customer that was decoded with this option, or the error that there is none, or None.
@@ -175,7 +188,7 @@ class TTLCache:
             self._entries.popitem(last=False)
 
 
-def claim(cache: TTLCache) -> TTLCache:
+def claim_for_client(cache: TTLCache) -> TTLCache:
     """Make this the cache of one client, and return it.
 
     Raises:
@@ -184,9 +197,7 @@ def claim(cache: TTLCache) -> TTLCache:
     """
     if not isinstance(cache, TTLCache):
         raise TypeError(f"cache must be a TTLCache, not {type(cache).__name__}")
-    if cache._is_claimed:  # noqa: SLF001  # of this module
-        raise ValueError("cache must not be shared with another client, which may see other customers")
-    cache._is_claimed = True  # noqa: SLF001
+    cache.claim()
     return cache
 
 

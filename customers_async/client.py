@@ -6,7 +6,7 @@ from typing import Literal, Self, Unpack
 import aiohttp
 import attrs
 
-from customers_async.cache import TTLCache, claim
+from customers_async.cache import TTLCache, claim_for_client
 from customers_async.calls.api import make_api
 from customers_async.calls.look_ups import LookUps
 from customers_async.calls.network import Network
@@ -91,7 +91,7 @@ class CustomersClient:
             on_event=on_event,
         )
         self._api = make_api(token, base_url, options, session=session, network=network, rate_limiter=rate_limiter)
-        self._look_ups = LookUps(self._api, None if cache is None else claim(cache))
+        self._look_ups = LookUps(self._api, None if cache is None else claim_for_client(cache))
 
     def __repr__(self) -> str:
         api = getattr(self, "_api", None)  # a traceback may show a client whose arguments were refused

@@ -138,7 +138,7 @@ class TokenKeeper:
         try:
             with self._timeouts.limit(timeout):
                 token = check_token(await self._source.get(rejected=old.token), "the token source")
-        except Exception as error:  # a token source may raise anything, and the old token may still be valid
+        except Exception as error:  # foreign code may raise anything; without a newer token, the old one stays in use
             failure, token = type(error).__name__, old.token
         self._renewals += 1
         if token != old.token:
@@ -155,7 +155,7 @@ class TokenKeeper:
                 token = check_token(await self._source.get(), "the token source")
         except ConfigurationError as error:
             failure = error
-        except Exception as error:  # a token source may raise anything: the token in use stays, or the call fails
+        except Exception as error:  # foreign code may raise anything, and its text may quote the token
             failure = ConfigurationError(f"the token source failed with {type(error).__name__}")
         else:
             return self._adopt(token)

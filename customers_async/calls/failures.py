@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from customers_async.calls.loaded_network import Proxy
 from customers_async.errors import APIConnectionError, APIResponseError, APITimeoutError, CustomersError, may_pass
 
-__all__ = ["ProxyRefusal", "SentRequest", "describe_certificate", "describe_handshake", "translate"]
+__all__ = ["ProxyRefusedError", "SentRequest", "describe_certificate", "describe_handshake", "translate"]
 
 _ALERTS: Final = ("ALERT", "EOF", "TLSV1_", "UNKNOWN_ERROR")
 """Parts of OpenSSL's texts for alerts. It has no names for some, such as an early ``close_notify``."""
@@ -33,7 +33,7 @@ _CERTIFICATE_PROBLEMS: Final = {
 """By OpenSSL's code of the verification error."""
 
 
-class ProxyRefusal(Exception):  # noqa: N818  # never raised to users
+class ProxyRefusedError(Exception):
     """A proxy responded 407 to a plain http request, instead of passing it on."""
 
 
@@ -97,7 +97,7 @@ def _proxy_error(error: Exception, request: SentRequest, proxy: Proxy) -> APICon
     match error:
         case aiohttp.ClientHttpProxyError(status=status):
             return _refusal_error(status, request.host, proxy)
-        case ProxyRefusal():
+        case ProxyRefusedError():
             return _refusal_error(407, request.host, proxy)
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientConnectorDNSError():
             problem = f"the proxy {proxy.address} cannot be reached: {_describe(error)}"

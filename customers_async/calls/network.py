@@ -18,8 +18,9 @@ __all__ = ["Network", "StrPath", "check_destination", "find_proxy_problem", "pro
 StrPath: TypeAlias = str | os.PathLike[str]
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105  # a token of RFC 9110
-_APP = re.compile(rf"{_TOKEN}(/{_TOKEN})?( {_TOKEN}(/{_TOKEN})?)*")
+_WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+"""What RFC 9110 calls a token: a header's name, a product's name, or its version."""
+_APP = re.compile(rf"{_WORD}(/{_WORD})?( {_WORD}(/{_WORD})?)*")
 _OWN = {
     "accept": "the client sets it",
     "accept-encoding": "the client sets it",
@@ -226,7 +227,7 @@ def _hide_headers(headers: Any) -> Any:
 
 
 def _is_header_name(name: object) -> bool:
-    return isinstance(name, str) and re.fullmatch(_TOKEN, name) is not None
+    return isinstance(name, str) and re.fullmatch(_WORD, name) is not None
 
 
 def check_destination(base_url: str, network: Network) -> str:

@@ -80,7 +80,7 @@ class SingleFlight(Generic[Key, Result]):
     ) -> None:
         try:
             result = await work()
-        except Exception as error:  # raised again in each caller that waits, because nothing awaits this task
+        except Exception as error:  # nothing awaits this task, so each caller that waits raises it instead
             self._fail(key, flight, error)
         except BaseException as error:
             self._fail(key, flight, error)

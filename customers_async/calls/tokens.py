@@ -237,8 +237,10 @@ def token_source(token: object) -> TokenSource:
     """
     if _is_source(token):
         return token
+    if isinstance(token, str):
+        return StaticToken(token)
     if token is not None:
-        return StaticToken(token)  # type: ignore[arg-type]  # its own check raises the TypeError for other types
+        raise TypeError(f"token {_find_problem(token)}")
     if os.environ.get("CUSTOMERS_TOKEN"):
         return EnvToken("CUSTOMERS_TOKEN")
     if os.environ.get("CUSTOMERS_TOKEN_FILE"):

@@ -19,7 +19,7 @@ from customers_async._version import __version__
 from customers_async.calls.bodies import decode_body, too_large_error
 from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
-from customers_async.calls.failures import ProxyRefusal, SentRequest, translate
+from customers_async.calls.failures import ProxyRefusedError, SentRequest, translate
 from customers_async.calls.loaded_network import LoadedNetwork, Proxy, load_network
 from customers_async.calls.network import Network
 from customers_async.calls.responses import Response, join_repeated, read_request_id, with_location
@@ -155,7 +155,7 @@ class Transport:
                     await self._read_body(response, body, max_body)
                 finally:
                     response.release()
-        except Exception as error:  # middlewares, netrc and auth of the caller's session may raise anything
+        except Exception as error:  # a lent session runs the caller's middlewares, which may raise anything
             failure = translate(error, sent)
         else:
             if body.size <= max_body:
@@ -178,10 +178,10 @@ class Transport:
         """Return the response of the service, still without its body.
 
         Raises:
-            ProxyRefusal: It is a proxy's own response to a plain http request.
+            ProxyRefusedError: It is a proxy's own response to a plain http request.
         """
         if response.status == 407 and self._base.scheme == "http" and self._loaded.proxy is not None:
-            raise ProxyRefusal
+            raise ProxyRefusedError
         return Response(
             response.status,
             join_repeated(response.headers, response.raw_headers),

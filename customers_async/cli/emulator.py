@@ -14,8 +14,8 @@ from customers_async.emulator.addresses import is_loopback, is_unspecified
 
 __all__ = ["emulate"]
 
-_TOKENS = "CUSTOMERS_EMULATOR_TOKENS"
-_CONTROL_TOKEN = "CUSTOMERS_EMULATOR_CONTROL_TOKEN"  # noqa: S105  # the name of a variable
+_TOKENS_VARIABLE = "CUSTOMERS_EMULATOR_TOKENS"
+_CONTROL_VARIABLE = "CUSTOMERS_EMULATOR_CONTROL_TOKEN"
 
 
 async def emulate(
@@ -65,7 +65,7 @@ async def emulate(
             host=host,
             port=port,
             control=control,
-            control_token=os.environ.get(_CONTROL_TOKEN) or None,
+            control_token=os.environ.get(_CONTROL_VARIABLE) or None,
             limit=limit,
             window=window,
             edition=edition,
@@ -94,7 +94,7 @@ def _read_tokens(path: Path | None) -> dict[str, int | None] | None:
         ValueError: It is not text, or there is no token in it. The message repeats none.
     """
     if path is None:
-        text = os.environ.get(_TOKENS, "")
+        text = os.environ.get(_TOKENS_VARIABLE, "")
         return dict(map(_parse_token, text.split())) or None
     try:
         text = path.read_text(encoding="utf-8")

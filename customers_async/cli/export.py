@@ -56,7 +56,7 @@ async def export(
     path: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
-    format: str | None = None,  # noqa: A002  # the parameter's name is that of the option --format
+    file_format: Annotated[str | None, Parameter(name="--format")] = None,
     fields: str | None = None,
     allow_incomplete: Flag = False,
     rejected: Flag = False,
@@ -72,7 +72,7 @@ async def export(
     Args:
         path: The file, in the format that its suffix names: .jsonl, .jsonl.gz, .csv, .sqlite, .parquet, .arrow. Or -
             for JSON Lines on stdout.
-        format: The format, if the suffix does not name it.
+        file_format: The format, if the suffix does not name it.
         fields: What to write of each customer: names, separated by commas.
         allow_incomplete: Write the file even if the list is still incomplete after it was read again; still exits 5.
         rejected: Write records that do not fit to PATH.rejected.jsonl, and continue.
@@ -88,7 +88,7 @@ async def export(
     with translate_usage_errors():
         if path.startswith("-") and path != "-":
             raise ValueError("there is no such option")  # not repeated: it may be a mistyped secret
-        options = ExportOptions.check(path, format=format, fields=names, on_bad_record=on_bad_record)
+        options = ExportOptions.check(path, format=file_format, fields=names, on_bad_record=on_bad_record)
         check_path(path, options)
         resume = not restart and parse_duration("--resume-within", resume_within)
     if path == "-" and json:
@@ -100,7 +100,7 @@ async def export(
             export_customers,
             client,
             path,
-            format=format,
+            format=file_format,
             fields=names,
             on_bad_record=on_bad_record,
             progress=on_progress if quiet else announce_resuming(on_progress),

@@ -98,7 +98,7 @@ async def find(
     /,
     *,
     country: str | None = None,
-    type: str | None = None,  # noqa: A002  # the parameter's name is that of the option --type
+    customer_type: Annotated[str | None, Parameter(name="--type")] = None,
     limit: Annotated[int, Parameter(validator=Number(gte=1))] = 50,
     json: Flag = False,
 ) -> None:
@@ -108,13 +108,13 @@ async def find(
         target: The mirror: an SQLite file or a PostgreSQL URL.
         text: The part of the name.
         country: Two letters: the country of registration.
-        type: individual or company.
+        customer_type: individual or company.
         limit: Show at most this many.
         json: Print JSON Lines: one customer a line, in the service's form.
     """
     with translate_usage_errors():
         mirror = open_mirror(target, must_exist=True)
-    async with mirror, aclosing(mirror.find(text, country=country, type=type, limit=limit)) as found:
+    async with mirror, aclosing(mirror.find(text, country=country, type=customer_type, limit=limit)) as found:
         first = True
         async for customers in _batches(found):
             if json:
