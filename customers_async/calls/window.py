@@ -46,7 +46,7 @@ class Window:
         self.in_flight: int = 0
         self._facts = WindowFacts()
         self._is_doubted = False  # whether the last Retry-After was absurd
-        self._rejections = 0  # in a row
+        self._margin = 0.0  # added to Retry-After; doubles with each 429 in a row that closes the window
 
     def free(self, now: float, reserve: int = 0) -> int:
         """How many requests may be sent now, keeping ``reserve`` for other callers."""
@@ -95,8 +95,7 @@ class Window:
     def ends_at(self, now: float) -> float | None:
         """When the window ends at the latest; None if no window is known to be open."""
         facts = self._current(now)
-        ends_at = max(facts.closed_until, facts.ends if facts.is_open else 0.0)
-        return ends_at or None
+        return facts.closed_until or (facts.ends if facts.is_open else None)
 
     def _free_to_open(self, now: float, reserve: int) -> int:
         """How many requests may be sent while the window is not open. If they stall, one more each second.
@@ -207,14 +206,13 @@ class Window:
         facts = self._facts
         facts.ended -= 1  # the server does not count it
         if now >= facts.closed_until:
-            self._rejections += 1
-        margin = min(_RETRY_MARGIN * 2 ** (self._rejections - 1), self.length)
-        facts.closed_until = max(facts.closed_until, now + max(retry_after, 0.0) + margin)
+            self._margin = min(2 * self._margin or _RETRY_MARGIN, self.length)
+        facts.closed_until = max(facts.closed_until, now + max(retry_after, 0.0) + (self._margin or _RETRY_MARGIN))
         facts.not_before = max(facts.not_before, now + retry_after - _RETRY_MARGIN)
 
     def trust(self) -> None:
         """Note a response other than 429: the next ``Retry-After`` is believed again."""
-        self._is_doubted, self._rejections = False, 0
+        self._is_doubted, self._margin = False, 0.0
 
     def _learn(self, snapshot: Snapshot, now: float, remaining: int | None, answered: bool) -> None:
         """Add what the end of a request shows about the present window."""
