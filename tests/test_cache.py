@@ -322,8 +322,11 @@ async def test_error_that_counts_is_raised(
     assert len(cache_of(tolerant)) == left
 
 
-async def test_all_waiters_get_the_stale_customer(emulator: Emulator, tolerant: CustomersClient) -> None:
-    """They share one request, and its failure."""
+async def test_all_waiters_get_the_stale_customer(
+    emulator: Emulator, tolerant: CustomersClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They share one request, its failure, and the message about it."""
+    caplog.set_level(logging.INFO, "customers_async")
     first = await tolerant.get_customer(EXAMPLE)
     await asyncio.sleep(11)
     emulator.fail_next(500, times=None)
@@ -331,6 +334,7 @@ async def test_all_waiters_get_the_stale_customer(emulator: Emulator, tolerant: 
     found = await asyncio.gather(*(tolerant.get_customer(EXAMPLE) for _ in range(5)))
     assert all(customer is first for customer in found)
     assert emulator.stats.requests == before + 4
+    assert sum("the cached customer is returned" in record.getMessage() for record in caplog.records) == 1
 
 
 async def test_404_is_remembered(emulator: Emulator, tolerant: CustomersClient) -> None:

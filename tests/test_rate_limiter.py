@@ -15,17 +15,20 @@ from customers_async import (
     APIConnectionError,
     APITimeoutError,
     CustomersClient,
+    Event,
     QuotaWait,
     RateLimit,
     RateLimiter,
     RateLimitError,
     RetryPolicy,
+    RetryScheduled,
 )
 from customers_async.calls.slots import Permit, Slots
 from customers_async.calls.window import Window
 from customers_async.calls.window_facts import Snapshot
 from customers_async.emulator import Emulator
 from tests.simulation import LaravelWindow, LimiterSimulation, Scenario, ScenarioSimulation, SocketlessLoop
+from tests.wire import make_response, serve
 
 NOTHING: dict[str, Any] = {"limit": None, "remaining": None}
 
@@ -714,6 +717,32 @@ async def test_refused_connections_do_not_use_the_rate_limit(unused_tcp_port: in
             with pytest.raises(APIConnectionError) as caught:
                 await client.count_customers()
             assert not caught.value.sent
+
+
+async def test_refusal_of_a_retry_counts_the_attempts_before() -> None:
+    """Nothing was sent for the retry, but its error has the attempt that failed."""
+    reply = make_response(b"", "500 Oh", X_RateLimit_Limit="1", X_RateLimit_Remaining="0")
+    async with serve(reply, max_rate_limit_wait=0) as (client, server):
+        with pytest.raises(RateLimitError) as caught:
+            await client.count_customers()
+    assert (len(server.requests), caught.value.sent, caught.value.attempts) == (1, False, 1)
+
+
+async def test_retry_without_a_first_response_counts_the_attempts_before(unused_tcp_port: int) -> None:
+    """The connection is refused, and before the retry another client takes the only request allowed."""
+    limiter, tasks = RateLimiter(limit=1), list[Any]()
+
+    def take(event: Event) -> None:
+        if isinstance(event, RetryScheduled):
+            tasks.append(asyncio.ensure_future(limiter.acquire(Slots(1), lane="bulk", max_wait=0)))
+
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with CustomersClient(
+        "token", base_url=url, rate_limiter=limiter, max_rate_limit_wait=2, on_event=take
+    ) as client:
+        with pytest.raises(APITimeoutError, match="nothing was sent") as caught:
+            await client.count_customers()
+    assert (len(tasks), caught.value.sent, caught.value.attempts) == (1, False, 1)
 
 
 async def test_many_waiters_are_cheap() -> None:

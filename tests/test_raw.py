@@ -401,6 +401,17 @@ def test_json_is_strict(body: bytes, problem: str) -> None:
     assert error.__context__ is None
 
 
+@pytest.mark.parametrize(("named", "kept"), [("r-1", "r-1"), (f"id-{TOKEN[:30]}", None), ("billing-0001", None)])
+async def test_error_of_json_has_a_request_id_that_is_safe(named: str, kept: str | None) -> None:
+    """It is dropped if it repeats the token or a value of the request, as in every other error."""
+    async with serve(make_response(b"[1", X_Request_Id=named)) as (client, _):
+        response = await client.get_raw("/x", params={"name": "billing-0001"})
+    for each in (response, pickle.loads(pickle.dumps(response))):
+        with pytest.raises(APIResponseError, match="its JSON is cut") as caught:
+            each.json()
+        assert caught.value.request_id == kept
+
+
 async def test_pages_of_another_endpoint_are_read_by_hand(emulator: Emulator, client: CustomersClient) -> None:
     """The headers tell whether there are more pages."""
     rows: list[Any] = []

@@ -11,7 +11,13 @@ import attrs
 import msgspec
 
 from customers_async import converter
-from customers_async.calls.responses import Response, read_current_page, read_page_metadata, with_location
+from customers_async.calls.responses import (
+    Response,
+    add_location,
+    read_current_page,
+    read_page_metadata,
+    with_location,
+)
 from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError, stripped
 from customers_async.models import Customer, Page, TokenOwner
@@ -183,8 +189,8 @@ def read_page(response: Response, number: int, *, keep_unknown: bool, tolerant: 
         response,
         page=number,
     )
-    for _, problem in rejected:
-        with_location(problem, response)
+    if rejected:
+        add_location([problem for _, problem in rejected], response)
     metadata = read_page_metadata(response.headers)
     return Page(
         number=number,

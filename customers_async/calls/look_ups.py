@@ -78,32 +78,30 @@ class LookUps:
         epoch = self.epoch
         if lane == "bulk" and (uuid, "interactive", epoch) in self.shared:
             lane = "interactive"
+        customer = await self.shared.run((uuid, lane, epoch), lambda: self._request(uuid, lane, epoch))
+        return isolated(customer)
+
+    async def _request(self, uuid: str, lane: Lane, epoch: int) -> Customer:
+        """Request a customer, once for all callers that share it, and note the result in the cache."""
+        cache, keep_unknown = self.cache, self.api.options.keep_unknown
+        if cache is None:
+            return await self.api.get_customer(uuid, lane)
         try:
-            customer = await self.shared.run((uuid, lane, epoch), lambda: self.api.get_customer(uuid, lane))
+            customer = await self.api.get_customer(uuid, lane)
         except NotFoundError as error:
-            if self.cache is not None:
-                self.cache.put_missing(uuid, error, epoch=epoch)
+            cache.put_missing(uuid, error, epoch=epoch)
             raise
         except CustomersError as error:
-            stale = self._find_stale(uuid) if error.retryable else None
+            stale = cache.get_stale(uuid, keep_unknown=keep_unknown) if error.retryable else None
             if stale is None:
                 raise
             _log.info("A look-up failed with %s; the cached customer is returned.", type(error).__name__)
             return stale
-        return self.remember(uuid, customer, epoch)
+        cache.put(uuid, customer, keep_unknown=keep_unknown, epoch=epoch)
+        return customer
 
     def remember(self, uuid: str, customer: Customer, epoch: int) -> Customer:
-        """Put a customer that was requested as ``uuid`` in that epoch into the cache; return it, or a copy.
-
-        The cache, and other callers that shared the request, have the same object.
-        """
+        """Put a customer that a page had, requested in that epoch, into the cache; return it, or a copy."""
         if self.cache is not None:
             self.cache.put(uuid, customer, keep_unknown=self.api.options.keep_unknown, epoch=epoch)
         return isolated(customer)
-
-    def _find_stale(self, uuid: str) -> Customer | None:
-        """Return a cached customer that has expired, and may take the place of an error; None if there is none."""
-        if self.cache is None:
-            return None
-        stale = self.cache.get_stale(uuid, keep_unknown=self.api.options.keep_unknown)
-        return None if stale is None else isolated(stale)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from customers_async.calls.tokens import Secret, hide
-from customers_async.checks import check_base_url, is_host, is_loopback, split_url
+from customers_async.checks import check_base_url, check_flag, is_host, is_loopback, split_url
 
 __all__ = ["Network", "StrPath", "check_destination", "find_proxy_problem", "proxy_address"]
 
@@ -49,8 +49,7 @@ def _check_proxy(_: object, __: object, proxy: Any) -> None:
 
 
 def _check_flag(_: object, attribute: "attrs.Attribute[bool]", value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{attribute.name} must be a bool, not {type(value).__name__}")
+    check_flag(attribute.name, value)
 
 
 def _check_context(_: object, __: object, context: Any) -> None:

@@ -33,8 +33,8 @@ class RateLimiter:
         reserve: Requests of each window that bulk work (listings and batches) leaves to look-ups. Bulk work always has
             at least one request per window.
         max_in_flight: The largest number of requests in flight, over all clients that use this limiter; each client
-            also has a limit of its own, ``concurrency``. None: no further limit. When a
-            request ends, the client with the fewest requests in flight goes next.
+            also has a limit of its own, ``concurrency``. None: no further limit. When a request ends, the client with
+            the fewest requests in flight goes next.
 
     Raises:
         TypeError: A value is not a number.
@@ -49,18 +49,18 @@ class RateLimiter:
     def __init__(
         self, limit: int = 500, window: float = 60.0, *, reserve: int = 0, max_in_flight: int | None = None
     ) -> None:
-        for name, value in (("limit", limit), ("reserve", reserve)):
-            check_int(name, value)
+        check_int("limit", limit)
+        check_int("reserve", reserve)
+        if max_in_flight is not None:
+            check_int("max_in_flight", max_in_flight)
         if isinstance(window, bool) or not isinstance(window, int | float):
             raise TypeError(f"window must be a number of seconds, not {type(window).__name__}")
         if limit < 1 or not 0 < window < math.inf:
             raise ValueError("limit and window must be above 0, and finite")
         if not 0 <= reserve < limit:
             raise ValueError("reserve must be 0 or more, and below limit")
-        if max_in_flight is not None:
-            check_int("max_in_flight", max_in_flight)
-            if max_in_flight < 1:
-                raise ValueError("max_in_flight must be at least 1, or None")
+        if max_in_flight is not None and max_in_flight < 1:
+            raise ValueError("max_in_flight must be at least 1, or None")
         self._window = Window(limit, float(window))
         self._reserve = reserve
         self._max_in_flight = max_in_flight

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from customers_async.calls.bodies import to_utf8
 from customers_async.calls.endpoints import Request
-from customers_async.calls.responses import Response, with_location
+from customers_async.calls.responses import Response, read_request_id, with_location
 from customers_async.calls.tokens import Secret
 from customers_async.checks import is_uuid
 from customers_async.errors import APIResponseError, stripped
@@ -49,6 +49,7 @@ class RawResponse:
     headers: Mapping[str, str] = attrs.field(repr=lambda headers: f"{[*headers]}")
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     attempts: int
+    _request_id: str | None = attrs.field(default=None, repr=False)  # read while the secrets were known
 
     def json(self) -> Any:
         """Parse the body as JSON, strictly: no NaN, no number beyond a float's range, no name twice in an object.
@@ -59,13 +60,15 @@ class RawResponse:
         try:
             return parse_strictly(to_utf8(self.body, self.headers.get("Content-Type", "")))
         except APIResponseError as error:
-            failure = stripped(error)
-        raise with_location(failure, Response(self.status, self.headers, b""))
+            failure = with_location(stripped(error), Response(self.status, self.headers, b""))
+        failure.request_id = self._request_id
+        raise failure
 
 
 def read_raw(response: Response) -> RawResponse:
     """Return what the caller gets of the response to `raw_request`."""
-    return RawResponse(response.status, CIMultiDict(response.headers), response.body, response.attempts)
+    headers = CIMultiDict(response.headers)
+    return RawResponse(response.status, headers, response.body, response.attempts, read_request_id(response))
 
 
 @attrs.frozen

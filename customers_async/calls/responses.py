@@ -6,7 +6,7 @@ readings work.
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -22,7 +22,8 @@ __all__ = [
     "DEFAULT_RETRY_AFTER",
     "PageMetadata",
     "Response",
-    "echoes",
+    "add_location",
+    "echo_finder",
     "join_repeated",
     "read_current_page",
     "read_date",
@@ -231,20 +232,30 @@ def read_request_id(response: Response) -> str | None:
     """
     for name in _REQUEST_IDS:
         value = response.headers.get(name)
-        if value is None or not _is_request_id(value) or any(echoes(value, secret) for secret in response.secrets):
+        if value is None or not _is_request_id(value) or echo_finder(response.secrets)(value):
             continue
         if response.uuid is None or _letters_of(response.uuid) not in _letters_of(value):
             return value
     return None
 
 
-def echoes(text: str, secret: str) -> bool:
-    """Whether the text contains a part of a secret, whatever its case, and percent-encoded, escaped or spaced."""
-    plain, hidden = (_letters_of(unquote(unescape(value))) for value in (text, secret))
-    if secret and secret in text:
-        return True
-    length = min(_ECHO, len(hidden))
-    return length >= _ECHO // 2 and any(hidden[i : i + length] in plain for i in range(len(hidden) - length + 1))
+def echo_finder(secrets: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that finds a part of a secret in a text, whatever its case, percent-encoded, escaped or spaced.
+
+    An error may have hundreds of texts, and a raw request a hundred secrets, so the secrets are prepared once.
+    """
+    letters = [_letters_of(unquote(unescape(secret))) for secret in secrets]
+    pieces = {hidden[i : i + _ECHO] for hidden in letters for i in range(len(hidden) - _ECHO + 1)}
+    short = [hidden for hidden in letters if _ECHO // 2 <= len(hidden) < _ECHO]
+    whole = [secret.lower() for secret in secrets if secret]
+
+    def is_echo(text: str) -> bool:
+        lower, plain = text.lower(), _letters_of(unquote(unescape(text)))
+        if any(secret in lower for secret in whole) or any(hidden in plain for hidden in short):
+            return True
+        return not pieces.isdisjoint(plain[i : i + _ECHO] for i in range(len(plain) - _ECHO + 1))
+
+    return is_echo
 
 
 def _letters_of(text: str) -> str:
@@ -259,12 +270,19 @@ def _read_host(location: str, secrets: Sequence[str]) -> str:
     except ValueError:
         return ""
     is_host = re.fullmatch(r"[a-z0-9.-]{1,253}|[0-9a-f:.]{2,45}", host) is not None
-    return f" to {host}" if is_host and not any(secret.lower() in host for secret in secrets) else ""
+    return f" to {host}" if is_host and not echo_finder(secrets)(host) else ""
 
 
 def with_location(error: APIResponseError, response: Response) -> APIResponseError:
     """Add the status, content type and request id of the response that the error is about; return the error."""
-    error.status, error.request_id = response.status, read_request_id(response)
-    media_type = _MEDIA_TYPE.match(response.headers.get("Content-Type", "").lower())
-    error.content_type = media_type[0] if media_type else None  # known types only: a header may echo a secret
+    add_location([error], response)
     return error
+
+
+def add_location(errors: Iterable[APIResponseError], response: Response) -> None:
+    """Add the status, content type and request id of the response that the errors are about."""
+    request_id = read_request_id(response)
+    media_type = _MEDIA_TYPE.match(response.headers.get("Content-Type", "").lower())
+    for error in errors:
+        error.status, error.request_id = response.status, request_id
+        error.content_type = media_type[0] if media_type else None  # known types only: a header may echo a secret

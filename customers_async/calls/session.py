@@ -27,6 +27,7 @@ from customers_async.calls.tokens import TokenSource
 from customers_async.calls.transport import Transport
 from customers_async.errors import (
     APIConnectionError,
+    APITimeoutError,
     AuthenticationError,
     CustomersError,
     NotFoundError,
@@ -218,9 +219,12 @@ class Session:
         try:
             max_wait = call.options.max_rate_limit_wait - waited
             return await self.limiter.acquire(call.slots, lane=call.lane, max_wait=max_wait)
+        except APITimeoutError as error:
+            error.attempts = call.attempt - 1
+            raise
         except RateLimitError as error:
             refusal = error
-        refusal.url_path = call.request.label
+        refusal.attempts, refusal.url_path = call.attempt - 1, call.request.label
         if rejection is None:
             raise refusal
         rejection.retry_after = refusal.retry_after

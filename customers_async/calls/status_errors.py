@@ -9,7 +9,13 @@ from typing import Any
 
 import msgspec
 
-from customers_async.calls.responses import DEFAULT_RETRY_AFTER, Response, echoes, read_request_id, read_retry_after
+from customers_async.calls.responses import (
+    DEFAULT_RETRY_AFTER,
+    Response,
+    echo_finder,
+    read_request_id,
+    read_retry_after,
+)
 from customers_async.errors import (
     APIStatusError,
     AuthenticationError,
@@ -99,11 +105,13 @@ def _read_envelope(body: bytes, secrets: Sequence[str], status: int) -> tuple[st
     if not isinstance(envelope, dict):
         return None, ()
 
+    is_echo = echo_finder(secrets)
+
     def clean(text: str) -> str:
         for secret in secrets:
             text = text.replace(secret, "[hidden]")
-            if echoes(text, secret):
-                return "[hidden]"
+        if is_echo(text):
+            return "[hidden]"
         return "".join(c if c.isprintable() else "?" for c in text[:200])
 
     def texts(value: Any) -> list[str]:

@@ -80,6 +80,7 @@ class Transport:
         self.timeouts: Timeouts = Timeouts()
         self._network = network
         self._preparing = asyncio.Lock()
+        self._loading: asyncio.Future[LoadedNetwork] | None = None
         self.is_prepared: bool = not network.needs_io
         self._loaded = load_network(network, base_url) if self.is_prepared else LoadedNetwork()
         user_agent = f"customers-async/{__version__}"
@@ -96,7 +97,8 @@ class Transport:
     async def prepare(self, timeout: float) -> None:
         """Read the files and the environment that the network names, before the first request.
 
-        One call at a time reads them: a disk that hangs must not occupy all threads, which also resolve host names.
+        One thread at a time reads them, even after its call has timed out: a disk that hangs must not occupy all
+        threads, which also resolve host names.
 
         Args:
             timeout: Seconds that this may take.
@@ -108,9 +110,7 @@ class Transport:
         try:
             with self.timeouts.limit(timeout):
                 async with self._preparing:
-                    if not self.is_prepared:
-                        self._loaded = await asyncio.to_thread(load_network, self._network, self.base_url)
-                        self.is_prepared = True
+                    await self._load()
         except TimeoutError:
             failure = APITimeoutError(
                 f"the files of network were not read within {timeout:g} s", sent=False, attempts=0
@@ -118,6 +118,15 @@ class Transport:
         else:
             return
         raise failure
+
+    async def _load(self) -> None:
+        if self.is_prepared:
+            return
+        if self._loading is None or self._loading.done():
+            loop = asyncio.get_running_loop()
+            self._loading = loop.run_in_executor(None, load_network, self._network, self.base_url)
+        self._loaded = await asyncio.shield(self._loading)  # the thread cannot be cancelled
+        self.is_prepared = True
 
     async def send(self, request: Request, credential: Credential, *, timeout: float, max_body: int) -> Response:
         """Send a request and return its response, with the body decoded.

@@ -12,7 +12,14 @@ from contextlib import suppress
 
 import pytest
 
-from customers_async import APIResponseError, RecordError, RetryPolicy, customer_to_dict
+from customers_async import (
+    APIResponseError,
+    CustomersClient,
+    RecordError,
+    RetryPolicy,
+    UnprocessableEntityError,
+    customer_to_dict,
+)
 from tests.faults.canary import EXAMPLE, page
 from tests.wire import make_response, serve
 
@@ -100,6 +107,18 @@ def one(fields: bytes) -> bytes:
     return b'{"uuid":"%b","email":"x",%b}' % (EXAMPLE.encode(), fields)
 
 
+async def list_bad_records(client: CustomersClient) -> None:
+    """List a page on which no record fits."""
+    pager = client.list_customers(on_bad_record=lambda *_: None, on_incomplete="ignore")
+    assert not [customer async for customer in pager]
+
+
+async def repeat_many_values(client: CustomersClient) -> None:
+    """Send a hundred values, which the error must not repeat."""
+    with pytest.raises(UnprocessableEntityError):
+        await client.get_raw("/x", params=[("name", os.urandom(32).hex()) for _ in range(100)])
+
+
 DIGITS = b"1" * 4200
 FLOATS = b",".join(b'"f%d":1.5' % number for number in range(27))
 HEAVY: dict[str, bytes] = {
@@ -144,6 +163,21 @@ async def test_fault_53_no_page_and_no_customer_holds_the_loop(
                 await client.whoami()
 
         assert await measure_hold(send) < LIMIT
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("work", [list_bad_records, repeat_many_values], ids=lambda work: work.__name__)
+async def test_fault_53_no_search_for_secrets_holds_the_loop(
+    work: Callable[[CustomersClient], Awaitable[None]], request: pytest.FixtureRequest
+) -> None:
+    """Many errors, texts and secrets are compared in less than 100 ms of CPU time, however long the token is."""
+    request.addfinalizer(gc.enable)
+    gc.disable()
+    bad = make_response(records(960, b'"name":1'), X_Api_Has_More_Pages="false", X_Request_Id="r-1")
+    many = {f"field{number}": ["y" * 140] * 20 for number in range(20)}
+    refusal = make_response(json.dumps({"message": "VALIDATION_ERROR", "errors": many}).encode(), "422 No")
+    async with serve(bad if work is list_bad_records else refusal, retry=RetryPolicy(max_attempts=1)) as (client, _):
+        assert await measure_hold(lambda: work(client.with_token(os.urandom(1500).hex()))) < LIMIT
 
 
 async def test_fault_53_many_gzip_members_are_refused() -> None:

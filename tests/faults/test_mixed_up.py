@@ -301,6 +301,7 @@ async def test_fault_52_json_cut_at_the_connections_end_is_transient(body: bytes
         ("https://[bad", "redirect, which"),
         ("https://a b.example/", "redirect, which"),
         (f"https://{TOKEN}.example/", "redirect, which"),
+        (f"https://{TOKEN[4:24]}.example/", "redirect, which"),
         (f"https://example.com/{DATA}", " to example.com,"),
         ("", "redirect, which"),
     ],
@@ -310,7 +311,7 @@ def test_fault_52_redirect_names_its_host_and_no_more(location: str, named: str)
     error = response_error(Response(302, {"Location": location}, b"", secrets=[TOKEN]))
     assert error is not None
     assert named in str(error)
-    assert not any(text in str(error) for text in ("password", "next", DATA, TOKEN))
+    assert not any(text in str(error) for text in ("password", "next", DATA, TOKEN, TOKEN[4:24].lower()))
 
 
 async def test_fault_52_long_header_is_named() -> None:

@@ -26,10 +26,11 @@ from customers_async import (
     RetryPolicy,
 )
 from customers_async.calls import transport
+from customers_async.calls.loaded_network import LoadedNetwork
 from customers_async.emulator import Emulator
 from tests.faults.canary import EXAMPLE, Canary, customer
 from tests.proxy import run_proxy
-from tests.wire import TOKEN, Reply, hang_up, make_response, raw_server, reset, stall
+from tests.wire import TOKEN, Reply, hang_up, make_response, raw_server, reset, serve, stall
 
 HOST = "customers.example"
 HTTPS = f"https://{HOST}"
@@ -303,6 +304,26 @@ async def test_fault_66_files_that_are_not_read_in_time_are_an_error(monkeypatch
     assert isinstance(error, APITimeoutError)
     assert str(error) == "the files of network were not read within 0.02 s"
     assert not error.sent
+
+
+async def test_fault_66_disk_that_hangs_occupies_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that time out one after the other wait for the same thread; when it is done, the next call succeeds."""
+    released, started = threading.Event(), threading.Semaphore(0)
+
+    def hang(*_: object) -> LoadedNetwork:
+        started.release()
+        released.wait(10)
+        return LoadedNetwork()
+
+    monkeypatch.setattr(transport, "load_network", hang)
+    async with serve(make_response(customer()), network=Network(ca_file="ca.pem")) as (client, _):
+        for _ in range(3):
+            with pytest.raises(APITimeoutError):
+                await client.with_options(timeout=0.02).get_customer(EXAMPLE)
+        assert started.acquire(blocking=False)
+        assert not started.acquire(blocking=False)
+        released.set()
+        await client.get_customer(EXAMPLE)
 
 
 @pytest.mark.parametrize("trust_env", [True, False])
