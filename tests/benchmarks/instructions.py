@@ -22,13 +22,14 @@ from tests.benchmarks import guard
 from tests.benchmarks.contestants import client, read_bodies
 from tests.benchmarks.service import Responses
 
-__all__ = ["count_instructions", "describe_instructions", "is_installed"]
+__all__ = ["COUNTED", "count_instructions", "describe_instructions", "is_installed"]
 
 KINDS = (
     *("baseline, 1 in flight", "pages, 1 in flight"),
     *("baseline, 8 in flight", "pages, 8 in flight", "customers, 8 in flight"),
 )
-IN_FLIGHT = 8
+PARTS_IN_FLIGHT = "8 in flight"
+BYTES, CALLS, PAGES = (f"{what}, {PARTS_IN_FLIGHT}" for what in ("bytes", "calls", "pages"))
 _Struct = msgspec.defstruct("_Struct", [(field.name, field.type, None) for field in attrs.fields(Customer)])
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "orjson": loads,
@@ -36,6 +37,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "msgspec, structs": msgspec.json.Decoder(list[_Struct], strict=False).decode,  # type: ignore[valid-type]  # made above
     "decoding": lambda body: decode_customers(body, page=1),
 }
+COUNTED = (*KINDS, BYTES, CALLS, *DECODERS)
+"""What `main` does, and valgrind counts."""
 SHORT, LONG = 2, 7
 """Listings in the two runs."""
 
@@ -116,22 +119,21 @@ def describe_instructions() -> str:
     for kind, count in counts.items():
         baseline = counts[f"baseline, {kind.partition(', ')[2]}"]
         lines.append(f"| {kind} | {count / 1000:,.0f} | {count / baseline:.2f} |")
-    lines += ["", f"| a part of such a page, {IN_FLIGHT} in flight | thousand instructions |", "|---|--:|"]
+    lines += ["", f"| a part of such a page, {PARTS_IN_FLIGHT} | thousand instructions |", "|---|--:|"]
     lines += [f"| {part} | {count / 1000:,.0f} |" for part, count in _count_parts(counts).items()]
     return "\n".join(lines)
 
 
 def _count_parts(counts: Mapping[str, int]) -> dict[str, int]:
     """Return the instructions of each part, as differences of runs that have it and runs that do not."""
-    in_flight = f"{IN_FLIGHT} in flight"
-    received, called = (count_instructions(f"{what}, {in_flight}") for what in ("bytes", "calls"))
+    received, called = map(count_instructions, (BYTES, CALLS))
     decoded = {kind: count_instructions(kind) for kind in DECODERS}
     return {
         "aiohttp": received,
         "decoding: msgspec, into attrs objects": decoded["msgspec, attrs"],
         "decoding: the checks": decoded["decoding"] - decoded["msgspec, attrs"],
         "token, rate limit, retries and timeouts": called - received - decoded["decoding"],
-        "the listing and its verdict": counts[f"pages, {in_flight}"] - called,
+        "the listing and its verdict": counts[PAGES] - called,
         "for comparison: msgspec, into its own structs": decoded["msgspec, structs"],
         "for comparison: `orjson`, into dicts": decoded["orjson"],
     }
