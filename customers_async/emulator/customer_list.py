@@ -43,7 +43,7 @@ class CustomerList:
         self._customers.reset()
         self._positions = Positions(self._customers.size)
         self._changed: dict[int, Record] = {}
-        self.draws = count()
+        self.draws: Iterator[int] = count()
         self._encode_unchanged.cache_clear()
 
     def delete(self, count: int, at: int) -> None:
