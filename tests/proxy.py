@@ -4,15 +4,15 @@ import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from tests.wire import Reply
+from tests.wire import Reply, SocketServer, listen
 
 __all__ = ["Proxy", "run_proxy"]
 
 
-class Proxy:
+class Proxy(SocketServer):
     """Passes requests on to 127.0.0.1, and records them.
 
     Args:
@@ -22,31 +22,19 @@ class Proxy:
     """
 
     def __init__(self, ports: Mapping[str, int], *, login: str | None, reply: Reply | None) -> None:
+        super().__init__()
         self.ports = ports
         self._login = login and f"basic {base64.b64encode(login.encode()).decode()}".lower()
         self._reply = reply
-        self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[str] = []
-        self.url = ""
 
     @property
     def targets(self) -> list[str]:
         """Method and target of each request."""
         return [request.partition(" HTTP/")[0] for request in self.requests]
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection, for one request."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-                await self._serve(reader, writer)
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.requests.append(head)
         lines = head.removesuffix("\r\n\r\n").split("\r\n")
@@ -70,13 +58,6 @@ class Proxy:
                 outgoing.write("\r\n".join([f"GET {path} HTTP/1.1", *kept, "Connection: close", "", ""]).encode())
                 await _copy(incoming, writer)
         await writer.drain()
-
-    async def stop(self) -> None:
-        """Cancel what is in progress."""
-        for task in list(self._tasks):
-            task.cancel()
-        while self._tasks:  # noqa: ASYNC110  # each ends after a step or two
-            await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -106,12 +87,5 @@ async def run_proxy(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Proxy]:
     """Run a proxy; see `Proxy` for the arguments. With ``tls`` it is an https proxy."""
-    proxy = Proxy(ports or {}, login=login, reply=reply)
-    listener = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls)
-    proxy.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    try:
+    async with listen(Proxy(ports or {}, login=login, reply=reply), tls=tls) as proxy:
         yield proxy
-    finally:
-        listener.close()
-        await proxy.stop()
-        await listener.wait_closed()

@@ -279,6 +279,18 @@ def test_many_customers_take_little_memory() -> None:
 # Reset
 
 
+async def test_reset_begins_the_unstable_order_again() -> None:
+    """After it, the list is returned in the orders in which it was returned at first."""
+    async with (
+        Emulator(customers=100, unstable_order=True) as emulator,
+        CustomersClient(emulator.token, base_url=emulator.url) as client,
+    ):
+        first, second = [(await client.get_page(1)).raw for _ in range(2)]
+        assert first != second
+        emulator.reset("list")
+        assert [(await client.get_page(1)).raw for _ in range(2)] == [first, second]
+
+
 @pytest.mark.parametrize("part", ["list", "faults", "tokens", "rate_limit", "stats"])
 async def test_reset_of_one_part_leaves_the_others(part: Any) -> None:
     """Each can be reset by itself."""

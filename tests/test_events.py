@@ -101,6 +101,24 @@ async def test_reloaded_token_is_an_event(emulator: Emulator, events: list[Event
     assert [event.attempt for event in events if isinstance(event, RequestSent)] == [1, 1, 1]
 
 
+async def test_reloaded_token_is_reported_to_the_listeners_of_the_client(emulator: Emulator) -> None:
+    """A view shares the tokens of its client, so the client's listener receives the event, also for a view's call."""
+    of_client: list[Event] = []
+    of_view: list[Event] = []
+
+    async def current() -> str:
+        return emulator.token
+
+    async with CustomersClient(CallableToken(current), base_url=emulator.url, on_event=of_client.append) as client:
+        view = client.with_options(on_event=of_view.append)
+        await view.whoami()
+        emulator.expire_token()
+        await view.whoami()
+    assert of_client == [TokenReloaded()]
+    assert of_view.count(TokenReloaded()) == 0
+    assert kinds(of_view).count(CallFinished) == 2
+
+
 async def test_simultaneous_calls_have_different_numbers(watched: CustomersClient, events: list[Event]) -> None:
     """Each event has the number of its call, and the page number is in the URL."""
     await asyncio.gather(*(watched.get_page(number) for number in (1, 2, 3)))

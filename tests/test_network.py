@@ -238,6 +238,16 @@ async def test_private_authority_is_trusted_besides_those_of_the_system(
         assert await look_up(server.url, Network(ssl_context=context)) == "John Doe"
 
 
+async def test_authorities_of_the_system_stay_trusted(
+    server_tls: ssl.SSLContext, ca_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the ``ca_file`` of another authority, a server with a certificate of the system's is still trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "another.pem"))
+    async with raw_server(CUSTOMER, tls=server_tls) as server:
+        assert await look_up(server.url, Network(ca_file=tmp_path / "another.pem")) == "John Doe"
+
+
 @pytest.mark.parametrize("files", ["one", "two"])
 async def test_client_certificate_is_presented(
     authority: trustme.CA, ca_file: Path, tmp_path: Path, files: str

@@ -92,6 +92,34 @@ def test_importing_the_package_imports_no_dependency() -> None:
     assert not {"aiohttp", "asyncio", "attrs", "cattrs", "msgspec"} & {*ast.literal_eval(run.stdout)}
 
 
+def test_every_module_is_found_by_programs_that_freeze_others() -> None:
+    """An import statement names each module, also the lazy ones, so PyInstaller needs no hidden imports."""
+    package = Path(customers_async.__file__).parent
+    modules = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in package.rglob("*.py")
+    }
+    named_by_programs = ("", ".cli", ".mirror", ".prometheus", ".pytest_plugin", ".telemetry", ".testing")
+    waiting, found = [f"customers_async{name}" for name in named_by_programs], set[str]()
+    while waiting:
+        module = waiting.pop()
+        if module in modules and module not in found:
+            found.add(module)
+            waiting += [module.rpartition(".")[0], *_find_imports(modules[module])]
+    assert modules.keys() - found == {"customers_async.cli.__main__"}  # for ``python -m`` only
+
+
+def _find_imports(path: Path) -> set[str]:
+    """Return the names that import statements of a module may import as modules."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
 def test_each_test_has_a_docstring() -> None:
     """Each test states in a sentence what it shows."""
     silent = [

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvicorn
 from aiohttp.test_utils import TestClient, TestServer
 from starlette.responses import JSONResponse
 from starlette.testclient import TestClient as StarletteClient
@@ -95,6 +96,36 @@ def test_fastapi_under_uvicorn_serves_two_thousand_requests(monkeypatch: pytest.
     # Other processes are involved, so time must be real; asyncio's debug mode would double it.
     with asyncio.Runner(debug=False, loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize("limit", [1, None])
+async def test_uvicorn_that_stops_closes_the_client(
+    recipe: Recipe, customers_emulator: Emulator, limit: int | None
+) -> None:
+    """It waits for a request in progress, or cancels it after ``--timeout-graceful-shutdown``; then nothing is left."""
+    customers_emulator.fail_next("stall", times=None)
+    app, clock = recipe("fastapi_app").app, asyncio.get_running_loop().time
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=limit))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    async with aiohttp.ClientSession() as session:
+        request = asyncio.create_task(session.get(f"{url}/customers/{UNKNOWN}"))
+        while not customers_emulator.stats.in_flight:  # noqa: ASYNC110  # nor has the emulator
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        stopping = clock()
+        await serving
+        if limit is None:  # two attempts of 5 s each
+            assert (await request).status == 504
+            assert clock() - stopping > 9
+        else:
+            assert clock() - stopping < 3
+            with pytest.raises(aiohttp.ClientError):
+                (await request).raise_for_status()
+    await asyncio.sleep(1)
+    assert customers_emulator.stats.in_flight == 0
 
 
 @pytest.mark.customers_emulator(limit=3)

@@ -8,6 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from tests.benchmarks import instructions
+
 ROOT = Path(__file__).parent.parent
 
 BOUND = 1.76
@@ -48,3 +50,10 @@ def test_benchmarks_run() -> None:
     assert "| aiohttp + orjson, untyped (baseline), 8 in flight |" in printed
     assert "| customers_async, page by page, 8 in flight |" in printed
     assert "pages a second" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", instructions.COUNTED)
+def test_programs_whose_instructions_are_counted_run(kind: str) -> None:
+    """Each ends without an error; that valgrind is installed is not required."""
+    assert _run("tests.benchmarks.instructions", kind, "1") == ""

@@ -6,8 +6,8 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar
 from unittest.mock import Mock, patch
 
 import aiohttp
@@ -18,18 +18,26 @@ from customers_async import CustomersClient
 TOKEN = "s3cr3t" * 34
 """The token of clients of a raw server; as long as a JWT, because some printers shorten long strings."""
 
+Server = TypeVar("Server", bound="SocketServer")
 Reply = bytes | Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class RawServer:
-    """Sends one reply to each request, the last one repeatedly, and counts requests and connections."""
+class SocketServer:
+    """Serves connections, and counts them.
 
-    def __init__(self, *replies: Reply) -> None:
-        self._replies = list(replies)
+    Attributes:
+        connections: The connections made.
+        url: The base URL.
+    """
+
+    def __init__(self) -> None:
         self._handlers: set[asyncio.Task[None]] = set()
-        self.requests: list[bytes] = []
         self.connections = 0
         self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection, which is closed afterwards."""
+        raise NotImplementedError
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -37,23 +45,11 @@ class RawServer:
         assert task is not None
         self._handlers.add(task)
         try:
-            while not writer.is_closing():
-                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
-                reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
-                if isinstance(reply, bytes):
-                    writer.write(reply)
-                    await writer.drain()
-                else:
-                    await reply(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
+            with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+                await self.serve(reader, writer)
         finally:
             self._handlers.discard(task)
             writer.close()
-
-    @property
-    def targets(self) -> list[str]:
-        return [request.split(b" ")[1].decode() for request in self.requests]
 
     async def stop(self) -> None:
         for handler in list(self._handlers):
@@ -63,8 +59,8 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[RawServer]:
-    server = RawServer(*replies)
+async def listen(server: Server, *, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Server]:
+    """Run a server on a port of this machine."""
     listener = await asyncio.start_server(server.handle, "127.0.0.1", port, ssl=tls)
     server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
@@ -75,6 +71,35 @@ async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None, port: i
         listener.close()
         await server.stop()
         await listener.wait_closed()
+
+
+class RawServer(SocketServer):
+    """Sends one reply to each request, the last one repeatedly, and records the requests."""
+
+    def __init__(self, *replies: Reply) -> None:
+        super().__init__()
+        self._replies = list(replies)
+        self.requests: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
+            if isinstance(reply, bytes):
+                writer.write(reply)
+                await writer.drain()
+            else:
+                await reply(reader, writer)
+
+    @property
+    def targets(self) -> list[str]:
+        return [request.split(b" ")[1].decode() for request in self.requests]
+
+
+@asynccontextmanager
+async def raw_server(*replies: Reply, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[RawServer]:
+    async with listen(RawServer(*replies), tls=tls, port=port) as server:
+        yield server
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from random import Random
 from typing import Any
 
@@ -23,6 +23,9 @@ class CustomerList:
         seed: Selects the order under ``unstable_order``.
         clock: Returns the current Unix time in seconds.
         cached: Records that are kept encoded.
+
+    Attributes:
+        draws: Numbers for `shuffled_rows`, one for each request.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class CustomerList:
         self._customers.reset()
         self._positions = Positions(self._customers.size)
         self._changed: dict[int, Record] = {}
+        self.draws: Iterator[int] = count()
         self._encode_unchanged.cache_clear()
 
     def delete(self, count: int, at: int) -> None:

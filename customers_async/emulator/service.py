@@ -2,10 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import partial
-from itertools import count
 from pkgutil import get_data
 
 import attrs
@@ -58,7 +57,6 @@ class Service:
     faults: Faults
     stats: Stats
     connections: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
-    draws: Iterator[int] = attrs.field(factory=count, init=False)
 
     def make_application(self, control: web.Application | None = None) -> web.Application:
         """Return a new web application for this service, and for its control if there is one."""
@@ -188,7 +186,7 @@ class Service:
         start = min((page.number - 1) * page.size, served)
         stop = min(start + page.size, served)
         if self.settings.unstable_order:
-            return customer_list.shuffled_rows(start, stop, draw=next(self.draws))
+            return customer_list.shuffled_rows(start, stop, draw=next(customer_list.draws))
         return customer_list.rows(start, stop)
 
     def _get_customer(self, request: web.Request, account: Account) -> web.Response:

@@ -1,7 +1,9 @@
 """How to test the FastAPI service: with the emulator, or with another client."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
+import fastapi_app
 import pytest
 from fastapi.testclient import TestClient
 from fastapi_app import app, customers
@@ -48,7 +50,15 @@ def test_other_errors(http: TestClient, customers_emulator: Emulator, fault: int
     assert http.get(f"/customers/{next(customers_emulator.uuids())}").status_code == status
 
 
-def test_is_ready_while_customers_service_responds(http: TestClient, customers_emulator: Emulator) -> None:
+def test_readiness_costs_one_request_a_minute(http: TestClient, customers_emulator: Emulator) -> None:
+    assert [http.get("/readyz").status_code for _ in range(5)] == [200] * 5
+    assert customers_emulator.stats.requests == 1
+
+
+def test_is_ready_while_customers_service_responds(
+    http: TestClient, customers_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastapi_app, "RECENT", timedelta(0))
     assert http.get("/readyz").status_code == 200
     customers_emulator.fail_next("reset", times=None)
     assert http.get("/readyz").status_code == 503

@@ -15,7 +15,7 @@ from tests.benchmarks.contestants import BASELINE, CONTESTANTS, PAGES
 from tests.benchmarks.imports import measure_imports
 from tests.benchmarks.instructions import describe_instructions
 from tests.benchmarks.latency import measure_listing
-from tests.benchmarks.memory import measure_memory
+from tests.benchmarks.memory import measure_collected, measure_memory
 from tests.benchmarks.nginx import is_installed, run_nginx
 from tests.benchmarks.service import measure_capacity, run_service
 
@@ -46,7 +46,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "instructions": lambda _: describe_instructions(),
     "look-ups": measure_look_ups,
     "latency": lambda arguments: report.describe_latency(measure_listing(arguments.rounds)),
-    "memory": lambda _: report.describe_memory(measure_memory(unique=True), measure_memory(unique=False)),
+    "memory": lambda _: report.describe_memory(
+        measure_memory(unique=True), measure_memory(unique=False), measure_collected()
+    ),
     "import": lambda arguments: report.describe_imports(*measure_imports(4 * arguments.rounds)),
 }
 

@@ -1,4 +1,4 @@
-"""Formats the figures as Markdown, and draws their draw_pages."""
+"""Formats the figures as Markdown, and draws their picture."""
 
 import os
 import platform
@@ -98,8 +98,8 @@ def describe_latency(listing: latency.ListingTime) -> str:
     )
 
 
-def describe_memory(unique: list[int], repeating: list[int]) -> str:
-    """Describe how a listing's memory grows after its first 10,000 customers."""
+def describe_memory(unique: list[int], repeating: list[int], collected: int) -> str:
+    """Describe how a listing's memory grows after its first 10,000 customers, and what `collect` holds."""
     first, *later = memory.MILESTONES
     lines = [
         f"| memory from {first:,} customers on | `unique=True` | a customer | `unique=False` |",
@@ -109,6 +109,8 @@ def describe_memory(unique: list[int], repeating: list[int]) -> str:
         grown, flat = with_uuids - unique[0], without - repeating[0]
         figures = f"{grown / 2**20:.1f} MiB | {grown / (customers - first):.0f} bytes | {flat / 2**20:.1f} MiB"
         lines.append(f"| to {customers:,} | {figures} |")
+    each = collected / memory.COLLECTED
+    lines += ["", f"What `collect()` returns takes {each:,.0f} bytes a customer, for {memory.COLLECTED:,} customers."]
     return "\n".join(lines)
 
 

@@ -22,8 +22,10 @@ from customers_async import (
     CustomersClient,
     CustomersError,
     Network,
+    PermissionDeniedError,
     RateLimiter,
     RetryPolicy,
+    ServerError,
 )
 from customers_async.calls import transport
 from customers_async.calls.loaded_network import LoadedNetwork
@@ -120,6 +122,17 @@ async def test_fault_65_proxy_that_refuses_the_password_is_not_tried_again(base_
         assert ("refuses the user name or the password" if login else "requires a user name") in str(error)
         assert (error.sent, error.transient, error.attempts) == (False, False, 1)
         assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [("403 Forbidden", PermissionDeniedError), ("502 Bad", ServerError)])
+async def test_fault_65_other_statuses_of_a_proxy_look_like_the_services_without_a_tunnel(
+    status: str, kind: type[APIStatusError]
+) -> None:
+    """With a plain http base URL nothing tells who sent them, so they are not blamed on the proxy."""
+    async with run_proxy(reply=make_response(b"{}", status)) as proxy:
+        error = await fail("http://plain", Network(proxy=proxy.url, allow_http=("plain",)))
+    assert type(error) is kind
+    assert "proxy" not in str(error)
 
 
 async def test_fault_65_407_through_a_tunnel_is_the_response_of_the_service() -> None:
