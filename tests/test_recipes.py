@@ -54,6 +54,11 @@ def test_every_recipe_is_in_the_guides() -> None:
     assert {name for name in programs if f"../recipes/{name}" not in pages} == set()
 
 
+def test_fastapi_service_is_short() -> None:
+    """A service with readiness and a rule for errors fits on a screen: below 60 lines."""
+    assert len((RECIPES / "fastapi_app.py").read_text(encoding="utf-8").splitlines()) < 60
+
+
 def test_tests_of_fastapi_service_pass(tmp_path: Path) -> None:
     """A copy of the service and its tests works: 404, 422, 503 with Retry-After, and a replaced client."""
     for name in ("fastapi_app.py", "test_fastapi_app.py"):

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Request
 from fastapi.responses import JSONResponse
@@ -16,14 +16,8 @@ PUBLISHED = {"uuid", "name", "post_address_country_code"}
 RECENT = timedelta(minutes=1)
 
 
-class State(TypedDict):
-    """What the service keeps while it runs."""
-
-    customers: CustomersClient
-
-
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, CustomersClient]]:
     """Keep one client open in each worker: it holds the connections and tracks the rate limit."""
     async with CustomersClient(timeout=5, max_rate_limit_wait=1, retry=RetryPolicy(max_attempts=2)) as client:
         yield {"customers": client}
