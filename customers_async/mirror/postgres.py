@@ -46,6 +46,7 @@ class PostgresStore:
 
     def __init__(self, url: str) -> None:
         try:
+            url.encode()  # an argument of a command may be no UTF-8
             parts = urlsplit(url)
             host, port, query = parts.hostname or "", parts.port, parse_qs(parts.query)
         except ValueError:
