@@ -22,6 +22,7 @@ from customers_async.cli.output import (
     render,
     write,
 )
+from customers_async.exit_codes import INCOMPLETE
 from customers_async.mirror import Change, Mirror, SyncReport
 
 __all__ = ["changes", "find", "format_change", "sync", "watch"]
@@ -70,7 +71,7 @@ async def sync(
         await write(format_json_line(report.as_dict()))
     elif not quiet:
         await write(render(make_fields_table(summarize_sync(report))))
-    return 0 if report.completeness.verdict is Verdict.COMPLETE else 5
+    return 0 if report.completeness.verdict is Verdict.COMPLETE else INCOMPLETE
 
 
 async def changes(

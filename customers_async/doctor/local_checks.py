@@ -5,17 +5,15 @@ import math
 from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
 from customers_async.doctor.facts import DoctorFacts
 from customers_async.doctor.finding import (
-    API,
-    CREDENTIALS,
     DAY,
     RENEW,
-    USAGE,
     Finding,
     format_duration,
     format_seconds,
     format_time,
     skip,
 )
+from customers_async.exit_codes import API, CREDENTIALS, USAGE
 
 __all__ = ["LOCAL_CHECKS"]
 
