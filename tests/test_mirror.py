@@ -822,6 +822,28 @@ async def test_response_in_flight_does_not_bring_back_who_was_forgotten(
     assert emulator.stats.requests == requests + 1
 
 
+async def test_response_in_flight_is_not_shared_after_a_customer_was_forgotten(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """A look-up that began before ``forget`` may have found who has been removed since."""
+    sent = asyncio.Event()
+
+    async def stall(_: Any) -> Any:
+        sent.set()
+        await asyncio.Event().wait()
+
+    uuid = next(emulator.uuids())
+    emulator.fail_next(stall)
+    before = asyncio.ensure_future(mirror.get_customer(uuid, client))
+    await sent.wait()
+    await mirror.forget(uuid)
+    emulator.delete(1, at=0)
+    async with asyncio.timeout(5):
+        with pytest.raises(NotFoundError):
+            await mirror.get_customer(uuid, client)
+    before.cancel()
+
+
 @pytest.mark.parametrize("target", ["postgres"], indirect=True)
 async def test_lost_connections_are_replaced(
     target: str, mirror: Mirror, client: CustomersClient, emulator: Emulator

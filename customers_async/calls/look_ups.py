@@ -17,8 +17,8 @@ from customers_async.models import Customer
 
 __all__ = ["LookUps", "SharedLookUps"]
 
-SharedLookUps = SingleFlight[tuple[str, Lane, int], Customer]
-"""By the uuid, the lane, and the epoch of the cache."""
+SharedLookUps = SingleFlight[tuple[str, Lane, int, object], Customer]
+"""By the uuid, the lane, the epoch of the cache, and that of a mirror."""
 
 _log = logging.getLogger("customers_async")
 
@@ -31,12 +31,14 @@ class LookUps:
         api: Sends the requests.
         cache: The client's cache, or None.
         groups: The look-ups in progress of all views with this token, by their options.
+        mirror_epoch: A mirror shares only look-ups that began since it last erased a customer; None for all others.
         shared: Those with the options of this view.
     """
 
     api: Api
     cache: TTLCache | None = None
     groups: "WeakValueDictionary[Options, SharedLookUps]" = attrs.field(factory=WeakValueDictionary)
+    mirror_epoch: object = None
     shared: SharedLookUps = attrs.field(init=False)
 
     @shared.default
@@ -76,10 +78,11 @@ class LookUps:
         if found is not None:
             return found
         epoch = self.epoch
-        if lane == "bulk" and (uuid, "interactive", epoch) in self.shared:
+        if lane == "bulk" and (uuid, "interactive", epoch, self.mirror_epoch) in self.shared:
             lane = "interactive"
+        key = (uuid, lane, epoch, self.mirror_epoch)
         try:
-            customer = await self.shared.run((uuid, lane, epoch), lambda: self.api.get_customer(uuid, lane))
+            customer = await self.shared.run(key, lambda: self.api.get_customer(uuid, lane))
         except NotFoundError as error:
             if self.cache is not None:
                 self.cache.put_missing(uuid, error, epoch=epoch)

@@ -172,7 +172,7 @@ class Mirror:
         epoch = self._recent.epoch
         try:
             look_ups = internals(client.with_options(keep_unknown=True))
-            customer = await attrs.evolve(look_ups, cache=None).get_customer(uuid, "interactive")
+            customer = await attrs.evolve(look_ups, cache=None, mirror_epoch=epoch).get_customer(uuid, "interactive")
         except NotFoundError as error:
             self._recent.put(uuid, copy.copy(error), epoch=epoch)
             raise
