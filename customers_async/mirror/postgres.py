@@ -215,8 +215,9 @@ class PostgresStore:
     async def _fetch(self, statement: str, *values: Any) -> list[Any]:
         try:
             return await self._fetch_rows(statement, *values)
-        except ExportError as error:
+        except Exception as error:  # whatever it is: its frames may hold customer data, as the values do
             failure = stripped(error)
+        del values
         raise failure
 
     async def _fetch_rows(self, statement: str, *values: Any) -> list[Any]:

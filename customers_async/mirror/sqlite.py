@@ -4,11 +4,10 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -171,7 +170,7 @@ class SqliteStore:
 
         return await self._run(delete)
 
-    async def _fetch(self, statement: str, *values: Any) -> list[Any]:
+    def _fetch(self, statement: str, *values: Any) -> Coroutine[Any, Any, list[Any]]:
         """Return the rows of a query, whose placeholders are $1, $2 and so on, as in PostgreSQL."""
         named = {f"{number}": value for number, value in enumerate(values, 1)}
 
@@ -180,13 +179,13 @@ class SqliteStore:
             with translate_sqlite_errors(self._path):
                 return self._database.execute(statement, named).fetchall()
 
-        return await self._run(fetch)
+        return self._run(fetch)  # no coroutine, whose frame would hold the values
 
-    async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def _run(self, function: Callable[[], Result]) -> Result:
         if self._thread is None:
             raise RuntimeError(NOT_OPEN)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
         except Exception as error:  # whatever it is: its frames may hold customer data
             failure = stripped(error)
         raise failure
