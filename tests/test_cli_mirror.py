@@ -103,6 +103,31 @@ def test_bad_period_exits_2(command: Command, service: Emulator, target: str, ev
     assert service.stats.requests == 0
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("find", "{}", "\udcff"),
+        ("find", "{}", "x", "--country", "\udcff"),
+        ("find", "{}", "x", "--type", "a\udcff"),
+        ("sync", "postgresql://host\udcff/db"),
+        ("find", "{}", "x", "--limit", f"{10**20}"),
+        ("changes", "{}", "--since", f"{10**20}"),
+        ("sync", "{}", "--max-removals", f"{10**20}"),
+        ("watch", "{}", "--max-removals", f"{10**20}"),
+        ("watch", "{}", "--since", f"{10**20}"),
+    ],
+)
+def test_value_that_no_database_holds_exits_2(
+    command: Command, service: Emulator, target: str, arguments: tuple[str, ...]
+) -> None:
+    """A number of more than 64 bits, or an argument that is no UTF-8; nothing is sent."""
+    command("sync", target, "--quiet")
+    service.stats.reset()
+    outcome = command(*(argument.format(target) for argument in arguments))
+    assert (outcome.code, outcome.out, service.stats.requests) == (2, "", 0)
+    assert outcome.err.startswith("customers-async: ")
+
+
 def test_watch_prints_a_line_for_each_sync_and_ends_on_a_signal(
     command: Command, service: Emulator, target: str
 ) -> None:

@@ -74,7 +74,7 @@ async def investigate(
     """Collect the facts about a server, with a token in the environment."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("CUSTOMERS_TOKEN", token or "token")
-        return await probe(None, url, network or Network(), url_problem=None, timeout=timeout)
+        return await probe(None, url, network or Network(), timeout=timeout)
 
 
 async def diagnose(emulator: Emulator, token: str | None = None) -> Report:
@@ -490,6 +490,17 @@ def test_command_names_what_is_missing_here(
     assert (outcome.code, outcome.document["requests"], service.stats.requests) == (code, 0, 0)
     assert [f["check"] for f in outcome.document["findings"] if f["status"] == "failed"] == [check]
     assert "Kan4ri" not in outcome.out + outcome.err
+
+
+def test_command_names_the_variable_that_is_wrong(
+    command: Command, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The remedy is not to correct the base URL, if that is not what is wrong."""
+    monkeypatch.setenv("CUSTOMERS_ALLOW_HTTP", "http://emulator")
+    outcome = command("doctor", "--json")
+    finding = {f["check"]: f for f in outcome.document["findings"]}["base_url"]
+    assert (outcome.code, finding["status"], finding["remedy"]) == (2, "failed", None)
+    assert finding["message"].startswith("CUSTOMERS_ALLOW_HTTP must be exact host names")
 
 
 @pytest.mark.parametrize("option", ["--debug", "--max-wait=1"])

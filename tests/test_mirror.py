@@ -19,6 +19,7 @@ from unittest.mock import AsyncMock
 
 import asyncpg  # type: ignore[import-untyped]  # it has no types
 import pytest
+from aiohttp import web
 
 from customers_async import (
     APIConnectionError,
@@ -33,6 +34,7 @@ from customers_async import (
     PermissionDeniedError,
     RetryPolicy,
     ServerError,
+    TTLCache,
     Verdict,
 )
 from customers_async.emulator import Emulator
@@ -799,6 +801,30 @@ async def test_watch_continues_after_a_version(mirror: Mirror, client: Customers
     assert [change.after and change.after.name for change in found] == ["two", "three"]
 
 
+async def test_stale_customer_of_a_cache_is_not_taken_for_a_response(mirror: Mirror, emulator: Emulator) -> None:
+    """A mirror does not join a look-up that may return what a client's cache has held for too long."""
+    cache = TTLCache(0.001, 10, stale_if_error=60)
+    async with CustomersClient(
+        emulator.token, base_url=emulator.url, cache=cache, retry=RetryPolicy(max_attempts=1)
+    ) as client:
+        keeping = client.with_options(keep_unknown=True)
+        uuid = next(emulator.uuids())
+        await mirror.sync(client)
+        cached = await keeping.get_customer(uuid)
+        both_are_there = asyncio.Barrier(2)
+
+        async def fail(_: Any) -> web.Response:
+            await both_are_there.wait()
+            return web.Response(status=503)
+
+        emulator.fail_next(fail, times=None)
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            results = await asyncio.gather(keeping.get_customer(uuid), mirror.get_customer(uuid, client, max_age=0))
+        assert results[0] == cached
+        assert results[1].stale
+
+
 async def test_response_in_flight_does_not_bring_back_who_was_forgotten(
     mirror: Mirror, client: CustomersClient, emulator: Emulator
 ) -> None:
@@ -820,6 +846,28 @@ async def test_response_in_flight_does_not_bring_back_who_was_forgotten(
     requests = emulator.stats.requests
     await mirror.get_customer(uuid, client)
     assert emulator.stats.requests == requests + 1
+
+
+async def test_response_in_flight_is_not_shared_after_a_customer_was_forgotten(
+    mirror: Mirror, client: CustomersClient, emulator: Emulator
+) -> None:
+    """A look-up that began before ``forget`` may have found who has been removed since."""
+    sent = asyncio.Event()
+
+    async def stall(_: Any) -> Any:
+        sent.set()
+        await asyncio.Event().wait()
+
+    uuid = next(emulator.uuids())
+    emulator.fail_next(stall)
+    before = asyncio.ensure_future(mirror.get_customer(uuid, client))
+    await sent.wait()
+    await mirror.forget(uuid)
+    emulator.delete(1, at=0)
+    async with asyncio.timeout(5):
+        with pytest.raises(NotFoundError):
+            await mirror.get_customer(uuid, client)
+    before.cancel()
 
 
 @pytest.mark.parametrize("target", ["postgres"], indirect=True)

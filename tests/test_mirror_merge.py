@@ -94,7 +94,9 @@ def test_only_the_last_responses_are_remembered(monkeypatch: pytest.MonkeyPatch)
     recent = Recent()
     for uuid in "abc":
         customer = make_customer()
-        recent.put(uuid, MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False), erasures=0)
+        recent.put(
+            uuid, MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False), epoch=recent.epoch
+        )
     assert recent.get("a", newer_than=0) is None
     assert recent.get("c", newer_than=0) is not None
     recent.erase("c")

@@ -1,6 +1,5 @@
 """The endpoints as typed calls: what a client, or one view of it, needs of this folder."""
 
-import os
 from collections.abc import Awaitable
 from typing import Any, Self
 
@@ -18,9 +17,8 @@ from customers_async.calls.responses import Response
 from customers_async.calls.retry import RetryBudget
 from customers_async.calls.session import Call, Session
 from customers_async.calls.slots import Lane, Slots
-from customers_async.calls.tokens import TokenSource, hide, token_source
+from customers_async.calls.tokens import TokenSource, token_source
 from customers_async.calls.transport import Transport
-from customers_async.checks import PRODUCTION_URL
 from customers_async.models import Customer, Page, TokenOwner
 
 __all__ = ["Api", "make_api"]
@@ -132,8 +130,6 @@ def make_api(
         TypeError: An argument is of the wrong type.
         ValueError: An argument is out of range.
     """
-    if base_url is None:
-        base_url = hide(os.environ.get("CUSTOMERS_BASE_URL")) or PRODUCTION_URL
     for name, value, kind in (
         ("network", network, Network),
         ("rate_limiter", rate_limiter, RateLimiter),

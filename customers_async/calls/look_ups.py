@@ -1,6 +1,7 @@
 """Look-ups of single customers: from the cache, or by a request that simultaneous callers share."""
 
 import logging
+from collections.abc import Hashable
 from typing import Self
 from weakref import WeakValueDictionary
 
@@ -17,8 +18,8 @@ from customers_async.models import Customer
 
 __all__ = ["LookUps", "SharedLookUps"]
 
-SharedLookUps = SingleFlight[tuple[str, Lane, int], Customer]
-"""By the uuid, the lane, and the epoch of the cache."""
+SharedLookUps = SingleFlight[tuple[str, Lane, int, Hashable], Customer]
+"""By the uuid, the lane, the epoch of the cache, and the scope."""
 
 _log = logging.getLogger("customers_async")
 
@@ -31,12 +32,15 @@ class LookUps:
         api: Sends the requests.
         cache: The client's cache, or None.
         groups: The look-ups in progress of all views with this token, by their options.
+        scope: Only look-ups of the same scope share a request. None for those of clients; a mirror, which has no cache,
+            has scopes of its own.
         shared: Those with the options of this view.
     """
 
     api: Api
     cache: TTLCache | None = None
     groups: "WeakValueDictionary[Options, SharedLookUps]" = attrs.field(factory=WeakValueDictionary)
+    scope: Hashable = None
     shared: SharedLookUps = attrs.field(init=False)
 
     @shared.default
@@ -76,9 +80,10 @@ class LookUps:
         if found is not None:
             return found
         epoch = self.epoch
-        if lane == "bulk" and (uuid, "interactive", epoch) in self.shared:
+        if lane == "bulk" and (uuid, "interactive", epoch, self.scope) in self.shared:
             lane = "interactive"
-        customer = await self.shared.run((uuid, lane, epoch), lambda: self._request(uuid, lane, epoch))
+        key = uuid, lane, epoch, self.scope
+        customer = await self.shared.run(key, lambda: self._request(uuid, lane, epoch))
         return isolated(customer)
 
     async def _request(self, uuid: str, lane: Lane, epoch: int) -> Customer:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from customers_async.calls.tokens import Secret, hide
-from customers_async.checks import check_base_url, check_flag, is_host, is_loopback, split_url
+from customers_async.checks import PRODUCTION_URL, check_base_url, check_flag, is_host, is_loopback, split_url
 
 __all__ = ["Network", "StrPath", "check_destination", "find_proxy_problem", "proxy_address"]
 
@@ -229,14 +229,20 @@ def _is_header_name(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(_WORD, name) is not None
 
 
-def check_destination(base_url: str, network: Network) -> str:
+def check_destination(base_url: str | None, network: Network) -> str:
     """Return the base URL without trailing slashes, if the token may be sent there by this network.
+
+    Args:
+        base_url: The URL; None: ``$CUSTOMERS_BASE_URL``, else ``PRODUCTION_URL``.
+        network: How requests reach it.
 
     Raises:
         TypeError: It is not a string.
         ValueError: See `checks.check_base_url`; or a name in ``$CUSTOMERS_ALLOW_HTTP`` is no host name; or plain http
             to a loopback address would pass a proxy on another machine.
     """
+    if base_url is None:
+        base_url = hide(os.environ.get("CUSTOMERS_BASE_URL")) or PRODUCTION_URL
     try:
         hosts = {
             *network.allow_http,

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from customers_async.exit_codes import LOCAL
+
 __all__ = ["main"]
 
 
@@ -16,11 +18,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     Raises:
         SystemExit: Always. 0: done; 1: a local failure; 2: wrong usage; 3: credentials; 4: the API or the network;
-            5: the list is incomplete; 130, 143, 129, 131: interrupted by SIGINT, SIGTERM, SIGHUP, SIGQUIT.
+            5: the list is incomplete; 6: a sync would remove too many customers, or ``diff`` found differences; 130,
+            143, 129, 131: interrupted by SIGINT, SIGTERM, SIGHUP, SIGQUIT.
     """
     if not _is_extra_installed():
         sys.stderr.write("customers-async needs its command-line extra: pip install 'customers-async[cli]'\n")
-        sys.exit(1)
+        sys.exit(LOCAL)
     from customers_async.cli.run import run
 
     sys.exit(run(sys.argv[1:] if argv is None else argv))

@@ -28,6 +28,7 @@ from customers_async.cli.output import (
 )
 from customers_async.cli.progress import OnProgress, show_live_line, show_nothing
 from customers_async.converter import to_unix_seconds
+from customers_async.exit_codes import INCOMPLETE
 from customers_async.export import ExportProgress
 
 __all__ = ["app"]
@@ -94,7 +95,7 @@ async def list_customers(
     if shown == limit or pager.completeness.verdict is Verdict.COMPLETE:
         return 0
     print_message(f"the list is not complete: {pager.completeness.describe()}")
-    return 5
+    return INCOMPLETE
 
 
 async def _print_list(pager: CustomerPager, on_progress: OnProgress, *, json: bool) -> int:

@@ -11,14 +11,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from customers_async import (
-    PRODUCTION_URL,
-    ConfigurationError,
-    CustomersClient,
-    FileToken,
-    Network,
-    RateLimiter,
-)
+from customers_async import ConfigurationError, CustomersClient, FileToken, Network, RateLimiter
 
 __all__ = ["Access", "Connection", "Flag", "Reserve", "UsageError", "translate_usage_errors"]
 
@@ -65,10 +58,6 @@ class Access:
     proxy: str | None = attrs.field(default=None, repr=False)
     ca_file: Path | None = None
     allow_http: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-
-    def find_base_url(self) -> str:
-        """Return the option, the variable or the default; not checked."""
-        return (os.environ.get("CUSTOMERS_BASE_URL") or PRODUCTION_URL) if self.base_url is None else self.base_url
 
     def make_token_source(self) -> FileToken | None:
         """Return the file of the token; None means the environment."""
@@ -122,7 +111,7 @@ class Connection(Access):
         try:
             return CustomersClient(
                 self.make_token_source(),
-                base_url=self.find_base_url(),
+                base_url=self.base_url,
                 timeout=self.timeout,
                 rate_limiter=rate_limiter,
                 max_rate_limit_wait=self.max_wait,

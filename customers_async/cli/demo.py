@@ -15,6 +15,7 @@ from customers_async.cli.export import check_path, choose_display, summarize_rep
 from customers_async.cli.mirror import format_change
 from customers_async.cli.output import format_json_line, make_fields_table, print_message, render, write
 from customers_async.emulator import Emulator
+from customers_async.exit_codes import INCOMPLETE
 from customers_async.export import export_customers
 from customers_async.export.journal import remove_journal
 from customers_async.export.options import ExportOptions
@@ -66,7 +67,7 @@ async def demo(
             raise
     fields = summarize_report(report)
     await write(format_json_line(fields) if json else render(make_fields_table(fields)))
-    return 0 if report.completeness.verdict is Verdict.COMPLETE else 5
+    return 0 if report.completeness.verdict is Verdict.COMPLETE else INCOMPLETE
 
 
 async def _show_mirror(customers: int, path: Path, *, json: bool) -> int:

@@ -12,6 +12,7 @@ from customers_async import CustomersClient
 from customers_async.cli.connection import Connection, Flag, translate_usage_errors
 from customers_async.cli.output import escape, format_json_line, format_value, print_message, write, write_now
 from customers_async.client import internals
+from customers_async.exit_codes import REVIEW
 from customers_async.export import Changes, diff_exports
 from customers_async.export.formats import format_of
 from customers_async.export.removals import RemovalStatus, look_up_suspects
@@ -55,7 +56,7 @@ async def diff(
     print_message(difference.describe())
     if difference.not_seen and not confirm and difference.unproven is not None:
         print_message(f"those not seen may still be there: {difference.unproven}; --confirm looks them up")
-    return 6 if exit_code and difference.total else 0
+    return REVIEW if exit_code and difference.total else 0
 
 
 @attrs.define

@@ -7,8 +7,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from customers_async import Network
-from customers_async.calls.network import check_destination
 from customers_async.cli.connection import Access, Flag, translate_usage_errors
 from customers_async.cli.output import escape, format_json_line, is_narrow, render, write
 from customers_async.doctor.examination import examine, exit_code
@@ -30,9 +28,7 @@ async def doctor(*, json: Flag = False, access: Access = _ACCESS) -> int:
     """
     with translate_usage_errors():
         network = access.make_network()
-    base_url, problem = _check_base_url(access.find_base_url(), network)
-    token = access.make_token_source()
-    facts = await probe(token, base_url, network, url_problem=problem, timeout=access.timeout)
+    facts = await probe(access.make_token_source(), access.base_url, network, timeout=access.timeout)
     findings = examine(facts)
     if json:
         shown = [attrs.asdict(finding, filter=lambda field, _: field.name != "code") for finding in findings]
@@ -40,14 +36,6 @@ async def doctor(*, json: Flag = False, access: Access = _ACCESS) -> int:
     else:
         await write(render(_make_list(findings) if is_narrow() else _make_table(findings)))
     return exit_code(findings)
-
-
-def _check_base_url(base_url: str, network: Network) -> tuple[str, str | None]:
-    """Return the base URL, or what is wrong with it."""
-    try:
-        return check_destination(base_url, network), None
-    except ValueError as error:
-        return "", f"{error}"
 
 
 def _make_table(findings: Iterable[Finding]) -> Table:

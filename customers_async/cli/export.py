@@ -32,6 +32,7 @@ from customers_async.cli.output import (
     write,
 )
 from customers_async.cli.progress import Display, OnProgress, print_lines, show_live_line, show_nothing
+from customers_async.exit_codes import INCOMPLETE, LOCAL
 from customers_async.export import ExportProgress, ExportReport, export_customers, verify_export
 from customers_async.export.journal import journal_path
 from customers_async.export.options import BadRecordPolicy, ExportOptions
@@ -113,7 +114,7 @@ async def export(
                     raise
                 report = await run(on_incomplete="ignore", resume=True)  # sends nothing: the journal holds the pages
     await _print_report(report, json=json, quiet=quiet)
-    return 0 if report.completeness.verdict is Verdict.COMPLETE else 5
+    return 0 if report.completeness.verdict is Verdict.COMPLETE else INCOMPLETE
 
 
 def check_path(path: str, options: ExportOptions) -> None:
@@ -226,4 +227,4 @@ async def verify(path: Path, /, *, json: Flag = False) -> int:
             print_message(f"{path}: {name} is {actual}, but {expected} in the manifest")
     else:
         await write(f"{escape(str(path))}: verified\n")
-    return 1 if differences else 0
+    return LOCAL if differences else 0

@@ -1,5 +1,6 @@
 """``sync``, ``changes``, ``find`` and ``watch``: keep a mirror of the list in step, and read it."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -21,6 +22,7 @@ from customers_async.cli.output import (
     render,
     write,
 )
+from customers_async.exit_codes import INCOMPLETE
 from customers_async.mirror import Change, Mirror, SyncReport
 
 __all__ = ["changes", "find", "format_change", "sync", "watch"]
@@ -30,14 +32,15 @@ _SIGNS = {"added": "+", "changed": "~", "removed": "-", "restored": "+"}
 _ROWS = 100
 """Customers that are printed at once."""
 
-Removals = Annotated[int | None, Parameter(validator=Number(gte=0))]
+Count = Annotated[int | None, Parameter(validator=Number(gte=0, lte=sys.maxsize))]
+"""An option with a number that a database holds, or None."""
 
 
 async def sync(
     target: str,
     /,
     *,
-    max_removals: Removals = None,
+    max_removals: Count = None,
     resume_within: str = "1h",
     restart: Flag = False,
     reserve: Reserve = 0,
@@ -68,7 +71,7 @@ async def sync(
         await write(format_json_line(report.as_dict()))
     elif not quiet:
         await write(render(make_fields_table(summarize_sync(report))))
-    return 0 if report.completeness.verdict is Verdict.COMPLETE else 5
+    return 0 if report.completeness.verdict is Verdict.COMPLETE else INCOMPLETE
 
 
 async def changes(
@@ -116,12 +119,13 @@ async def find(
         mirror = open_mirror(target, must_exist=True)
     async with mirror, aclosing(mirror.find(text, country=country, type=customer_type, limit=limit)) as found:
         first = True
-        async for customers in _batches(found):
-            if json:
-                await write("".join(format_json_line(customer_to_dict(customer)) for customer in customers))
-            else:
-                await write(render(make_customers_table(customers, header=first)))
-            first = False
+        with translate_usage_errors():
+            async for customers in _batches(found):
+                if json:
+                    await write("".join(format_json_line(customer_to_dict(customer)) for customer in customers))
+                else:
+                    await write(render(make_customers_table(customers, header=first)))
+                first = False
 
 
 async def watch(
@@ -129,8 +133,8 @@ async def watch(
     /,
     *,
     every: str = "15m",
-    since: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
-    max_removals: Removals = None,
+    since: Count = None,
+    max_removals: Count = None,
     reserve: Reserve = 0,
     json: Flag = False,
     connection: Connection = _CONNECTION,

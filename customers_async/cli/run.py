@@ -28,8 +28,8 @@ from customers_async.cli.commands import app
 from customers_async.cli.connection import UsageError
 from customers_async.cli.output import discard_output, print_message
 from customers_async.cli.signals import Interruption
-from customers_async.doctor.finding import API, CREDENTIALS, USAGE
 from customers_async.errors import ACCESS_ERRORS
+from customers_async.exit_codes import API, CREDENTIALS, INCOMPLETE, LOCAL, REVIEW, USAGE
 from customers_async.mirror import MassRemovalError
 
 __all__ = ["run"]
@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # not closed here: messages are written to it until the process ends
     if sys.stdout is None:
         print_message("stdout is closed")
-        return 1
+        return LOCAL
     for name in ("COLUMNS", "LINES"):
         if not re.fullmatch(r"0*[1-9][0-9]{0,4}", os.environ.get(name, "")):
             os.environ.pop(name, None)  # rich would print nothing in 0 columns
@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         discard_output(sys.stdout)
         print_message(_describe_os_error(error))
-        return 1
+        return LOCAL
     return code
 
 
@@ -79,11 +79,11 @@ def _exit_code(error: CustomersError) -> int:
         return CREDENTIALS
     match error:
         case IncompleteListError():
-            return 5
+            return INCOMPLETE
         case MassRemovalError():
-            return 6
+            return REVIEW
         case ExportError():
-            return 1
+            return LOCAL
     return API
 
 

@@ -5,24 +5,10 @@ from typing import Literal
 
 import attrs
 
-__all__ = [
-    "API",
-    "CREDENTIALS",
-    "DAY",
-    "RENEW",
-    "USAGE",
-    "Finding",
-    "Status",
-    "format_duration",
-    "format_seconds",
-    "format_time",
-    "skip",
-]
+__all__ = ["DAY", "RENEW", "Finding", "Status", "format_duration", "format_seconds", "format_time", "skip"]
 
 Status = Literal["ok", "warning", "failed", "not checked"]
 
-USAGE, CREDENTIALS, API = 2, 3, 4
-"""Exit codes of the command line: wrong usage; a refused token, address or file; the API or the network."""
 DAY = 86_400.0
 """Seconds."""
 RENEW = "make a new token in the vendor's dashboard, and store it where this one comes from"
@@ -37,7 +23,7 @@ class Finding:
         status: Its result.
         message: What was found.
         remedy: What to do about it; None if that is nothing, not known, or part of the message.
-        code: The exit code that it causes.
+        code: The exit code of the command line that it causes; 0 unless it failed.
     """
 
     check: str

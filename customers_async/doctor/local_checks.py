@@ -5,17 +5,15 @@ import math
 from customers_async.checks import PRODUCTION_URL, VENDOR_SANDBOX_URL
 from customers_async.doctor.facts import DoctorFacts
 from customers_async.doctor.finding import (
-    API,
-    CREDENTIALS,
     DAY,
     RENEW,
-    USAGE,
     Finding,
     format_duration,
     format_seconds,
     format_time,
     skip,
 )
+from customers_async.exit_codes import API, CREDENTIALS, USAGE
 
 __all__ = ["LOCAL_CHECKS"]
 
@@ -50,7 +48,8 @@ def _check_expiry(facts: DoctorFacts) -> Finding:
 
 def _check_base_url(facts: DoctorFacts) -> Finding:
     if facts.url_problem is not None:
-        return Finding("base_url", "failed", facts.url_problem, "correct --base-url or CUSTOMERS_BASE_URL", USAGE)
+        remedy = "correct --base-url or CUSTOMERS_BASE_URL" if facts.url_problem.startswith("base_url") else None
+        return Finding("base_url", "failed", facts.url_problem, remedy, USAGE)
     known = {PRODUCTION_URL: "production", VENDOR_SANDBOX_URL: "the vendor's sandbox"}
     return Finding("base_url", "ok", f"{facts.url} ({known.get(facts.url, 'another server')})")
 

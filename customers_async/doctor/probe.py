@@ -15,7 +15,8 @@ from customers_async.calls.credentials import Credential
 from customers_async.calls.endpoints import Request
 from customers_async.calls.failures import describe_certificate, describe_handshake
 from customers_async.calls.loaded_network import load_tls
-from customers_async.calls.network import Network, proxy_address
+from customers_async.calls.network import Network, check_destination, proxy_address
+from customers_async.calls.options import Options
 from customers_async.calls.responses import Response, response_error
 from customers_async.calls.tokens import FileToken, TokenSource, check_token, token_source
 from customers_async.calls.transport import Transport
@@ -26,30 +27,29 @@ from customers_async.errors import APIConnectionError, ConfigurationError, Custo
 __all__ = ["probe"]
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_MAX_BODY = 4 * 2**20
 
 
-async def probe(
-    token: FileToken | None, base_url: str, network: Network, *, url_problem: str | None, timeout: float
-) -> DoctorFacts:
+async def probe(token: FileToken | None, base_url: str | None, network: Network, *, timeout: float) -> DoctorFacts:
     """Collect the facts, as far as they can be collected.
 
     Args:
         token: The file of the token; None means the environment.
-        base_url: The base URL, checked; anything if ``url_problem`` says that it is not valid.
+        base_url: The base URL; None means the environment, or production.
         network: How requests reach the service.
-        url_problem: What is wrong with the base URL.
         timeout: Seconds for each step and each request.
     """
     clock = _start_clock()
     credential, token_facts = await _read_token(token)
-    facts = DoctorFacts(now=clock(), token=token_facts, url_problem=url_problem)
+    facts = DoctorFacts(now=clock(), token=token_facts)
     facts.ignored_proxies = tuple(name for name in _PROXIES if os.environ.get(name))
-    if url_problem is None:
-        facts.url = base_url
-        facts.proxy = "" if network.proxy is None else proxy_address(network.proxy)
-        if await _reach(facts, network, timeout) and credential is not None:
-            await _send_requests(facts, network, credential, timeout, clock)
+    try:
+        facts.url = check_destination(base_url, network)
+    except ValueError as error:
+        facts.url_problem = f"{error}"
+        return facts
+    facts.proxy = "" if network.proxy is None else proxy_address(network.proxy)
+    if await _reach(facts, network, timeout) and credential is not None:
+        await _send_requests(facts, network, credential, timeout, clock)
     return facts
 
 
@@ -208,7 +208,7 @@ async def _send(
     error: CustomersError | None = None
     try:
         await transport.prepare(timeout)
-        response = await transport.send(request, credential, timeout=timeout, max_body=_MAX_BODY)
+        response = await transport.send(request, credential, timeout=timeout, max_body=Options().max_body)
     except CustomersError as failure:
         error = stripped(failure)
     received_at = clock()

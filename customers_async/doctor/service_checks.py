@@ -7,9 +7,10 @@ from statistics import median
 from customers_async.calls.responses import Response, read_page_metadata, read_rate_limit, read_retry_after
 from customers_async.checks import RESULT_CAP
 from customers_async.doctor.facts import DoctorFacts, SentRequest
-from customers_async.doctor.finding import API, CREDENTIALS, RENEW, Finding, format_duration, format_seconds, skip
+from customers_async.doctor.finding import RENEW, Finding, format_duration, format_seconds, skip
 from customers_async.doctor.records import describe_records
 from customers_async.errors import APIResponseError, APITimeoutError, CustomersError
+from customers_async.exit_codes import API, CREDENTIALS
 
 __all__ = ["SERVICE_CHECKS"]
 

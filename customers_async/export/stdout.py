@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from customers_async.errors import stripped
 from customers_async.export.formats import Format
 
 __all__ = ["prepare_stdout"]
@@ -50,8 +51,7 @@ def prepare_stdout(format_: Format) -> Callable[[Path], None]:
         except UnicodeError:  # quotes a customer
             failure = ValueError("the encoding of stdout lacks characters: use UTF-8")
         except Exception as error:  # whatever stdout raises: the frames of its traceback hold customers
-            error.__traceback__ = error.__context__ = None
-            failure = error
+            failure = stripped(error)
         else:
             return
         raise failure

@@ -169,12 +169,12 @@ class Mirror:
             newest = held
         if newest is not None:
             return newest
-        erasures = self._recent.erasures
+        epoch = self._recent.epoch
         try:
             look_ups = internals(client.with_options(keep_unknown=True))
-            customer = await attrs.evolve(look_ups, cache=None).get_customer(uuid, "interactive")
+            customer = await attrs.evolve(look_ups, cache=None, scope=epoch).get_customer(uuid, "interactive")
         except NotFoundError as error:
-            self._recent.put(uuid, copy.copy(error), erasures=erasures)
+            self._recent.put(uuid, copy.copy(error), epoch=epoch)
             raise
         except ACCESS_ERRORS:
             raise
@@ -185,7 +185,7 @@ class Mirror:
             _log.info("The service failed with %s; the mirror's copy is returned.", type(error).__name__)
             return attrs.evolve(newest, stale=True)
         found = MirroredCustomer(customer=customer, seen_at=datetime.now(UTC), stale=False)
-        self._recent.put(uuid, found, erasures=erasures)
+        self._recent.put(uuid, found, epoch=epoch)
         return found
 
     async def find(

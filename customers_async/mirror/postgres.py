@@ -46,6 +46,7 @@ class PostgresStore:
 
     def __init__(self, url: str) -> None:
         try:
+            url.encode()  # an argument of a command may be no UTF-8
             parts = urlsplit(url)
             host, port, query = parts.hostname or "", parts.port, parse_qs(parts.query)
         except ValueError:
@@ -117,17 +118,12 @@ class PostgresStore:
 
     async def read_versions(self) -> tuple[int, int]:
         """Return the last version, and the last one whose changes have been pruned; 0 if there is none."""
-        rows = await self._fetch(
-            "SELECT coalesce((SELECT max(version) FROM syncs), 0), "
-            "coalesce((SELECT CAST(value AS BIGINT) FROM mirror_facts WHERE name = 'pruned'), 0)"
-        )
-        last, pruned = rows[0]
+        [(last, pruned)] = await self._fetch(schema.READ_VERSIONS)
         return last, pruned
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""
-        rows = await self._fetch("SELECT name, value FROM mirror_facts WHERE name IN ('base_url', 'account')")
-        return dict(rows)
+        return dict(await self._fetch(schema.READ_FACTS))
 
     @asynccontextmanager
     async def start_sync(self) -> AsyncIterator[PostgresStaging]:
@@ -149,11 +145,7 @@ class PostgresStore:
 
     async def get(self, uuid: str) -> StoredCustomer | None:
         """Return a customer."""
-        rows = await self._fetch(
-            "SELECT record, (SELECT seen_at FROM syncs WHERE suspect_since IS NULL OR syncs.version < suspect_since "
-            "ORDER BY syncs.version DESC LIMIT 1) AS seen_at FROM customers WHERE uuid = $1",
-            uuid,
-        )
+        rows = await self._fetch(schema.READ_CUSTOMER, uuid)
         return StoredCustomer(uuid, rows[0]["record"], rows[0]["seen_at"].timestamp()) if rows else None
 
     async def find(
@@ -179,13 +171,7 @@ class PostgresStore:
 
     async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
         """Return changes of versions after ``since``, in their order, from the change ``after`` on."""
-        rows = await self._fetch(
-            "SELECT id, version, kind, uuid, before, after, seen_at FROM changes "
-            "WHERE version > $1 AND id > $2 ORDER BY id LIMIT $3",
-            since,
-            after,
-            limit,
-        )
+        rows = await self._fetch(schema.READ_CHANGES, since, after, limit)
         return [StoredChange(**{**row, "seen_at": row["seen_at"].timestamp()}) for row in rows]
 
     async def forget(self, uuid: str) -> int:
@@ -229,8 +215,9 @@ class PostgresStore:
     async def _fetch(self, statement: str, *values: Any) -> list[Any]:
         try:
             return await self._fetch_rows(statement, *values)
-        except ExportError as error:
+        except Exception as error:  # whatever it is: its frames may hold customer data, as the values do
             failure = stripped(error)
+        del values
         raise failure
 
     async def _fetch_rows(self, statement: str, *values: Any) -> list[Any]:

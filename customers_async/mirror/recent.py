@@ -17,12 +17,12 @@ class Recent:
     """The last responses: customers, and that there is no such customer.
 
     Attributes:
-        erasures: How often a customer was erased.
+        epoch: Another object after each `erase`; note it before a request.
     """
 
     def __init__(self) -> None:
         self._responses: OrderedDict[str, tuple[float, MirroredCustomer | NotFoundError]] = OrderedDict()
-        self.erasures: int = 0
+        self.epoch: object = object()
 
     def get(self, uuid: str, *, newer_than: float) -> MirroredCustomer | None:
         """Return a customer that was received after that time, Unix seconds; None if there is none.
@@ -37,9 +37,9 @@ class Recent:
             raise copy.copy(response)
         return response
 
-    def put(self, uuid: str, response: MirroredCustomer | NotFoundError, *, erasures: int) -> None:
-        """Remember a response, unless a customer was erased since its request, when there were that many `erasures`."""
-        if erasures != self.erasures:
+    def put(self, uuid: str, response: MirroredCustomer | NotFoundError, *, epoch: object) -> None:
+        """Remember a response, unless a customer was erased since its request, which was sent in that `epoch`."""
+        if epoch is not self.epoch:
             return
         self._responses[uuid] = time.time(), response
         self._responses.move_to_end(uuid)
@@ -49,4 +49,4 @@ class Recent:
     def erase(self, uuid: str) -> None:
         """Forget a customer."""
         self._responses.pop(uuid, None)
-        self.erasures += 1
+        self.epoch = object()

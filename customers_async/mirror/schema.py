@@ -12,6 +12,10 @@ from customers_async.models import FIELDS
 
 __all__ = [
     "COLUMNS",
+    "READ_CHANGES",
+    "READ_CUSTOMER",
+    "READ_FACTS",
+    "READ_VERSIONS",
     "SYNC_COLUMNS",
     "VERSION",
     "Types",
@@ -81,6 +85,24 @@ SYNC_COLUMNS = {
     "seconds": "its duration",
 }
 """The columns of ``syncs``, with their meaning."""
+
+READ_VERSIONS = (
+    "SELECT coalesce((SELECT max(version) FROM syncs), 0), "
+    "coalesce((SELECT CAST(value AS BIGINT) FROM mirror_facts WHERE name = 'pruned'), 0)"
+)
+"""The last version, and the last one whose changes have been pruned; 0 if there is none."""
+READ_FACTS = "SELECT name, value FROM mirror_facts WHERE name IN ('base_url', 'account')"
+"""Which list the mirror is of."""
+READ_CUSTOMER = (
+    "SELECT record, (SELECT seen_at FROM syncs WHERE suspect_since IS NULL OR syncs.version < suspect_since "
+    "ORDER BY syncs.version DESC LIMIT 1) AS seen_at FROM customers WHERE uuid = $1"
+)
+"""A customer's record, and when the service last showed it."""
+READ_CHANGES = (
+    "SELECT id, version, kind, uuid, before, after, seen_at FROM changes WHERE version > $1 AND id > $2 "
+    "ORDER BY id LIMIT $3"
+)
+"""The columns of `StoredChange`, of changes after a version, from a change on."""
 
 
 def migrate(version: int, types: Types) -> Iterator[str]:

@@ -4,11 +4,10 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,17 +87,12 @@ class SqliteStore:
 
     async def read_versions(self) -> tuple[int, int]:
         """Return the last version, and the last one whose changes have been pruned; 0 if there is none."""
-        rows = await self._fetch(
-            "SELECT coalesce((SELECT max(version) FROM syncs), 0), "
-            "coalesce((SELECT CAST(value AS INTEGER) FROM mirror_facts WHERE name = 'pruned'), 0)"
-        )
-        last, pruned = rows[0]
+        [(last, pruned)] = await self._fetch(schema.READ_VERSIONS)
         return last, pruned
 
     async def read_facts(self) -> Facts:
         """Return which list the mirror is of."""
-        rows = await self._fetch("SELECT name, value FROM mirror_facts WHERE name IN ('base_url', 'account')")
-        return dict(rows)
+        return dict(await self._fetch(schema.READ_FACTS))
 
     @asynccontextmanager
     async def start_sync(self) -> AsyncIterator[SqliteStaging]:
@@ -112,11 +106,7 @@ class SqliteStore:
 
     async def get(self, uuid: str) -> StoredCustomer | None:
         """Return a customer."""
-        rows = await self._fetch(
-            "SELECT record, (SELECT seen_at FROM syncs WHERE suspect_since IS NULL OR syncs.version < suspect_since "
-            "ORDER BY syncs.version DESC LIMIT 1) FROM customers WHERE uuid = ?",
-            uuid,
-        )
+        rows = await self._fetch(schema.READ_CUSTOMER, uuid)
         return StoredCustomer(uuid, *rows[0]) if rows else None
 
     async def find(
@@ -130,25 +120,19 @@ class SqliteStore:
         """Return customers in the order of folded name and uuid, from ``after`` on."""
         rows = await self._fetch(
             "SELECT search, uuid, (SELECT record FROM customers AS found WHERE found.uuid = customers.uuid) "
-            "FROM customers WHERE instr(search, ?) AND (search, uuid) > (?, ?) "
-            + "".join(f"AND {column} = ? " for column in columns)
-            + "ORDER BY search, uuid LIMIT ?",
+            "FROM customers WHERE instr(search, $1) AND (search, uuid) > ($2, $3) "
+            + "".join(f"AND {column} = ${number} " for number, column in enumerate(columns, 5))
+            + "ORDER BY search, uuid LIMIT $4",
             name,
             *((after.search, after.uuid) if after is not None else ("", "")),
-            *columns.values(),
             limit,
+            *columns.values(),
         )
         return [FoundCustomer(*row) for row in rows]
 
     async def read_changes(self, since: int, after: int, limit: int) -> list[StoredChange]:
         """Return changes of versions after ``since``, in their order, from the change ``after`` on."""
-        rows = await self._fetch(
-            "SELECT id, version, kind, uuid, before, after, seen_at FROM changes "
-            "WHERE version > ? AND id > ? ORDER BY id LIMIT ?",
-            since,
-            after,
-            limit,
-        )
+        rows = await self._fetch(schema.READ_CHANGES, since, after, limit)
         return [StoredChange(*row) for row in rows]
 
     async def forget(self, uuid: str) -> int:
@@ -186,19 +170,22 @@ class SqliteStore:
 
         return await self._run(delete)
 
-    async def _fetch(self, statement: str, *values: Any) -> list[Any]:
+    def _fetch(self, statement: str, *values: Any) -> Coroutine[Any, Any, list[Any]]:
+        """Return the rows of a query, whose placeholders are $1, $2 and so on, as in PostgreSQL."""
+        named = {f"{number}": value for number, value in enumerate(values, 1)}
+
         def fetch() -> list[Any]:
             assert self._database is not None  # noqa: S101  # the thread is there
             with translate_sqlite_errors(self._path):
-                return self._database.execute(statement, values).fetchall()
+                return self._database.execute(statement, named).fetchall()
 
-        return await self._run(fetch)
+        return self._run(fetch)  # no coroutine, whose frame would hold the values
 
-    async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def _run(self, function: Callable[[], Result]) -> Result:
         if self._thread is None:
             raise RuntimeError(NOT_OPEN)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
         except Exception as error:  # whatever it is: its frames may hold customer data
             failure = stripped(error)
         raise failure

@@ -11,6 +11,7 @@ import pytest
 from customers_async import CustomersClient, ExportError
 from customers_async.emulator import Emulator
 from customers_async.mirror import Mirror
+from customers_async.mirror.store import PAGE
 from tests.faults.canary import DATA, Canary
 from tests.test_mirror import mirror, postgres, real_time, target
 
@@ -51,6 +52,34 @@ async def test_fault_49_damaged_mirror_leaks_nothing(
 
 async def collect(iterator: Any) -> list[Any]:
     return [value async for value in iterator]
+
+
+@pytest.mark.parametrize("failure", ["the tables are gone", "the mirror is closed", "out of memory"])
+async def test_fault_49_search_that_fails_half_way_leaks_nothing(
+    target: str,
+    mirror: Mirror,
+    client: CustomersClient,
+    canary: Canary,
+    failure: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To continue, it passes the folded name of the last customer to the database."""
+    canary.secrets.append(DATA.lower())
+    await mirror.sync(client)
+    found = mirror.find("", limit=None)
+    for _ in range(PAGE):
+        await anext(found)
+    if failure == "the tables are gone":
+        await execute(target, "ALTER TABLE customers RENAME TO others")
+    elif failure == "the mirror is closed":
+        await mirror._store.close()
+    else:
+        module = "postgres" if target.startswith("postgresql:") else "sqlite"
+        translate = "translate_errors" if module == "postgres" else "translate_sqlite_errors"
+        monkeypatch.setattr(f"customers_async.mirror.{module}.{translate}", Mock(side_effect=MemoryError))
+    with pytest.raises((ExportError, RuntimeError, MemoryError)) as caught:
+        await anext(found)
+    canary.scan_error(caught.value)
 
 
 @pytest.mark.parametrize("failure", ["in the database", "in Python", "in the staging"])
